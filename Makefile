@@ -1,0 +1,53 @@
+# What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test test-quick lint format bench ui restore clean
+SHELL := /bin/sh
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport PYTHONDONTWRITEBYTECODE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.complete ## create .venv from constraints.txt if it is missing or stale
+	@if git rev-parse --git-dir >/dev/null 2>&1; then if grep -qs no_scm .dvc/config.local; then rm .dvc/config.local; fi; \
+	else echo 'no git here: everything but diffs works'; printf '[core]\n    no_scm = true\n' > .dvc/config.local; fi
+
+# The stamp is written last: an installation that was interrupted is begun again.
+.venv/.complete: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch .venv/.complete
+
+repro: setup ## run what a change affects, download to report; PRESET=name takes presets/name.yaml first
+	@if [ -n "$(PRESET)" ]; then python -m segline preset "$(PRESET)"; fi
+	@python -m segline check
+	python -m dvc repro
+
+test: setup ## all tests
+	python -m pytest
+
+test-quick: setup ## the tests that take under two minutes together
+	python -m pytest -m "not slow"
+
+lint: setup ## ruff and mypy, look only
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: setup ## let ruff mend what it can
+	ruff check --fix .
+	ruff format .
+
+bench: setup ## speed and memory, as ratios within one run
+	python -m benchmarks
+
+ui: setup ## MLflow on the local database
+	python -m mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+restore: setup ## bring back the last good outputs after a run that failed
+	python -m segline restore
+
+clean: ## remove .venv and tool caches; data, models, metrics and DVC's cache stay
+	rm -rf .venv .pytest_cache .hypothesis .ruff_cache .mypy_cache dvc_plots
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

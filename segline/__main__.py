@@ -1,0 +1,75 @@
+"""The `segline` command: what a user types beside `dvc`."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from segline import cli
+
+
+def parse(argv: Sequence[str] | None) -> Namespace:
+    """The subcommand and its arguments."""
+    parser = cli.parser(__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add(commands, "check", check, "validate params.yaml before anything runs")
+    preset = _add(commands, "preset", use_preset, "copy presets/NAME.yaml over params.yaml")
+    preset.add_argument("name", metavar="NAME")
+    _add(commands, "restore", restore_outputs, "bring back the outputs that dvc.lock names after a run that failed")
+    _add(commands, "machine", show_machine, "print what must be equal for a rerun to give the same model bytes")
+    return parser.parse_args(argv)
+
+
+def _add(commands, name: str, function, text: str):  # type: ignore[no-untyped-def]  # argparse's own type is private
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(function=function)
+    return command
+
+
+def check(_: Namespace) -> None:
+    """Validates params.yaml; every problem is reported."""
+    from segline import check as checking  # noqa: PLC0415 - it imports torch, the other commands need not wait
+    from segline import params  # noqa: PLC0415
+    from segline.errors import Problems  # noqa: PLC0415
+
+    found = checking.problems()
+    if found:
+        raise found[0] if len(found) == 1 else Problems(params.FILE, found)
+    cli.say(f"{params.FILE}: valid")
+
+
+def use_preset(args: Namespace) -> None:
+    """Copies a preset over params.yaml, unless that would lose edits."""
+    from segline import presets  # noqa: PLC0415
+
+    presets.use(args.name, Path.cwd())
+    cli.say(f"params.yaml is now presets/{args.name}.yaml")
+
+
+def restore_outputs(_: Namespace) -> None:
+    """Brings outputs back from DVC's cache."""
+    from segline import restore  # noqa: PLC0415
+
+    for path in restore.restore(Path.cwd()):
+        cli.say(f"restored {path}")
+
+
+def show_machine(_: Namespace) -> None:
+    """Prints the machine's fingerprint as one line a fact."""
+    from segline import device  # noqa: PLC0415
+
+    for name, value in device.fingerprint().items():
+        cli.say(f"{name}: {value}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    args.function(args)
+
+
+def entry() -> None:
+    """What the installed `segline` command calls."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,65 @@
+"""What is wrong with a data set beyond its single pairs: names, repeats, leaks between splits, files without a partner.
+
+Knows names and checksums, never pixels.
+"""
+
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from segline import dataset
+from segline.dataset import Dataset, Pair
+from segline.errors import DataError, IntegrityError, PipelineError
+
+
+def problems(raw: Path, data: Dataset) -> list[PipelineError]:
+    """Empty splits, repeated stems, images in two splits, files that are not listed: one error each."""
+    index = raw / dataset.FILE
+    if not data.splits:
+        return [DataError(index, "no split, expected train at least", "Mend the lists of the source.")]
+    for split in data.splits:
+        if split in ("", ".", "..") or set(split) & set("/\\\0"):
+            raise IntegrityError(index, f"split {split!r} is not a folder name", "Rename it in the source.")
+    found = [problem for split, listed in data.splits.items() for problem in _in_split(raw / split, listed)]
+    return [*found, *_leaks(raw, data)]
+
+
+def _in_split(folder: Path, pairs: Sequence[Pair]) -> Iterator[PipelineError]:
+    if not pairs:
+        yield DataError(folder, "empty split, expected one pair at least", "Put pairs in, or leave the split out.")
+    stems = Counter(_key(pair.stem) for pair in pairs)
+    for pair in pairs:
+        if stems[_key(pair.stem)] > 1:
+            found = f"stem {pair.stem!r} comes twice (ignoring case and Unicode form)"
+            yield DataError(folder / pair.image, found, "Rename one of them, image and mask alike.")
+    known = {str(folder / name) for pair in pairs for name in (pair.image, pair.mask)}
+    present = {f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names}
+    for path in sorted(present - known):
+        yield DataError(path, f"not listed in {dataset.FILE}", "Add its partner and run download, or remove it.")
+
+
+def _key(stem: str) -> str:
+    """Equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def _leaks(raw: Path, data: Dataset) -> Iterator[PipelineError]:
+    places: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for split, listed in data.splits.items():
+        for pair in listed:
+            places[pair.sha256_image].append((split, raw / split / pair.image))
+    for same in places.values():
+        if len({split for split, _ in same}) > 1:
+            others = ", ".join(str(path) for _, path in same[1:])
+            yield DataError(same[0][1], f"the same image is in another split: {others}", "Keep it in one split only.")
+
+
+def shared_groups(data: Dataset) -> Iterator[str]:
+    """One sentence for each split whose images come from groups (videos, scenes) that train holds too."""
+    train = {pair.group for pair in data.splits.get("train", ()) if pair.group is not None}
+    for split, listed in data.splits.items():
+        shared = sum(pair.group in train for pair in listed)
+        if split != "train" and shared:
+            yield f"{split}: {shared} of {len(listed)} images share a group with train: its scores flatter memorising"

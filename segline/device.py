@@ -1,0 +1,58 @@
+"""Which device computes, and which number formats it has.
+
+The device is no parameter: SEGLINE_DEVICE=auto|cpu|cuda names it (auto by default). It is recorded in MLflow.
+"""
+
+import os
+from pathlib import Path
+
+import torch
+
+from segline.errors import DeviceError
+
+VARIABLE = "SEGLINE_DEVICE"
+FORCE_BFLOAT16 = "SEGLINE_FORCE_BFLOAT16"
+_CACHES = "/sys/devices/system/cpu/cpu0/cache"
+
+
+def pick() -> torch.device:
+    """The device asked for. Raises DeviceError where it is missing: never a silent fallback."""
+    wanted = os.environ.get(VARIABLE, "auto")
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise DeviceError(VARIABLE, f"expected auto, cpu or cuda, got {wanted!r}", "Set it to one of them or unset it.")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        found = f"cuda is asked for, but torch {torch.__version__} sees no CUDA device"
+        raise DeviceError(VARIABLE, found, "Install a CUDA build of torch and a driver, or set it to auto or cpu.")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def require_precision(device: torch.device, precision: str) -> None:
+    """Raises DeviceError for bfloat16 on a CPU without it, where it is 25 to 80 times slower than float32."""
+    if precision != "bfloat16" or device.type != "cpu" or os.environ.get(FORCE_BFLOAT16) == "1":
+        return
+    if not torch.cpu._is_avx512_bf16_supported():
+        found = "bfloat16, but this CPU has no avx512_bf16 and would compute it 25 to 80 times slower than float32"
+        remedy = f"Write float32, train on a GPU, or set {FORCE_BFLOAT16}=1 to go on all the same."
+        raise DeviceError("params.yaml: train.precision", found, remedy)
+
+
+def description(device: torch.device) -> dict[str, str]:
+    """What a rerun must match to give the same model bytes: for MLflow and `segline machine`, never for an output."""
+    facts = {"device": device.type, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+    if device.type == "cuda":
+        return facts | {"gpu/name": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+    return facts | {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """The most memory tensors have taken on a GPU so far, in MiB; nothing on a CPU."""
+    if device.type != "cuda":
+        return {}
+    return {"gpu/peak_memory_mb": torch.cuda.max_memory_allocated(device) / 2**20}
+
+
+def fingerprint() -> dict[str, str]:
+    """`description` of the device picked, with the caches that oneDNN sizes its blocks by."""
+    device = pick()
+    caches = {path.name: path.read_text().strip() for path in sorted(Path(_CACHES).glob("index*/size"))}
+    return description(device) | {"caches": " ".join(f"{name}={size}" for name, size in caches.items())}

@@ -1,0 +1,67 @@
+"""What a user can mend, as exceptions.
+
+    PipelineError
+    |-- ParameterError    params.yaml or a command-line value
+    |-- DataError         an image, a mask, a list, a data set
+    |-- IntegrityError    a checksum, an archive member, a model file
+    |-- FetchError        the network
+    |-- DeviceError       a device or a precision this machine does not have
+    |-- TrainingError     a run that diverged
+    `-- Problems          several of the above, reported at once
+
+`cli.run` catches them once and prints one line each, without a traceback.
+"""
+
+from collections.abc import Sequence
+
+
+class PipelineError(Exception):
+    """`where: found. remedy.` in one line; the three parts stay readable as attributes."""
+
+    def __init__(self, where: object, found: str, remedy: str) -> None:
+        self.where = str(where)
+        self.found = found
+        self.remedy = remedy
+        line = f"{self.where}: {found}. {remedy}"
+        super().__init__(" ".join(line.split()))
+
+
+class ParameterError(PipelineError):
+    """A key or value of params.yaml (or of the command line) that cannot be used."""
+
+
+class DataError(PipelineError):
+    """An image, a mask, a split list or a data set that cannot be used."""
+
+
+class IntegrityError(PipelineError):
+    """Bytes that are not the bytes that were promised."""
+
+
+class FetchError(PipelineError):
+    """A download that did not come."""
+
+
+class DeviceError(PipelineError):
+    """A device or number format that this machine lacks."""
+
+
+class TrainingError(PipelineError):
+    """A training run that cannot go on."""
+
+
+class Problems(PipelineError):
+    """Several errors found in one pass. The first `SHOWN` are printed, the rest counted."""
+
+    SHOWN = 20
+
+    def __init__(self, where: object, problems: Sequence[PipelineError]) -> None:
+        self.problems = list(problems)
+        count = len(self.problems)
+        super().__init__(where, f"{count} problem{'s' * (count != 1)} found", "Mend each, then run again.")
+
+    def __str__(self) -> str:
+        lines = [str(self.args[0]), *(f"  {problem}" for problem in self.problems[: self.SHOWN])]
+        if len(self.problems) > self.SHOWN:
+            lines.append(f"  ... and {len(self.problems) - self.SHOWN} more")
+        return "\n".join(lines)

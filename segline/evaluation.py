@@ -1,0 +1,93 @@
+"""Counts of an evaluated split -> the numbers that are reported. N images, K classes."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from segline import arrays, confusion, intervals, params
+
+SCHEMA = "1"
+
+
+class Section(params.Section):
+    """`split` is evaluated; `resamples` and `seed` make the bootstrap intervals."""
+
+    split: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    batch_size: int = Field(ge=1, le=4096)
+    resamples: int = Field(ge=100, le=100_000)
+    seed: int = Field(ge=0, lt=2**32)
+
+
+def protocol(index: arrays.Index) -> dict[str, str]:
+    """What was evaluated and how: two results compare only where all of this is equal."""
+    void = "none" if index.void is None else "class" if index.void_is_class else "ignored"
+    return {
+        "data": data_hash(index),
+        "images": str(len(index.rows)),
+        "resolution": "that of the masks",
+        "schema": SCHEMA,
+        "split": index.split,
+        "void": void,
+    }
+
+
+def data_hash(index: arrays.Index) -> str:
+    """The first 16 hex digits of a SHA-256 over the split's images, masks and class table."""
+    rows = [(row.stem, row.group, row.sha256_image, row.sha256_mask) for row in index.rows]
+    table = [(label.name, label.rgb) for label in index.classes]
+    void = None if index.void is None else index.void.index
+    content = json.dumps([rows, table, void, index.void_is_class, index.encoding])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def summary(counts: confusion.Counts, section: Section) -> dict[str, Any]:
+    """The headline of int64 (N, K, K) counts: scores, and 95 % intervals of accuracy and mIoU over images."""
+    result: dict[str, Any] = means(counts)
+    accuracy = intervals.over_images(counts, lambda scores: scores.accuracy, section.resamples, section.seed)
+    miou = intervals.over_images(counts, lambda scores: scores.miou, section.resamples, section.seed)
+    if accuracy and miou:
+        result["interval"] = {"accuracy": accuracy, "miou": miou}
+    return result
+
+
+def means(counts: confusion.Counts) -> dict[str, float]:
+    """The four rates of int64 (N, K, K) counts, summed over the images first."""
+    scores = confusion.scores(counts.sum(axis=0))
+    return {
+        "accuracy": scores.accuracy,
+        "mean_class_accuracy": scores.mean_class_accuracy,
+        "mean_dice": scores.mean_dice,
+        "miou": scores.miou,
+    }
+
+
+def class_rows(counts: confusion.Counts, names: list[str]) -> list[tuple[Any, ...]]:
+    """(class, iou, accuracy, dice, pixels) a class; None where undefined."""
+    total = counts.sum(axis=0)
+    scores = confusion.scores(total)
+    columns = zip(names, scores.iou, scores.class_accuracy, scores.dice, total.sum(axis=1), strict=True)
+    return [(name, _defined(iou), _defined(acc), _defined(dice), int(pixels)) for name, iou, acc, dice, pixels in columns]
+
+
+def image_columns(names: list[str]) -> list[str]:
+    """The header of `image_rows`."""
+    return ["image", "group", "accuracy", "miou", *(f"{name}_{kind}" for name in names for kind in ("tp", "fp", "fn"))]
+
+
+def image_rows(counts: confusion.Counts, index: arrays.Index) -> list[tuple[Any, ...]]:
+    """One row an image: stem, group, accuracy, mIoU over the classes in it, then tp, fp, fn of every class."""
+    return [_image_row(matrix, row) for matrix, row in zip(counts, index.rows, strict=True)]
+
+
+def _image_row(matrix: confusion.Counts, row: arrays.Row) -> tuple[Any, ...]:
+    scores = confusion.scores(matrix)
+    hit = np.diagonal(matrix)
+    cells = np.stack([hit, matrix.sum(axis=0) - hit, matrix.sum(axis=1) - hit], axis=1)
+    return (row.stem, row.group, _defined(scores.accuracy), _defined(scores.miou), *cells.ravel().tolist())
+
+
+def _defined(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,35 @@
+"""How sure a score is: 95 % bootstrap intervals over images."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from segline import confusion
+
+Interval = dict[str, float]
+Statistic = Callable[[confusion.Scores], float]
+
+
+def over_images(counts: confusion.Counts, statistic: Statistic, resamples: int, seed: int) -> Interval | None:
+    """The 2.5 % and 97.5 % percentiles of `statistic` under resampling of images: {"low", "high"}.
+
+    `counts` is int64 (N, K, K), one matrix an image; each resample sums N of them and scores the sum, over the classes
+    present in all images. None for fewer than two images. Source: Efron and Tibshirani 1993, ch. 13.
+    """
+    if len(counts) < 2:
+        return None
+    classes = confusion.present(counts.sum(axis=0))
+
+    def resampled(rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
+        return statistic(confusion.scores(counts[rows].sum(axis=0), classes))
+
+    result = stats.bootstrap(
+        (np.arange(len(counts)),),
+        resampled,
+        n_resamples=resamples,
+        method="percentile",
+        vectorized=False,
+        rng=np.random.default_rng(seed),
+    )
+    return {"low": float(result.confidence_interval.low), "high": float(result.confidence_interval.high)}

@@ -1,0 +1,72 @@
+"""Pieces that networks share. N images, C channels, H x W pixels; tensors are (N, C, H, W)."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Norm = Literal["none", "batch"]
+
+
+def convolution(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
+    """3x3 convolution of unchanged size, normalised if asked, then ReLU."""
+    if norm == "none":
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True))
+    convolve = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return nn.Sequential(convolve, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def double_convolution(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
+    """Two of the above, the block of a U-Net. Source: Ronneberger et al. 2015, fig. 1."""
+    return nn.Sequential(convolution(inputs, outputs, norm), convolution(outputs, outputs, norm))
+
+
+def doubling(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    """3x3 transposed convolution that doubles height and width exactly (Keras' `padding="same"`, stride 2)."""
+    return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+
+
+class Dropout(nn.Module):
+    """Inverted dropout: each value is 0 with `probability` (to 1 in 65,536), else divided by 1 - probability.
+
+    torch draws CPU masks one value after another, which is a quarter of a U-Net's step; here they are 16-bit pieces of
+    numpy's SFC64, seeded by one draw from torch's global generator, at under half the cost.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training or self.probability == 0:
+            return features
+        if features.device.type != "cpu":
+            return F.dropout(features, self.probability)
+        count, channels, height, width = features.shape
+        source = np.random.SFC64(int(torch.randint(2**62, ())))
+        draws = source.random_raw(-(-features.numel() // 4)).view(np.uint16)[: features.numel()]
+        kept = torch.from_numpy(draws >= round(self.probability * 65536))
+        mask = kept.view(count, height, width, channels).permute(0, 3, 1, 2).to(features.dtype)
+        return features * mask.mul_(1 / (1 - self.probability))
+
+
+def initialise(network: nn.Module) -> None:
+    """He-normal weights, zero biases, drawn from torch's global generator. Source: He et al. 2015, eq. 10."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def at_multiple_of(stride: int, images: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+    """`forward(images)` for any size: edges are repeated up to a multiple of `stride`, the result is cropped back."""
+    height, width = images.shape[-2:]
+    bottom, right = -height % stride, -width % stride
+    if bottom == right == 0:
+        return forward(images)
+    padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
+    return forward(padded)[..., :height, :width]

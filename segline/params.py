@@ -1,0 +1,150 @@
+"""params.yaml -> one frozen, strict section a room.
+
+DVC reads the file as YAML 1.2, PyYAML as YAML 1.1: `1e-5` is a number to one and a string to the other, and a stage
+would train with another value than the one DVC tracked. The loader here therefore resolves plain scalars as DVC's
+reader does, and refuses the exotic ones (hexadecimal, 1_000, dates). A property test holds the two together.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from segline.errors import ParameterError, Problems
+
+FILE = Path("params.yaml")
+MAX_BYTES = 1 << 20
+
+Document = dict[str, Any]
+SectionType = TypeVar("SectionType", bound="Section")
+
+
+class Section(BaseModel):
+    """One section of params.yaml. No field has a default: a default is a parameter that DVC cannot see."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+# What DVC's reader takes an unquoted scalar for, by its first character.
+_SCALARS = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+", "-+0123456789"),
+    "float": (
+        r"[-+]?[0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.[0-9]+([eE][-+][0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+}
+_EXOTIC = re.compile(r"[-+]?0[box][0-9a-fA-F_]+|[-+.]?[0-9][0-9.eE+-]*_[0-9._eE+-]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|<<|=")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with DVC's scalars, without aliases, refusing keys that repeat."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise _refusal("aliases (*name) are not used here", self.peek_event())
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode) and node.style is None and _EXOTIC.fullmatch(node.value):
+            raise _refusal(f"{node.value!r} is read differently by different programs: quote it or write it out", node)
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise _refusal(f"key {key!r} is not text", key_node)
+            if key in seen:
+                raise _refusal(f"duplicate key {key!r}", key_node)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _refusal(problem: str, place: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))  # PyYAML would read 010 as 8, DVC reads 10
+
+
+for _tag, (_pattern, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+def load(path: Path = FILE) -> Document:
+    """The whole file as nested dicts, lists, str, int, float, bool and None. Raises ParameterError."""
+    try:
+        content = path.read_bytes()
+        if len(content) > MAX_BYTES:
+            raise ParameterError(path, f"{len(content)} bytes, expected at most {MAX_BYTES}", "Is this the right file?")
+        document = yaml.load(content.decode("utf-8"), Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+    except (FileNotFoundError, IsADirectoryError):
+        raise ParameterError(path, "missing", "Copy one: cp presets/synthetic.yaml params.yaml") from None
+    except UnicodeDecodeError as error:
+        raise ParameterError(path, f"not UTF-8 at byte {error.start}", "Save it as UTF-8 text.") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ParameterError(path, f"{line}{error.problem}", "Mend that line.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ParameterError(path, f"not YAML ({error})", "Compare with presets/synthetic.yaml.") from None
+    if not isinstance(document, dict):
+        raise ParameterError(path, f"holds {type(document).__name__}, expected sections", "See presets/synthetic.yaml.")
+    return document
+
+
+def find(document: Document, key: str) -> Any:
+    """What stands at a dotted key, such as "data.source". Raises ParameterError that names the nearest key."""
+    found: Any = document
+    for depth, part in enumerate(parts := key.split(".")):
+        if not isinstance(found, dict) or part not in found:
+            where = f"{FILE}: {'.'.join(parts[: depth + 1])}"
+            known = list(found) if isinstance(found, dict) else []
+            raise ParameterError(where, "missing", suggestion(part, known, "Add it; see presets/synthetic.yaml."))
+        found = found[part]
+    return found
+
+
+def text(document: Document, key: str) -> str:
+    """The text at a dotted key. Raises ParameterError on anything but text."""
+    found = find(document, key)
+    if not isinstance(found, str):
+        raise ParameterError(f"{FILE}: {key}", f"expected text, got {found!r}", "Write a name.")
+    return found
+
+
+def section(document: Document, key: str, model: type[SectionType]) -> SectionType:
+    """The validated section at a dotted key. Raises Problems with one ParameterError for each bad key or value."""
+    content = find(document, key)
+    if not isinstance(content, dict):
+        raise ParameterError(f"{FILE}: {key}", f"expected a section, got {content!r}", "Write `key: value` lines.")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = [_problem(key, dict(detail), list(model.model_fields)) for detail in error.errors()]
+        raise problems[0] if len(problems) == 1 else Problems(f"{FILE}: {key}", problems) from None
+
+
+def _problem(key: str, detail: dict[str, Any], known: list[str]) -> ParameterError:
+    where = ".".join([f"{FILE}: {key}", *(str(part) for part in detail["loc"])])
+    if detail["type"] == "missing":
+        return ParameterError(where, "missing", "Add it; see presets/synthetic.yaml.")
+    if detail["type"] == "extra_forbidden":
+        return ParameterError(where, "unknown key", suggestion(str(detail["loc"][-1]), known, "Remove it."))
+    expected = detail["msg"][0].lower() + detail["msg"][1:]
+    return ParameterError(where, f"{expected}, got {detail['input']!r}", "Mend the value.")
+
+
+def suggestion(name: str, known: Sequence[str], otherwise: str) -> str:
+    """ "Did you mean X?" for the known name nearest to `name`, or `otherwise` when none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]}?" if near else otherwise

@@ -1,0 +1,35 @@
+"""A trained network -> logits and classes, for any input size. N images, K classes, H x W pixels."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def logits(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Float32 (N, K, H, W) for float32 inputs (N, C, H, W), without gradients, dropout or batch statistics."""
+    with torch.inference_mode():
+        out: Tensor = network.eval()(inputs)
+    return out.float()
+
+
+def classes(logits_nkhw: Tensor) -> npt.NDArray[np.uint8]:
+    """The class of highest logit: uint8 (N, H, W) on the CPU. K <= 255."""
+    return logits_nkhw.argmax(dim=1).to(torch.uint8).cpu().numpy()
+
+
+def classes_at(logits_khw: Tensor, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """The classes of one image at another size: logits (K, H, W) resized bilinearly, then argmax: uint8."""
+    resized = F.interpolate(logits_khw[None], size=(height, width), mode="bilinear", align_corners=False)
+    return classes(resized)[0]
+
+
+def cost(network: nn.Module, channels: int, height: int, width: int) -> dict[str, int]:
+    """Parameters, and multiply-adds of one image (convolutions and matrix products; half of torch's FLOP count)."""
+    device = next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter:
+        logits(network, torch.zeros(1, channels, height, width, device=device))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return {"parameters": parameters, "multiply_adds": counter.get_total_flops() // 2}

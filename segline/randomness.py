@@ -1,0 +1,41 @@
+"""Seeds, determinism switches and counter-based draws. The only writer of global random state.
+
+Every draw about data is a pure function of its key, such as (seed, stream, epoch), never of what was drawn before:
+the stream is the same for any batch split, worker count or resume point.
+"""
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+ORDER, DROPOUT = range(2)  # streams: draws of one never repeat those of another
+
+
+def generator(*key: int) -> np.random.Generator:
+    """A numpy generator that depends on the key alone (Philox, a counter-based generator: Salmon et al. 2011)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    """The order of `count` samples in an epoch."""
+    return generator(seed, ORDER, epoch).permutation(count)
+
+
+def deterministic(seed: int) -> None:
+    """From here on torch gives the same bytes for the same machine and seed, or raises.
+
+    On CUDA the switches cover cuDNN and cuBLAS; the workspace setting counts only before CUDA is first used.
+    """
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a pass over memory
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.manual_seed(seed)
+
+
+def reseed(seed: int, step: int) -> None:
+    """Dropout masks of a step depend on (seed, step) alone."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, DROPOUT, step)).generate_state(1, np.uint64)[0] >> np.uint64(1)))

@@ -1,0 +1,168 @@
+"use strict";
+
+// Pixels of a mask are composed here from class indices, so that blending, isolating a class and the readout are exact.
+const data = JSON.parse(document.getElementById("viewer-data").textContent);
+const VOID = 255;
+const WRONG = [220, 20, 60];
+const element = Object.fromEntries(
+  ["frame", "canvas", "image", "opacity", "blend", "zoom", "errors", "readout", "caption", "previous", "next"]
+    .map((id) => [id, document.getElementById(id)]),
+);
+const palette = Array.from({ length: 256 }, (_, k) => (data.classes[k] ? data.classes[k].rgb : data.void));
+const legend = [...document.querySelectorAll("#legend button")];
+const context = element.canvas.getContext("2d");
+const layer = new OffscreenCanvas(data.width, data.height);
+const overlay = new ImageData(data.width, data.height);
+let shown = null;
+let only = null;
+let request = 0;
+
+async function inflate(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const labels = new Uint8Array(await new Response(stream).arrayBuffer());
+  const half = data.width * data.height;
+  return { truth: labels.subarray(0, half), prediction: labels.subarray(half) };
+}
+
+async function choose(place) {
+  const mine = ++request;
+  const item = data.images[place];
+  const photo = new Image();
+  photo.src = item.photo;
+  const [labels] = await Promise.all([inflate(item.labels), photo.decode()]);
+  if (mine !== request) return; // a later choice overtook this one
+  shown = { photo, ...labels };
+  element.image.value = String(place);
+  element.previous.disabled = place === 0;
+  element.next.disabled = place === data.images.length - 1;
+  const group = item.group === null ? "" : `, group ${item.group}`;
+  element.caption.textContent =
+    `${item.name}${group}: mIoU ${item.miou}, accuracy ${item.accuracy}, rank ${item.rank} of ${data.total}`;
+  document.querySelectorAll("[data-kind]").forEach((button) =>
+    button.setAttribute("aria-pressed", String(button.dataset.kind === item.kind)));
+  element.readout.textContent = "";
+  draw();
+}
+
+function draw() {
+  if (shown === null) return;
+  const opacity = Number(element.opacity.value) / 100;
+  const blend = Number(element.blend.value) / 100;
+  const marking = element.errors.checked;
+  const pixels = overlay.data;
+  for (let i = 0; i < shown.truth.length; i += 1) {
+    const truth = shown.truth[i];
+    const prediction = shown.prediction[i];
+    const wrong = marking && truth !== VOID && truth !== prediction;
+    const visible = only === null || truth === only || prediction === only;
+    const from = wrong ? WRONG : palette[truth];
+    const to = wrong ? WRONG : palette[prediction];
+    for (let c = 0; c < 3; c += 1) pixels[4 * i + c] = Math.round(from[c] + (to[c] - from[c]) * blend);
+    pixels[4 * i + 3] = visible ? Math.round(255 * (wrong ? 1 : opacity)) : 0;
+  }
+  layer.getContext("2d").putImageData(overlay, 0, 0);
+  context.drawImage(shown.photo, 0, 0, data.width, data.height);
+  context.drawImage(layer, 0, 0);
+  const percents = { image: 1 - opacity, truth: opacity * (1 - blend), prediction: opacity * blend };
+  const parts = Object.entries(percents).map(([name, part]) => `${name} ${Math.round(100 * part)} %`);
+  element.canvas.setAttribute("aria-label", `${element.caption.textContent}. Shown: ${parts.join(", ")}`);
+  for (const id of ["opacity", "blend"]) {
+    document.getElementById(`${id}-value`).textContent = `${element[id].value} %`;
+  }
+  document.querySelectorAll("[data-opacity]").forEach((button) => {
+    const same = button.dataset.opacity === element.opacity.value &&
+      (button.dataset.opacity === "0" || button.dataset.blend === element.blend.value);
+    button.setAttribute("aria-pressed", String(same));
+  });
+}
+
+function zoom(x = element.frame.clientWidth / 2, y = element.frame.clientHeight / 2) {
+  const { frame, canvas } = element;
+  const before = canvas.clientWidth;
+  const [left, top] = [frame.scrollLeft + x, frame.scrollTop + y];
+  canvas.style.width = `${100 * Number(element.zoom.value)}%`;
+  const factor = canvas.clientWidth / before;
+  frame.scrollTo(left * factor - x, top * factor - y); // what lay under (x, y) stays there
+  document.getElementById("zoom-value").textContent = `${element.zoom.value}x`;
+}
+
+function set(slider, value) {
+  slider.value = String(value);
+  slider.dispatchEvent(new Event("input"));
+}
+
+function show(button) {
+  set(element.opacity, button.dataset.opacity);
+  set(element.blend, button.dataset.blend);
+}
+
+function step(by) {
+  const place = Number(element.image.value) + by;
+  if (place >= 0 && place < data.images.length) choose(place);
+}
+
+function open(button) {
+  choose(data.images.findIndex((item) => item.rank === Number(button.dataset.rank)));
+}
+
+function isolate(k) {
+  only = only === k ? null : k;
+  legend.forEach((button) => button.setAttribute("aria-pressed", String(Number(button.dataset.class) === only)));
+  draw();
+}
+
+function read(event) {
+  if (shown === null) return;
+  const box = element.canvas.getBoundingClientRect();
+  const x = Math.floor(((event.clientX - box.left) / box.width) * data.width);
+  const y = Math.floor(((event.clientY - box.top) / box.height) * data.height);
+  if (x < 0 || y < 0 || x >= data.width || y >= data.height) return;
+  const name = (k) => (k === VOID ? "void" : data.classes[k].name);
+  const [truth, prediction] = [shown.truth[y * data.width + x], shown.prediction[y * data.width + x]];
+  const verdict = truth === VOID ? "not scored" : truth === prediction ? "right" : "wrong";
+  element.readout.textContent = `x ${x}, y ${y}: truth ${name(truth)}, prediction ${name(prediction)} (${verdict})`;
+}
+
+for (const id of ["opacity", "blend"]) element[id].addEventListener("input", draw);
+element.errors.addEventListener("change", draw);
+element.zoom.addEventListener("input", () => zoom());
+element.image.addEventListener("change", () => choose(Number(element.image.value)));
+element.previous.addEventListener("click", () => step(-1));
+element.next.addEventListener("click", () => step(1));
+legend.forEach((button) => button.addEventListener("click", () => isolate(Number(button.dataset.class))));
+document.querySelectorAll("[data-opacity]").forEach((button) => button.addEventListener("click", () => show(button)));
+
+document.querySelectorAll("[data-rank]").forEach((button) => button.addEventListener("click", () => {
+  open(button);
+  if (button.closest("figcaption")) document.getElementById("viewer").scrollIntoView();
+}));
+
+element.frame.addEventListener("wheel", (event) => {
+  if (!event.ctrlKey && !event.metaKey) return; // a bare wheel scrolls the page
+  event.preventDefault();
+  const box = element.frame.getBoundingClientRect();
+  element.zoom.value = String(Number(element.zoom.value) - Math.sign(event.deltaY) * 0.5);
+  zoom(event.clientX - box.left, event.clientY - box.top);
+}, { passive: false });
+
+element.canvas.addEventListener("pointermove", (event) => {
+  read(event);
+  if (event.pointerType === "mouse" && event.buttons === 1) element.frame.scrollBy(-event.movementX, -event.movementY);
+});
+element.canvas.addEventListener("pointerdown", read);
+
+const KEYS = {
+  p: () => step(-1),
+  n: () => step(1),
+  e: () => element.errors.click(),
+  "+": () => set(element.zoom, Number(element.zoom.value) + 1),
+  "-": () => set(element.zoom, Number(element.zoom.value) - 1),
+};
+document.querySelectorAll("[data-opacity]").forEach((button, place) => { KEYS[place + 1] = () => show(button); });
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
+  KEYS[event.key]?.();
+});
+
+open(document.querySelector("[data-kind=median]") ?? document.querySelector("[data-rank]"));

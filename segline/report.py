@@ -1,0 +1,171 @@
+"""Results and pictures -> one self-contained HTML page."""
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from segline import arrays, drawing, encode, params, ranking, results
+
+TEMPLATE, CODE = "report.html", "report.js"
+VIEWER_BYTES = 2_000_000
+SCORES = {
+    "accuracy": "Pixel accuracy",
+    "miou": "mIoU",
+    "mean_class_accuracy": "Mean class accuracy",
+    "mean_dice": "Mean Dice",
+}
+COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds an image", "model_bytes": "bytes of model file"}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the page is about. `predictions` are class indices uint8 (N, H, W)."""
+
+    split: arrays.Split
+    predictions: npt.NDArray[np.uint8]
+    results: results.Results
+    parameters: params.Document
+
+    def truth(self, row: int) -> npt.NDArray[np.uint8]:
+        """Class indices uint8 (H, W) of one image."""
+        return encode.unpack(self.split.onehot[row], len(self.split.index.classes))
+
+    def panels(self, row: int) -> drawing.Panels:
+        """The four pictures of one image."""
+        colours = drawing.palette(self.split.index.classes, self.split.index.void)
+        return drawing.panels(self.split.images[row], self.truth(row), self.predictions[row], colours)
+
+
+def render(
+    material: Material, picks: Sequence[ranking.Pick], panels: Sequence[drawing.Panels], curves: Mapping[str, bytes]
+) -> str:
+    """The page: no request leaves it, the same input gives the same text, and every name in it is escaped.
+
+    `panels` are those of `picks`; `curves` maps a title to a PNG file.
+    """
+    environment = Environment(
+        loader=PackageLoader("segline", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "compact": compact}
+    code = environment.get_template(CODE).render()
+    return environment.get_template(TEMPLATE).render(
+        index=material.split.index,
+        evaluation=material.results.evaluation,
+        network=_at(material.parameters, "model", "name"),
+        names=[label.name for label in material.split.index.classes],
+        scores=SCORES,
+        costs=COSTS,
+        classes=list(zip(material.split.index.classes, material.results.classes, strict=True)),
+        pixels=int(material.results.confusion.sum()),
+        confusion=_shares(material.results.confusion),
+        gallery=list(_gallery(material, picks, panels)),
+        jumps={pick.kind: pick.rank for pick in ranking.one_a_kind(picks)},
+        viewer=_viewer(material, picks),
+        curves={title: data_uri(picture, "image/png") for title, picture in curves.items()},
+        parameters=list(flat(material.parameters)),
+        code=code,
+        code_hash=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
+    )
+
+
+def percent(value: float | None) -> str:
+    """ "91.2 %" for 0.912; "undefined" for None. The space does not break."""
+    return "undefined" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def compact(value: float) -> str:
+    """Three digits and a unit: "1.94 M" for 1,943,000. The space does not break."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g}\N{NO-BREAK SPACE}{unit}"
+    return f"{value:.3g}"
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """The content as an address that needs no network."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def flat(document: params.Document, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, value as YAML writes it) of every parameter, in the order of the file."""
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            plain = {True: "true", False: "false", None: "null"}
+            yield f"{prefix}{key}", plain[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _at(document: Any, *keys: str) -> Any:
+    for key in keys:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
+
+
+def _shares(counts: npt.NDArray[np.int64]) -> list[list[tuple[int, float | None]]]:
+    """(count, share of its row) of each cell; the share is None in a row without pixels."""
+    rows = counts.tolist()
+    return [[(count, count / sum(row) if sum(row) else None) for count in row] for row in rows]
+
+
+def _gallery(
+    material: Material, picks: Sequence[ranking.Pick], panels: Sequence[drawing.Panels]
+) -> Iterator[dict[str, Any]]:
+    for pick, four in zip(picks, panels, strict=True):
+        image, error = (data_uri(drawing.jpeg(panel), "image/jpeg") for panel in (four.image, four.error))
+        truth, prediction = (data_uri(drawing.png(panel), "image/png") for panel in (four.truth, four.prediction))
+        yield {
+            "pick": pick,
+            "score": material.results.images[pick.row],
+            "panels": {"image": image, "truth": truth, "prediction": prediction, "error": error},
+        }
+
+
+def _viewer(material: Material, picks: Sequence[ranking.Pick]) -> dict[str, Any]:
+    """What the script reads. The picks are always among the images; of the others as many as `VIEWER_BYTES` allow."""
+    order = ranking.order(material.results.images)
+    chosen = {pick.rank - 1: pick.kind for pick in picks}
+    payloads = {rank: _payload(material, order[rank]) for rank in chosen}
+    largest = max(sum(len(part) for part in payload.values()) for payload in payloads.values())
+    others = np.linspace(0, len(order) - 1, min(len(order), VIEWER_BYTES // largest)).round().astype(int).tolist()
+    index, scores = material.split.index, material.results.images
+    ranks = sorted({*chosen, *others})
+    return {
+        "classes": [{"name": label.name, "rgb": label.rgb} for label in index.classes],
+        "void": index.void.rgb if index.void else drawing.UNNAMED_VOID,
+        "height": material.predictions.shape[1],
+        "width": material.predictions.shape[2],
+        "total": len(order),
+        "images": [
+            {
+                "rank": rank + 1,
+                "kind": chosen.get(rank, ""),
+                "name": scores[order[rank]].stem,
+                "group": scores[order[rank]].group,
+                "miou": percent(scores[order[rank]].miou),
+                "accuracy": percent(scores[order[rank]].accuracy),
+                **(payloads.get(rank) or _payload(material, order[rank])),
+            }
+            for rank in ranks
+        ],
+    }
+
+
+def _payload(material: Material, row: int) -> dict[str, str]:
+    """The photograph, and truth then prediction as deflated bytes: exact, where a browser may alter decoded pixels."""
+    labels = material.truth(row).tobytes() + material.predictions[row].tobytes()
+    return {
+        "photo": data_uri(drawing.jpeg(drawing.rgb(material.split.images[row])), "image/jpeg"),
+        "labels": base64.b64encode(zlib.compress(labels, 9)).decode(),
+    }

@@ -1,0 +1,190 @@
+"""What train and evaluate wrote, read back as checked values. Knows their fields, not how they were computed."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from segline import arrays, records
+from segline.errors import DataError
+
+REMEDY = "Write it again: dvc repro -f train evaluate."
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+RecordType = TypeVar("RecordType", bound=_Record)
+Content = TypeVar("Content")
+Rate = Annotated[float, Field(ge=0, le=1)]
+_EMPTY_IS_NONE = BeforeValidator(lambda field: None if field == "" else field)
+RateCell = Annotated[Rate | None, _EMPTY_IS_NONE]
+
+
+class Epoch(_Record):
+    """One row of history.csv."""
+
+    epoch: int = Field(ge=1)
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_accuracy: Rate
+    val_miou: Rate
+
+
+class ClassScore(_Record):
+    """One row of per_class.csv; None is undefined."""
+
+    name: str = Field(alias="class")
+    iou: RateCell
+    accuracy: RateCell
+    dice: RateCell
+    pixels: int = Field(ge=0)
+
+
+class ImageScore(_Record):
+    """The scores in a row of per_image.csv; None is undefined (an image that is void throughout)."""
+
+    stem: str = Field(alias="image")
+    group: Annotated[str | None, _EMPTY_IS_NONE]
+    accuracy: RateCell
+    miou: RateCell
+
+
+class Rates(_Record):
+    """The four headline scores at one resolution; None is undefined."""
+
+    accuracy: Rate | None = None
+    miou: Rate | None = None
+    mean_class_accuracy: Rate | None = None
+    mean_dice: Rate | None = None
+
+
+class Interval(_Record):
+    """A 95 % interval."""
+
+    low: Rate
+    high: Rate
+
+
+class Evaluation(Rates):
+    """eval.json: the rates at the masks' own resolution, `working` at that of the network."""
+
+    interval: dict[str, Interval] = {}
+    working: Rates
+    cost: dict[str, float]
+    protocol: dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All of it. `confusion` is int64 (K, K), rows actual, columns predicted; `images` are as in the split."""
+
+    history: Sequence[Epoch]
+    evaluation: Evaluation
+    classes: Sequence[ClassScore]
+    images: Sequence[ImageScore]
+    confusion: npt.NDArray[np.int64]
+
+
+def read_history(path: Path) -> list[Epoch]:
+    """The epochs in order, at least one. Raises DataError."""
+    return _rows(path, Epoch)
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """The content of eval.json. Raises DataError."""
+    return _checked(path, records.read_json(path), Evaluation)
+
+
+def read_classes(path: Path, index: arrays.Index) -> list[ClassScore]:
+    """One score a class of `index`, in its order. Raises DataError."""
+    scores = _rows(path, ClassScore)
+    _require_same(path, "classes", [score.name for score in scores], [label.name for label in index.classes])
+    return scores
+
+
+def read_images(path: Path, index: arrays.Index) -> list[ImageScore]:
+    """One score a row of `index`, in its order. Raises DataError."""
+    scores = _rows(path, ImageScore)
+    _require_same(path, "images", [score.stem for score in scores], [row.stem for row in index.rows])
+    return scores
+
+
+def read_confusion(path: Path, index: arrays.Index) -> npt.NDArray[np.int64]:
+    """The matrix as int64 (K, K), rows actual, columns predicted. Raises DataError."""
+    names = [label.name for label in index.classes]
+    cells = _checked(path, records.read_json(path), list[_Cell])
+    counts = {(cell.actual, cell.predicted): cell.count for cell in cells}
+    pairs = [(actual, predicted) for actual in names for predicted in names]
+    if len(cells) != len(pairs) or counts.keys() != set(pairs):
+        found = f"{len(cells)} cells, expected one for each of the {len(pairs)} pairs of classes"
+        raise DataError(path, found, REMEDY)
+    return np.array([counts[pair] for pair in pairs], np.int64).reshape(len(names), len(names))
+
+
+class _Cell(_Record):
+    actual: str
+    predicted: str
+    count: int = Field(ge=0, lt=2**63)
+
+
+def read_predictions(path: Path, split: arrays.Split) -> npt.NDArray[np.uint8]:
+    """Class indices uint8 (N, H, W), memory-mapped. Raises DataError if they do not fit `split`."""
+    try:
+        predictions: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(path, "missing", REMEDY) from None
+    except (ValueError, EOFError) as error:
+        raise DataError(path, f"not a NumPy array ({error})", REMEDY) from None
+    shape, num_classes = split.images.shape[:3], len(split.index.classes)
+    if predictions.dtype != np.uint8 or predictions.shape != shape:
+        found = f"{predictions.dtype} {predictions.shape}, expected uint8 {shape}"
+        raise DataError(path, found, REMEDY)
+    if predictions.size and predictions.max() >= num_classes:
+        raise DataError(path, f"class {predictions.max()}, expected 0..{num_classes - 1}", REMEDY)
+    return predictions  # type: ignore[no-any-return]
+
+
+def kept_epoch(history: Sequence[Epoch], keep: object) -> int | None:
+    """The number of the epoch whose weights train keeps; None where `keep` is not a rule known here."""
+    if keep == "last":
+        return history[-1].epoch
+    return max(history, key=lambda epoch: epoch.val_miou).epoch if keep == "best" else None
+
+
+def _rows(path: Path, model: type[RecordType]) -> list[RecordType]:
+    try:
+        rows = records.read_csv(path)
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"not UTF-8 at byte {error.start}", REMEDY) from None
+    except csv.Error as error:
+        raise DataError(path, f"not CSV ({error})", REMEDY) from None
+    if not rows:
+        raise DataError(path, "no rows, expected at least one", REMEDY)
+    return _checked(path, rows, list[model])  # type: ignore[valid-type]
+
+
+def _checked(path: Path, content: Any, shape: type[Content]) -> Content:
+    try:
+        return TypeAdapter(shape).validate_python(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ": ".join(f"row {part + 1}" if isinstance(part, int) else part for part in problem["loc"])
+        got = "" if problem["type"] == "missing" else f", got {str(problem['input'])[:80]!r}"
+        message = problem["msg"][0].lower() + problem["msg"][1:]
+        raise DataError(path, f"{place}: {message}{got}".removeprefix(": "), REMEDY) from None
+
+
+def _require_same(path: Path, what: str, found: list[str], expected: list[str]) -> None:
+    if len(found) != len(expected):
+        raise DataError(path, f"{len(found)} {what}, but the processed split has {len(expected)}", REMEDY)
+    for row, (name, wanted) in enumerate(zip(found, expected, strict=True)):
+        if name != wanted:
+            raise DataError(path, f"row {row + 1} is {name!r}, but the processed split has {wanted!r}", REMEDY)

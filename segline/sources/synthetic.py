@@ -1,0 +1,107 @@
+"""Drawn street scenes in the eleven classes of CamVid: raw data that needs no download.
+
+They exercise the pipeline and rank models; their scores say nothing about real streets.
+"""
+
+import hashlib
+import math
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+from pydantic import Field
+
+from segline import params, streets
+from segline.dataset import Dataset, Label, Pair, Void
+from segline.errors import DataError
+from segline.street_view import VOID, Kind
+
+SPLITS = ("train", "val", "test")  # a split's position seeds its streets
+FRAMES = 4  # consecutive frames of one street share layout and light, so they form a group
+COLOURS = (
+    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
+    (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+)  # fmt: skip
+CLASSES = tuple(Label(kind.name.lower(), rgb) for kind, rgb in zip(Kind, COLOURS, strict=True))
+
+Task = tuple[str, int, int]  # split, street, number of frames
+
+
+class Section(params.Section):
+    """Size in pixels, and image-mask pairs a split."""
+
+    seed: int = Field(ge=0, lt=2**32)
+    height: int = Field(ge=96, le=1080)
+    width: int = Field(ge=96, le=1920)
+    train: int = Field(ge=1, le=100_000)
+    val: int = Field(ge=1, le=100_000)
+    test: int = Field(ge=1, le=100_000)
+
+
+def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
+    """The data set; its files are `folder/<split>/images/*.png` (RGB) and `masks/*.png` (0..10, void 11).
+
+    Every split shows every class. A scene depends on the seed, the size, its split and its place there alone, so more
+    scenes leave the others as they are. `source_input` is for DVC to watch. Raises DataError if the pictures are too
+    small or too oblong to show every class.
+    """
+    del source_input
+    counts = {"train": section.train, "val": section.val, "test": section.test}
+    for split in SPLITS:
+        (folder / split / "images").mkdir(parents=True, exist_ok=True)
+        (folder / split / "masks").mkdir(parents=True, exist_ok=True)
+    tasks = [
+        (split, street, min(FRAMES, counts[split] - street * FRAMES))
+        for split in SPLITS
+        for street in range(math.ceil(counts[split] / FRAMES))
+    ]
+    splits: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    try:
+        for (split, _, _), pairs in zip(tasks, _drawn(section, folder, tasks), strict=True):
+            splits[split].extend(pairs)
+    except LookupError as error:
+        remedy = "Choose a larger or less oblong size, or another seed."
+        raise DataError(f"data.synthetic, {section.height} x {section.width} pixels", str(error), remedy) from None
+    return Dataset("synthetic-streets", CLASSES, Void(VOID, (0, 0, 0)), "index", splits)
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _drawn(section: Section, folder: Path, tasks: list[Task]) -> list[list[Pair]]:
+    """The pairs of each task, in order. Processes are spawned: the fork of one that has run threads may hang."""
+    draw = partial(_draw, section, folder)
+    workers = min(cores(), math.ceil(len(tasks) / 8))  # a process costs as much to start as eight streets to draw
+    if workers == 1:
+        return [draw(task) for task in tasks]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(draw, tasks, chunksize=4))
+
+
+def _draw(section: Section, folder: Path, task: Task) -> list[Pair]:
+    split, street, count = task
+    size = (section.height, section.width)
+    scenes = streets.frames(section.seed, SPLITS.index(split), street, count, size)
+    group = f"{split}-{street:05d}"
+    pairs = []
+    for number, (image, mask) in enumerate(scenes):
+        stem = f"{group}-{number}"
+        files = {"images": cv2.cvtColor(image, cv2.COLOR_RGB2BGR), "masks": mask}
+        names = {kind: f"{kind}/{stem}.png" for kind in files}
+        image_hash, mask_hash = (_write(folder / split / names[kind], pixels) for kind, pixels in files.items())
+        pairs.append(Pair(stem, group, names["images"], names["masks"], image_hash, mask_hash))
+    return pairs
+
+
+def _write(path: Path, pixels: Any) -> str:
+    """SHA-256 of the PNG written at `path`."""
+    _, encoded = cv2.imencode(".png", pixels)
+    content = encoded.tobytes()
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,90 @@
+"""Draws what was trained and evaluated: charts, a sheet of images, and a report in one HTML file."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from segline import arrays, atomic, charts, cli, drawing, params, ranking, report, results
+
+CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The paths that dvc.yaml gives."""
+    return cli.paths(
+        __doc__,
+        argv,
+        history="CSV of losses and scores by epoch",
+        eval="JSON of scores",
+        per_class="CSV of scores by class",
+        per_image="CSV of scores by image",
+        confusion="JSON of the confusion matrix",
+        processed="processed split that was evaluated",
+        predictions="folder of predicted classes",
+        plots="folder of PNG files to write",
+        report="HTML file to write",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Writes the PNG files and the report, all or none."""
+    args = parse(argv)
+    document = params.load()
+    section = params.section(document, "plot", ranking.Section)
+    split = arrays.read(args.processed)
+    found = _read(args, split.index)
+    picks = ranking.picks(found.images, section.images)
+    material = report.Material(
+        split=split,
+        predictions=results.read_predictions(args.predictions / f"{split.index.split}.npy", split),
+        results=found,
+        parameters=document,
+    )
+    panels = [material.panels(pick.row) for pick in picks]
+    with atomic.folder(args.plots) as plots:
+        _draw(plots, split.index, found, results.kept_epoch(found.history, document.get("train", {}).get("keep")))
+        _sheets(plots, split.index, found, list(zip(picks, panels, strict=True)))
+        curves = {title: (plots / name).read_bytes() for title, name in CURVES.items()}
+        with atomic.file(args.report) as page:
+            page.write_text(report.render(material, picks, panels, curves), encoding="utf-8")
+    cli.say(f"plot: {len(list(args.plots.iterdir()))} pictures -> {args.plots}, report -> {args.report}")
+
+
+def _read(args: argparse.Namespace, index: arrays.Index) -> results.Results:
+    return results.Results(
+        history=results.read_history(args.history),
+        evaluation=results.read_evaluation(args.eval),
+        classes=results.read_classes(args.per_class, index),
+        images=results.read_images(args.per_image, index),
+        confusion=results.read_confusion(args.confusion, index),
+    )
+
+
+def _draw(plots: Path, index: arrays.Index, found: results.Results, kept: int | None) -> None:
+    charts.loss(plots / "loss.png", found.history, kept)
+    charts.accuracy(plots / "accuracy.png", found.history, kept)
+    charts.confusion(plots / "confusion.png", [label.name for label in index.classes], found.confusion)
+    charts.iou(plots / "iou.png", index.classes, found.classes, found.evaluation.miou)
+
+
+def _sheets(
+    plots: Path, index: arrays.Index, found: results.Results, chosen: Sequence[tuple[ranking.Pick, drawing.Panels]]
+) -> None:
+    """The sheet, and a preview of it with one row a kind."""
+    legend = [(label.name, label.rgb) for label in index.classes]
+    if index.void and not index.void_is_class:
+        legend.append(("void, not scored", index.void.rgb))
+    legend.append(("wrong pixel", drawing.WRONG))
+    rows = {pick: (_caption(pick, found.images), panels) for pick, panels in chosen}
+    charts.sheet(plots / "sheet.png", list(rows.values()), legend)
+    charts.sheet(plots / "preview.png", [rows[pick] for pick in ranking.one_a_kind(rows)], legend)
+
+
+def _caption(pick: ranking.Pick, images: Sequence[results.ImageScore]) -> str:
+    score = images[pick.row]
+    scores = f"mIoU {charts.percent(score.miou)}, accuracy {charts.percent(score.accuracy)}"
+    return f"{pick.kind}, rank {pick.rank} of {len(images)}: {charts.short(score.stem)}, {scores}"
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,86 @@
+"""Checks every image and mask, resizes them and packs the masks as one-hot bits: data/raw -> data/processed."""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from segline import arrays, atomic, audit, cli, dataset, images, pairs, params
+from segline.dataset import Dataset
+from segline.errors import PipelineError, Problems
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The paths that dvc.yaml gives."""
+    return cli.paths(__doc__, argv, raw="the data set of the download stage", processed="where the arrays go")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Writes one folder of arrays a split. Raises Problems with everything that is wrong with the data set."""
+    arguments = parse(argv)
+    section = params.section(params.load(), "preprocess", pairs.Section)
+    data = dataset.read(arguments.raw)
+    recipe = pairs.recipe(arguments.raw, data, section)
+    problems = audit.problems(arguments.raw, data)
+    _check_space(arguments.processed, recipe, data)
+    images.single_threaded()
+    with atomic.folder(arguments.processed) as processed, images.muffled() as heard:
+        for split, listed in data.splits.items():
+            problems += _write(arguments.raw / split, processed / split, recipe, data)
+            problems += pairs.damaged(arguments.raw / split, recipe, listed, heard)
+        if problems:
+            raise Problems(arguments.raw, problems)
+    for warning in audit.shared_groups(data):
+        cli.warn(warning)
+    counts = ", ".join(f"{split} {len(listed)}" for split, listed in data.splits.items())
+    form = f"{recipe.width}x{recipe.height}, {recipe.channels} channels, {len(recipe.classes)} classes"
+    cli.say(f"preprocess: {counts} pairs at {form} -> {arguments.processed}")
+
+
+def _check_space(target: Path, recipe: pairs.Recipe, data: Dataset) -> None:
+    needed = recipe.row_bytes * sum(len(listed) for listed in data.splits.values())
+    disk = next(folder for folder in target.absolute().parents if folder.exists())
+    if needed > (free := shutil.disk_usage(disk).free):
+        found = f"{free >> 20} MiB free on its disk, expected at least {(needed >> 20) + 1} MiB"
+        raise PipelineError(target, found, "Free some, or lower preprocess.height and preprocess.width.")
+
+
+def _write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> list[PipelineError]:
+    """Writes the arrays of one split in the order of the data set, and returns what is wrong with its pairs."""
+    processed.mkdir()
+    listed = data.splits[processed.name]
+    shape = (len(listed), recipe.height, recipe.width)
+    problems: list[PipelineError] = []
+    rows: list[arrays.Row] = []
+    unlabelled: list[str] = []
+    with (
+        arrays.writing(processed / arrays.IMAGES, (*shape, recipe.channels)) as add_image,
+        arrays.writing(processed / arrays.ONEHOT, (*shape, recipe.table.shape[1])) as add_onehot,
+    ):
+        for result in cli.progress(pairs.prepare_all(raw, recipe, listed), len(listed), f"preprocess {raw.name}"):
+            if isinstance(result, list):
+                problems += result
+                continue
+            add_image(result.image)
+            add_onehot(result.onehot)
+            rows.append(result.row)
+            if not result.labelled:
+                unlabelled.append(result.row.mask)
+    if unlabelled:
+        cli.warn(f"{raw}: {len(unlabelled)} of {len(listed)} masks hold nothing but void, such as {unlabelled[0]}")
+    index = arrays.Index(
+        dataset=data.name,
+        split=raw.name,
+        classes=recipe.classes,
+        void=data.void,
+        void_is_class=recipe.void_is_class,
+        num_labels=recipe.num_labels,
+        encoding=data.encoding,
+        rows=tuple(rows),
+    )
+    arrays.write_index(processed, index)
+    return problems
+
+
+if __name__ == "__main__":
+    cli.run(main)

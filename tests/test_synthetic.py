@@ -1,0 +1,265 @@
+"""The drawn data set: the same bytes everywhere, every class in every split, streets that stay in theirs."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from segline import dataset, streets
+from segline.dataset import Dataset
+from segline.errors import DataError
+from segline.sources import synthetic
+from segline.street_view import NEAREST, VOID, WEATHERS, Camera, Canvas, Kind
+
+UNUSED = Path("unused")
+SMALL = {"seed": 7, "height": 96, "width": 128, "train": 5, "val": 1, "test": 2}
+OLDER_CPU = {
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR X86_V3",
+    "OPENCV_CPU_DISABLE": "AVX512_SKX,AVX512_ICL,AVX512_CNL,AVX512_CLX,AVX2,FP16,FMA3,AVX,SSE4.2,SSE4.1",
+    "OPENCV_IPP": "disabled",
+}
+
+
+def collect(folder: Path, **changes: int) -> Dataset:
+    return synthetic.collect(synthetic.Section(**(SMALL | changes)), UNUSED, folder)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("synthetic")
+
+
+@pytest.fixture(scope="module")
+def drawn(folder: Path) -> Dataset:
+    return collect(folder)
+
+
+def masks(folder: Path, split: str) -> list[np.ndarray]:
+    found = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((folder / split / "masks").iterdir())]
+    assert found
+    return found
+
+
+def test_the_same_seed_gives_the_same_bytes_and_the_same_index(folder: Path, drawn: Dataset, tmp_path: Path) -> None:
+    again = collect(tmp_path)
+
+    assert drawn == again
+    assert files(folder) == files(tmp_path)
+
+
+def test_another_seed_gives_other_pictures(folder: Path, drawn: Dataset, tmp_path: Path) -> None:
+    collect(tmp_path, seed=8)
+
+    here, there = files(folder), files(tmp_path)
+    assert here.keys() == there.keys()
+    assert not [name for name in here if here[name] == there[name]]
+
+
+def test_no_two_scenes_are_alike(folder: Path, drawn: Dataset) -> None:
+    contents = files(folder).values()
+
+    assert len(contents) == len(set(contents))
+
+
+@pytest.mark.slow
+def test_the_number_of_processes_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve streets: two processes, against one."""
+    results = []
+    for cores in (1, 2):
+        monkeypatch.setattr(synthetic, "cores", lambda cores=cores: cores)
+        results.append(collect(tmp_path / str(cores), train=40))
+
+    assert results[0] == results[1]
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+
+
+def test_more_scenes_of_one_split_change_no_other_file(folder: Path, drawn: Dataset, tmp_path: Path) -> None:
+    collect(tmp_path, test=7)
+
+    before, after = files(folder), files(tmp_path)
+    assert before == {name: after[name] for name in before}
+    assert len(before) + 2 * 5 == len(after)
+
+
+@pytest.mark.slow
+def test_bytes_do_not_depend_on_the_cpu(folder: Path, drawn: Dataset, tmp_path: Path) -> None:
+    """A process that may not use the newer instructions, nor IPP, draws the same pictures."""
+    program = (
+        "import sys; from pathlib import Path; from segline.sources import synthetic as s;"
+        f"s.collect(s.Section(**{SMALL}), Path(), Path(sys.argv[1]))"
+    )
+    older = {**os.environ, **OLDER_CPU}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=older, check=True, timeout=120)
+
+    assert files(folder) == files(tmp_path)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_split_shows_every_class_even_in_a_single_image(tmp_path: Path, seed: int) -> None:
+    collect(tmp_path, seed=seed, train=1, val=1, test=1)
+
+    for split in synthetic.SPLITS:
+        (mask,) = masks(tmp_path, split)
+        assert set(range(12)) == set(np.unique(mask).tolist())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (96, 1920), (1080, 96), (97, 131)])
+def test_every_allowed_shape_can_be_drawn(tmp_path: Path, height: int, width: int) -> None:
+    collect(tmp_path, height=height, width=width, train=1, val=1, test=1)
+
+    for split in synthetic.SPLITS:
+        (mask,) = masks(tmp_path, split)
+        assert (height, width) == mask.shape
+        assert set(range(12)) == set(np.unique(mask).tolist())
+
+
+def test_files_are_what_the_index_says(folder: Path, drawn: Dataset) -> None:
+    """Sizes, dtypes, values 0..11, hashes; no file that no pair names."""
+    named = set()
+    for split, pairs in drawn.splits.items():
+        assert SMALL[split] == len(pairs)
+        for pair in pairs:
+            image, mask = (folder / split / path for path in (pair.image, pair.mask))
+            assert pair.stem == image.stem == mask.stem
+            assert pair.sha256_image == hashlib.sha256(image.read_bytes()).hexdigest()
+            assert pair.sha256_mask == hashlib.sha256(mask.read_bytes()).hexdigest()
+            pixels, labels = cv2.imread(str(image), cv2.IMREAD_UNCHANGED), cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+            assert ((96, 128, 3), np.uint8) == (pixels.shape, pixels.dtype)
+            assert ((96, 128), np.uint8) == (labels.shape, labels.dtype)
+            assert labels.max() <= VOID
+            named |= {str(path.relative_to(folder)) for path in (image, mask)}
+
+    assert set(files(folder)) == named
+
+
+def test_images_are_stored_as_rgb() -> None:
+    """A clear sky is blue: taken for BGR it would be brown."""
+    clear = Canvas(Camera(64, 64, 50.0, 32.0, 1.5, 0.0, 0.0), WEATHERS["clear"])
+
+    red, _, blue = clear.hazy(WEATHERS["clear"].sky_top, 0.0)
+
+    assert red < blue
+
+
+def test_blue_of_the_sky_is_in_the_third_channel_of_the_file(tmp_path: Path) -> None:
+    """Over many streets, the sky is more blue than red, as OpenCV's BGR reader sees it."""
+    result = collect(tmp_path, train=1, val=1, test=24)
+    blue = red = 0
+    for pair in result.splits["test"]:
+        image = cv2.imread(str(tmp_path / "test" / pair.image), cv2.IMREAD_COLOR).astype(np.int64)
+        sky = cv2.imread(str(tmp_path / "test" / pair.mask), cv2.IMREAD_UNCHANGED) == Kind.SKY
+        blue, red = blue + image[sky, 0].sum(), red + image[sky, 2].sum()
+
+    assert blue > red
+
+
+def test_the_index_survives_the_disk(folder: Path, drawn: Dataset) -> None:
+    dataset.write(folder, drawn)
+
+    assert drawn.splits["train"] == dataset.read(folder).splits["train"]
+    assert drawn.classes == dataset.read(folder).classes
+
+
+def test_a_street_stays_in_its_split(drawn: Dataset) -> None:
+    groups = {split: {pair.group for pair in pairs} for split, pairs in drawn.splits.items()}
+
+    assert {split: len(names) for split, names in groups.items()} == {"train": 2, "val": 1, "test": 1}
+    assert len(set.union(*groups.values())) == 4
+
+
+def test_pairs_come_sorted_by_stem(drawn: Dataset) -> None:
+    for pairs in drawn.splits.values():
+        stems = [pair.stem for pair in pairs]
+        assert sorted(stems) == stems
+
+
+def test_classes_are_those_of_camvid_in_order(drawn: Dataset) -> None:
+    names = "sky building pole road pavement tree sign_symbol fence car pedestrian bicyclist"
+
+    assert names.split() == [label.name for label in drawn.classes]
+    assert drawn.classes[4].rgb == (60, 40, 222)
+    assert len({label.rgb for label in drawn.classes}) == 11
+    assert dataset.Void(11, (0, 0, 0)) == drawn.void
+
+
+@pytest.mark.slow
+def test_class_shares_are_those_of_a_street() -> None:
+    """Bounds, in percent, around what CamVid shows: 16 sky, 23 building, 28 road; things 0.3 to 8."""
+    counts = np.zeros(12)
+    for street in range(24):
+        for _, mask in streets.frames(0, 0, street, 2, (96, 128)):
+            counts += np.bincount(mask.ravel(), minlength=12)
+    shares = dict(zip([kind.name for kind in Kind], 100 * counts / counts.sum(), strict=False))
+
+    for name, low, high in [("SKY", 12, 24), ("BUILDING", 18, 32), ("ROAD", 20, 34), ("TREE", 4, 14)]:
+        assert low < shares[name] < high
+    for name in ("POLE", "SIGN_SYMBOL", "FENCE", "CAR", "PEDESTRIAN", "BICYCLIST", "PAVEMENT"):
+        assert 0.3 < shares[name] < 9
+    assert 0.5 < 100 * counts[VOID] / counts.sum() < 6
+
+
+def test_frames_of_a_street_move_on_and_later_frames_leave_earlier_ones_alone() -> None:
+    """A frame is a function of its number, not of how many are asked for."""
+    one = list(streets.frames(3, 1, 0, 1, (96, 128)))
+    three = list(streets.frames(3, 1, 0, 3, (96, 128)))
+
+    assert np.array_equal(one[0][0], three[0][0])
+    assert np.array_equal(one[0][1], three[0][1])
+    assert (three[0][1] != three[1][1]).any()
+    assert (three[0][1] == three[1][1]).mean() > 0.5
+
+
+def test_a_place_ahead_is_seen_where_a_pinhole_sees_it() -> None:
+    """u = W/2 + f x/z and v = horizon + f (altitude - y)/z, by hand; what is too close is pushed to `NEAREST`."""
+    camera = Camera(width=200, height=100, focal=100.0, horizon=40.0, altitude=2.0, offset=1.0, bend=0.0)
+
+    assert camera.project((3.0, 1.0, 10.0)) == (120, 50)
+    assert camera.project((3.0, 1.0, NEAREST)) == camera.project((3.0, 1.0, -5.0))
+
+
+def test_near_things_hide_far_ones() -> None:
+    canvas = Canvas(Camera(200, 100, 100.0, 40.0, 2.0, 0.0, 0.0), WEATHERS["clear"])
+
+    for z, kind in ((20.0, Kind.BUILDING), (5.0, Kind.CAR)):
+        canvas.box((0.0, 0.0, z), 1.0, 1.0, (90, 90, 90), kind)
+
+    assert canvas.mask[70, 100] == Kind.CAR
+    assert Kind.BUILDING in canvas.mask
+
+
+def test_haze_grows_with_distance() -> None:
+    canvas = Canvas(Camera(200, 100, 100.0, 40.0, 2.0, 0.0, 0.0), WEATHERS["fog"])
+
+    near, half, far = (canvas.hazy((0, 0, 0), z)[0] for z in (1.0, canvas.light.visibility, 500.0))
+
+    assert near < half < far < WEATHERS["fog"].sky_low[0]
+    assert WEATHERS["fog"].sky_low[0] // 2 == half
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("train", 0), ("val", 0), ("test", -1), ("height", 64), ("width", 0), ("seed", -1)]
+)
+def test_values_that_cannot_be_drawn_are_refused(key: str, value: int) -> None:
+    with pytest.raises(ValidationError, match=key):
+        synthetic.Section(**(SMALL | {key: value}))
+
+
+def test_a_street_that_cannot_show_every_class_is_an_error_of_the_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streets, "RARE", 1)
+    monkeypatch.setattr(streets, "ATTEMPTS", 2)
+
+    with pytest.raises(DataError, match=r"96 x 128 pixels: .* none shows every class"):
+        collect(tmp_path)
