@@ -59,5 +59,6 @@ def in_order(samples: Samples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
 def shuffled(samples: Samples, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The same in the order of (seed, epoch); every sample comes once."""
     order = torch.from_numpy(randomness.permutation(seed, epoch, len(samples))).to(samples.images.device)
-    for rows in order.split(size):
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
         yield inputs(samples.images[rows]), onehot(samples.packed[rows], samples.num_classes)

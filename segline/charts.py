@@ -105,7 +105,7 @@ def _curves(
         axes.set_title(title, pad=26)
         axes.set_xlabel("epoch")
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend(loc="lower left", bbox_to_anchor=(-0.015, 0.99), ncols=3, borderaxespad=0)
 
 
@@ -115,7 +115,7 @@ def confusion(path: Path, names: Sequence[str], counts: npt.NDArray[np.int64]) -
     shares = np.ma.masked_array(100 * counts / np.maximum(totals, 1), np.broadcast_to(totals == 0, counts.shape))
     side = 0.52 * len(names)
     labels = [short(name) for name in names]
-    with _figure(path, max(4.6, side + 2.2), max(3.4, side + 1.8)) as figure:
+    with _figure(path, max(5.6, side + 2.2), max(4.2, side + 1.8)) as figure:
         axes = figure.subplots()
         axes.grid(visible=False)
         axes.set_facecolor(GRID)

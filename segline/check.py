@@ -5,14 +5,14 @@ Every section is validated by the room that owns it, those of sources and networ
 
 from pathlib import Path
 
-from segline import choice, evaluation, pairs, params, report, training
+from segline import choice, evaluation, pairs, params, ranking, training
 from segline.errors import ParameterError, PipelineError, Problems
 
 OWNERS: dict[str, type[params.Section]] = {
     "preprocess": pairs.Section,
     "train": training.Section,
     "evaluate": evaluation.Section,
-    "plot": report.Section,
+    "plot": ranking.Section,
 }
 CHOICES = {"data": ("source", "segline.sources", ("source", "input")), "model": ("name", "segline.networks", ("name",))}
 

@@ -1,6 +1,7 @@
-"""The model file: weights in safetensors, and in its metadata what rebuilds the network. Nothing about time, host or run.
+"""The model file: weights in safetensors, and in its metadata what rebuilds the network.
 
-Equal weights and equal metadata give equal bytes, so the hash of the file is the identity of the model.
+It says nothing about time, host or run: equal weights and metadata give equal bytes, so the hash of the file is the
+identity of the model.
 """
 
 import json
@@ -41,7 +42,8 @@ def network(description: Description) -> nn.Module:
     module = choice.choose("segline.networks", description.network, key="model.name")
     section = module.Section.model_validate(description.parameters)
     built: nn.Module = module.build(section, description.channels, len(description.classes))
-    return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+    built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+    return built
 
 
 def write(path: Path, weights: dict[str, Tensor], description: Description) -> None:

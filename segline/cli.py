@@ -63,7 +63,8 @@ class Steps:
 
     def line(self, text: str) -> None:
         """A line that stays, above the bar if there is one."""
-        self._bar.write(text)
+        with self._bar.external_write_mode():
+            say(text)
 
     def __enter__(self) -> Self:
         return self

@@ -52,7 +52,7 @@ class Scores:
 
 def present(counts: Counts) -> npt.NDArray[np.bool_]:
     """Which classes have a truth pixel: bool (K,)."""
-    return counts.sum(axis=1) > 0
+    return np.asarray(counts.sum(axis=1) > 0)
 
 
 def scores(counts: Counts, classes: npt.NDArray[np.bool_] | None = None) -> Scores:

@@ -14,7 +14,7 @@ Uint8 = npt.NDArray[np.uint8]
 
 WRONG = (220, 20, 60)
 UNNAMED_VOID = (0, 0, 0)
-PANEL_WIDTH = 256
+PANEL_SIDE = 256
 JPEG_QUALITY = 90
 
 
@@ -51,8 +51,8 @@ def errors(image: Uint8, truth: Uint8, prediction: Uint8, colours: Uint8) -> Uin
 
 
 def panels(image: Uint8, truth: Uint8, prediction: Uint8, colours: Uint8) -> Panels:
-    """Image (H, W, C) and indices (H, W) as four pictures about `PANEL_WIDTH` wide; masks keep their exact colours."""
-    factor = PANEL_WIDTH / image.shape[1]
+    """Image (H, W, C) and indices (H, W) as four pictures of at most `PANEL_SIDE` on the longer side."""
+    factor = PANEL_SIDE / max(image.shape[:2])
     if factor > 1:
         factor = math.floor(factor)
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))

@@ -50,7 +50,7 @@ class TrainingError(PipelineError):
     """A training run that cannot go on."""
 
 
-class Problems(PipelineError):
+class Problems(PipelineError):  # noqa: N818 - it is several errors
     """Several errors found in one pass. The first `SHOWN` are printed, the rest counted."""
 
     SHOWN = 20

@@ -43,11 +43,16 @@ def data_hash(index: arrays.Index) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def summary(counts: confusion.Counts, section: Section) -> dict[str, Any]:
-    """The headline of int64 (N, K, K) counts: scores, and 95 % intervals of accuracy and mIoU over images."""
-    result: dict[str, Any] = means(counts)
-    accuracy = intervals.over_images(counts, lambda scores: scores.accuracy, section.resamples, section.seed)
-    miou = intervals.over_images(counts, lambda scores: scores.miou, section.resamples, section.seed)
+def summary(own: confusion.Counts, working: confusion.Counts, index: arrays.Index, section: Section) -> dict[str, Any]:
+    """eval.json without its cost: the headline of int64 (N, K, K) counts at the masks' own resolution, the same at the
+    working resolution, 95 % intervals over images, IoU by class (undefined ones left out), and the protocol."""
+    names = [label.name for label in index.classes]
+    result: dict[str, Any] = means(own)
+    result["working"] = means(working)
+    result["iou"] = {name: iou for name, iou, *_ in class_rows(own, names) if iou is not None}
+    result["protocol"] = protocol(index)
+    accuracy = intervals.over_images(own, lambda scores: scores.accuracy, section.resamples, section.seed)
+    miou = intervals.over_images(own, lambda scores: scores.miou, section.resamples, section.seed)
     if accuracy and miou:
         result["interval"] = {"accuracy": accuracy, "miou": miou}
     return result
@@ -69,7 +74,17 @@ def class_rows(counts: confusion.Counts, names: list[str]) -> list[tuple[Any, ..
     total = counts.sum(axis=0)
     scores = confusion.scores(total)
     columns = zip(names, scores.iou, scores.class_accuracy, scores.dice, total.sum(axis=1), strict=True)
-    return [(name, _defined(iou), _defined(acc), _defined(dice), int(pixels)) for name, iou, acc, dice, pixels in columns]
+    return [(name, *map(_defined, rates), int(pixels)) for name, *rates, pixels in columns]
+
+
+def confusion_rows(counts: confusion.Counts, names: list[str]) -> list[dict[str, Any]]:
+    """{actual, predicted, count} of every pair of classes, summed over the images."""
+    total = counts.sum(axis=0).tolist()
+    return [
+        {"actual": actual, "predicted": predicted, "count": count}
+        for actual, row in zip(names, total, strict=True)
+        for predicted, count in zip(names, row, strict=True)
+    ]
 
 
 def image_columns(names: list[str]) -> list[str]:

@@ -43,13 +43,16 @@ def read(path: Path) -> bytes:
         raise DataError(path, "missing", "Put it back, or run the download stage again.") from None
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})", "Check the file and its permissions.") from None
-    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise DataError(path, "a folder, pipe or device, expected a file", "Remove it.")
         if status.st_size > MAX_BYTES:
             raise DataError(path, f"{status.st_size} bytes, expected at most {MAX_BYTES}", "Save a smaller image.")
-        return stream.readall()
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
+            return stream.readall()
+    finally:
+        os.close(descriptor)
 
 
 def decode_image(content: bytes, where: Path) -> Uint8:
@@ -75,7 +78,7 @@ def decode_mask(content: bytes, where: Path) -> Uint8:
         raise DataError(where, f"a {header.format} mask, expected PNG", remedy)
     if (header.colour, header.depth, header.orientation) != ("gray", 8, 1):
         turned = f" with Exif orientation {header.orientation}" if header.orientation != 1 else ""
-        found = f"a {header.depth}-bit {header.colour} mask{turned}, expected 8-bit gray, one class index a pixel"
+        found = f"{header.depth}-bit {header.colour} mask{turned}, expected 8-bit gray, one class index a pixel"
         raise DataError(where, found, "Convert it to class indices, saved as 8-bit gray PNG.")
     return _decode(content, where, header, cv2.IMREAD_GRAYSCALE)
 

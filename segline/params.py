@@ -40,17 +40,19 @@ _SCALARS = {
     ),
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 }
-_EXOTIC = re.compile(r"[-+]?0[box][0-9a-fA-F_]+|[-+.]?[0-9][0-9.eE+-]*_[0-9._eE+-]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|<<|=")
+_EXOTIC = re.compile(
+    r"[-+]?0[box][0-9a-fA-F_]+|[-+.]?[0-9][0-9.eE+-]*_[0-9._eE+-]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|<<|="
+)
 
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with DVC's scalars, without aliases, refusing keys that repeat."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # types-PyYAML calls it an instance's
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise _refusal("aliases (*name) are not used here", self.peek_event())
+            raise _refusal("aliases (*name) are not used here", self.peek_event())  # type: ignore[no-untyped-call]
         node = super().compose_node(parent, index)
         if isinstance(node, yaml.ScalarNode) and node.style is None and _EXOTIC.fullmatch(node.value):
             raise _refusal(f"{node.value!r} is read differently by different programs: quote it or write it out", node)
@@ -68,7 +70,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _refusal(problem: str, place: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+def _refusal(problem: str, place: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
 
 

@@ -17,13 +17,15 @@ def logits(network: nn.Module, inputs: Tensor) -> Tensor:
 
 def classes(logits_nkhw: Tensor) -> npt.NDArray[np.uint8]:
     """The class of highest logit: uint8 (N, H, W) on the CPU. K <= 255."""
-    return logits_nkhw.argmax(dim=1).to(torch.uint8).cpu().numpy()
+    labels: npt.NDArray[np.uint8] = logits_nkhw.argmax(dim=1).to(torch.uint8).cpu().numpy()
+    return labels
 
 
 def classes_at(logits_khw: Tensor, height: int, width: int) -> npt.NDArray[np.uint8]:
     """The classes of one image at another size: logits (K, H, W) resized bilinearly, then argmax: uint8."""
     resized = F.interpolate(logits_khw[None], size=(height, width), mode="bilinear", align_corners=False)
-    return classes(resized)[0]
+    labels: npt.NDArray[np.uint8] = classes(resized)[0]
+    return labels
 
 
 def cost(network: nn.Module, channels: int, height: int, width: int) -> dict[str, int]:

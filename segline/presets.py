@@ -35,5 +35,6 @@ def _safe_to_replace(target: Path, presets: list[Path]) -> bool:
     content = target.read_bytes()
     if any(content == preset.read_bytes() for preset in presets):
         return True
-    committed = subprocess.run(["git", "show", "HEAD:./params.yaml"], cwd=target.parent, capture_output=True, check=False)
+    command = ["git", "show", f"HEAD:./{target.name}"]
+    committed = subprocess.run(command, cwd=target.parent, capture_output=True, check=False)
     return committed.returncode == 0 and committed.stdout == content

@@ -9,6 +9,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.utils.deterministic as deterministic_mode
 
 ORDER, DROPOUT = range(2)  # streams: draws of one never repeat those of another
 
@@ -30,7 +31,7 @@ def deterministic(seed: int) -> None:
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a pass over memory
+    deterministic_mode.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid that costs a pass over memory
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(seed)
@@ -38,4 +39,5 @@ def deterministic(seed: int) -> None:
 
 def reseed(seed: int, step: int) -> None:
     """Dropout masks of a step depend on (seed, step) alone."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, DROPOUT, step)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    state = np.random.SeedSequence((seed, DROPOUT, step)).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0] >> np.uint64(1)))

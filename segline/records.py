@@ -40,7 +40,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(path, "missing", "Run dvc repro.") from None
     except ValueError as error:
-        raise DataError(path, f"not JSON ({error})", "Run dvc repro; `git checkout` restores a committed one.") from None
+        raise DataError(path, f"not JSON ({error})", "Make it again: dvc repro.") from None
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -62,7 +62,7 @@ def render(
     return environment.get_template(TEMPLATE).render(
         index=material.split.index,
         evaluation=material.results.evaluation,
-        network=_at(material.parameters, "model", "name"),
+        network=params.text(material.parameters, "model.name"),
         names=[label.name for label in material.split.index.classes],
         scores=SCORES,
         costs=COSTS,
@@ -105,12 +105,6 @@ def flat(document: params.Document, prefix: str = "") -> Iterator[tuple[str, str
         else:
             plain = {True: "true", False: "false", None: "null"}
             yield f"{prefix}{key}", plain[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def _at(document: Any, *keys: str) -> Any:
-    for key in keys:
-        document = document.get(key) if isinstance(document, dict) else None
-    return document
 
 
 def _shares(counts: npt.NDArray[np.int64]) -> list[list[tuple[int, float | None]]]:

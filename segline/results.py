@@ -1,6 +1,7 @@
 """What train and evaluate wrote, read back as checked values. Knows their fields, not how they were computed."""
 
 import csv
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,7 @@ def read_predictions(path: Path, split: arrays.Split) -> npt.NDArray[np.uint8]:
         predictions: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(path, "missing", REMEDY) from None
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # the last two: a header cut off
         raise DataError(path, f"not a NumPy array ({error})", REMEDY) from None
     shape, num_classes = split.images.shape[:3], len(split.index.classes)
     if predictions.dtype != np.uint8 or predictions.shape != shape:
@@ -152,7 +153,7 @@ def read_predictions(path: Path, split: arrays.Split) -> npt.NDArray[np.uint8]:
     return predictions  # type: ignore[no-any-return]
 
 
-def kept_epoch(history: Sequence[Epoch], keep: object) -> int | None:
+def kept_epoch(history: Sequence[Epoch], keep: str) -> int | None:
     """The number of the epoch whose weights train keeps; None where `keep` is not a rule known here."""
     if keep == "last":
         return history[-1].epoch
@@ -168,6 +169,8 @@ def _rows(path: Path, model: type[RecordType]) -> list[RecordType]:
         raise DataError(path, f"not CSV ({error})", REMEDY) from None
     if not rows:
         raise DataError(path, "no rows, expected at least one", REMEDY)
+    if long := [place for place, row in enumerate(rows, 1) if None in row]:  # None is where DictReader puts the rest
+        raise DataError(path, f"row {long[0]}: more fields than the header", REMEDY)
     return _checked(path, rows, list[model])  # type: ignore[valid-type]
 
 

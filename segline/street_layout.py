@@ -58,7 +58,7 @@ class Street:
 
 def layout(rng: np.random.Generator) -> Street:
     """A street with its light, its buildings and all that stands or moves in it."""
-    light = pick(rng, list(WEATHERS.values()))
+    light = pick(rng, WEATHERS)
     light = replace(light, sky_top=varied(rng, light.sky_top, 14), visibility=light.visibility * between(rng, 0.8, 1.3))
     kerb = between(rng, 3.0, 5.2)
     wall = kerb + between(rng, 1.8, 4.5)
@@ -96,6 +96,11 @@ def layout(rng: np.random.Generator) -> Street:
 
 def _thing(rng: np.random.Generator, draw: Draw, x: float, z: float, bulk: Bulk, *, speed: float = 0.0) -> Thing:
     return Thing(draw, x, z, int(rng.integers(0, 2**31)), bulk, speed)
+
+
+def _distance(rng: np.random.Generator, farthest: float) -> float:
+    """From 6 m on, nearer ones likelier: at 40 m a person is a handful of pixels."""
+    return min(between(rng, 6, farthest), between(rng, 6, farthest))
 
 
 def _fence(rng: np.random.Generator, x: float, z: float, length: float) -> Iterator[Thing]:
@@ -151,7 +156,7 @@ def _furniture(rng: np.random.Generator, kerb: float, wall: float) -> Iterator[T
             yield _thing(rng, street_objects.lamp, edge, number * spacing + between(rng, 3, 9), POST)
         for _ in range(3):
             x = side * (kerb + between(rng, 0.3, 0.8))
-            yield _thing(rng, street_objects.sign, x, between(rng, 6, 60), PLATE)
+            yield _thing(rng, street_objects.sign, x, _distance(rng, 50), PLATE)
         for _ in range(2 * leafy):
             yield _thing(rng, street_objects.tree, side * (kerb + 1.0), between(rng, 7, 70), CROWN)
         for _ in range(2):
@@ -177,14 +182,14 @@ def _traffic(rng: np.random.Generator, kerb: float, lane: int) -> Iterator[Thing
             yield _thing(rng, driving, side * kerb * 0.4, z, CAR, speed=speed)
     for _ in range(int(rng.integers(1, 4))):
         side = pick(rng, (-1, 1))
-        x, z = side * between(rng, kerb * 0.35, kerb + 0.8), between(rng, 6, 26)
+        x, z = side * between(rng, kerb * 0.2, kerb * 0.5), _distance(rng, 26)
         yield _thing(rng, street_objects.cyclist, x, z, RIDER, speed=side * lane * between(rng, 0.3, 1.5))
 
 
 def _people(rng: np.random.Generator, kerb: float, wall: float) -> Iterator[Thing]:
     """Walkers on both pavements, near and far, in ones and twos, and now and then one on the road."""
-    for _ in range(int(rng.integers(4, 12))):
-        x, z = pick(rng, (-1, 1)) * between(rng, kerb + 0.5, wall - 0.3), between(rng, 6, 50)
+    for _ in range(int(rng.integers(5, 12))):
+        x, z = pick(rng, (-1, 1)) * between(rng, kerb + 0.5, wall - 0.3), _distance(rng, 40)
         for _ in range(int(rng.integers(1, 3))):
             yield _thing(rng, street_objects.pedestrian, x, z, WALKER, speed=between(rng, -0.5, 0.5))
             x, z = x + 0.6, z + 0.3

@@ -45,8 +45,8 @@ def lamp(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
     """A street lamp: post, arm over the road, head."""
     up, inward = between(rng, 5.0, 8.0), -1.3 if x > 0 else 1.3
     metal = varied(rng, pick(rng, ((70, 74, 76), (120, 124, 124), (48, 60, 54), (140, 136, 126))), 12)
-    canvas.box((x, 0, z), 0.06, up, metal, Kind.POLE)
-    canvas.box((x, 0, z), 0.10, 1.1, toned(metal, 0.8), Kind.POLE)
+    canvas.box((x, 0, z), 0.08, up, metal, Kind.POLE)
+    canvas.box((x, 0, z), 0.13, 1.1, toned(metal, 0.8), Kind.POLE)
     arm = [(0.0, up - 0.12), (inward, up + 0.18), (inward, up + 0.30), (0.0, up)]
     canvas.flat((x, 0, z), arm, metal, Kind.POLE)
     canvas.box((x + inward, up + 0.12, z), 0.28, 0.16, (210, 208, 196), Kind.POLE)
@@ -59,20 +59,20 @@ def sign(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
     design, kind = int(rng.integers(0, 5)), Kind.SIGN_SYMBOL
     red, white, blue = (168, 34, 38), (220, 218, 210), (36, 72, 140)
     if design == 0:
-        canvas.disc((x, up + 0.3, z), 0.36, red, kind)
-        canvas.disc((x, up + 0.3, z), 0.25, white, None)
+        canvas.disc((x, up + 0.3, z), 0.42, red, kind)
+        canvas.disc((x, up + 0.3, z), 0.30, white, None)
         canvas.box((x, up + 0.2, z), 0.10, 0.2, (30, 30, 30), None)
     elif design == 1:
-        canvas.flat((x, up, z), [(-0.46, 0), (0.46, 0), (0, 0.8)], red, kind)
-        canvas.flat((x, up, z), [(-0.26, 0.11), (0.26, 0.11), (0, 0.56)], white, None)
+        canvas.flat((x, up, z), [(-0.52, 0), (0.52, 0), (0, 0.9)], red, kind)
+        canvas.flat((x, up, z), [(-0.3, 0.13), (0.3, 0.13), (0, 0.64)], white, None)
     elif design == 2:
-        canvas.disc((x, up + 0.3, z), 0.36, blue, kind)
+        canvas.disc((x, up + 0.3, z), 0.42, blue, kind)
         canvas.flat((x, up + 0.3, z), [(-0.2, 0.05), (0, 0.2), (0, -0.18), (-0.06, -0.2)], white, None)
     elif design == 3:
         canvas.box((x, up - 0.2, z), 0.5, 0.8, pick(rng, (blue, (40, 96, 66), (206, 190, 90))), kind)
         canvas.box((x, up + 0.1, z), 0.38, 0.12, white, None)
     else:
-        canvas.box((x, up - 0.1, z), 0.2, 1.0, (28, 30, 32), kind)
+        canvas.box((x, up - 0.1, z), 0.24, 1.0, (28, 30, 32), kind)
         burning = int(rng.integers(0, 3))
         for place, glow in enumerate(((60, 200, 120), (230, 170, 50), (230, 50, 40))):
             canvas.disc((x, up + 0.1 + 0.3 * place, z), 0.10, glow if place == burning else toned(glow, 0.3), None)

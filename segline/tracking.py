@@ -52,8 +52,8 @@ class Run:
     def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
         """Logs the numbers of a nested document, keys joined by dots. None (undefined) and text are left out."""
         moment = round(time.time() * 1000)
-        rows = [[k, float(v), moment, step] for k, v in flat(values).items() if isinstance(v, numbers.Real)]
-        self._send({"metrics": rows})
+        numeric = {key: float(value) for key, value in flat(values).items() if isinstance(value, numbers.Real)}
+        self._send({"metrics": [[key, value, moment, step] for key, value in numeric.items()]})
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Sets tags, also those that the run has."""
@@ -77,8 +77,9 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def store() -> str:
     """The tracking URI: MLFLOW_TRACKING_URI, else `mlflow.db` in the root of the DVC project, also under `dvc exp`."""
-    root = Path(os.environ.get("DVC_ROOT") or Path.cwd()).absolute()
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    database = Path(os.environ.get("DVC_ROOT") or Path.cwd()).absolute() / "mlflow.db"
+    quoted = str(database).replace("%", "%25").replace("?", "%3F")  # the only signs that mean something in this URI
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{quoted}"
 
 
 @contextmanager
@@ -88,11 +89,12 @@ def run(stage: str, inputs: Mapping[str, Path], params: Mapping[str, Any], model
     Without `model` it is a new run, with the parameters, hashes of the inputs, and system metrics. With `model` it is
     the newest run tagged `model.sha256` with the hash of that file, to which this stage adds; parameters become tags.
     """
+    leaves = flat(params)
     opening = {
         "stage": stage,
-        "network": flat(params).get("model.name"),
+        "network": leaves.get("model.name"),
         "inputs": {name: str(path.absolute()) for name, path in inputs.items()},
-        "params": {key: v if isinstance(v, str) else json.dumps(v) for key, v in flat(params).items()},
+        "params": {key: v if isinstance(v, str) else json.dumps(v, default=str) for key, v in leaves.items()},
         "model": str(model.absolute()) if model else None,
     }
     with _child(opening) as send:
@@ -135,8 +137,7 @@ class _Child:
 
     def __init__(self, opening: Message) -> None:
         uri = store()
-        local = uri.startswith(("sqlite:", "file:")) or "://" not in uri
-        self._patience = LOCAL_PATIENCE if local else SERVER_PATIENCE
+        self._patience = LOCAL_PATIENCE if uri.startswith("sqlite:") else SERVER_PATIENCE
         self._complaints: list[str] = []
         self._warned = False
         self._outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -174,9 +175,10 @@ class _Child:
             verdict = f"no answer within {self._patience:g} s"
         finally:
             self._process.kill()
+            with suppress(subprocess.TimeoutExpired):  # at once, unless the kernel itself hangs on the child's disk
+                self._process.wait(0.5)
             for thread in self._threads:
-                thread.join(1)  # at once, unless the kernel itself hangs on the child's disk
-            self._process.poll()
+                thread.join(0.5)
         if verdict:
             self._complaints.append(verdict)
         self._complain()
@@ -215,5 +217,4 @@ def without_secrets(text: str) -> str:
 
 def _python_path() -> str:
     """Lets the child import the same segline as this process, wherever it was started."""
-    here = str(Path(__file__).resolve().parent.parent)
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.pathsep.join(filter(None, [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")]))

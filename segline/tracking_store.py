@@ -9,14 +9,16 @@ import hashlib
 import os
 import posixpath
 import re
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
@@ -44,13 +46,16 @@ def _alone(uri: str) -> Iterator[None]:
     if not uri.startswith(SQLITE):
         yield
         return
-    with _database(uri).with_name(f"{_database(uri).name}.lock").open("w") as lock:
+    database = _database(uri)
+    with database.with_name(f"{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        with closing(sqlite3.connect(database)) as probe:  # MLflow tries a file that SQLite cannot read for 51 s
+            probe.execute("PRAGMA schema_version")
         yield
 
 
 def _database(uri: str) -> Path:
-    return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute()
+    return Path(unquote(uri.removeprefix(SQLITE).partition("?")[0])).absolute()
 
 
 def experiment(uri: str) -> str:
@@ -65,12 +70,10 @@ def experiment(uri: str) -> str:
 
 def newest_run(uri: str, model_sha256: str) -> str | None:
     """The id of the run that was started last among those tagged with this model, None if there is none."""
-    found = mlflow.MlflowClient(uri).search_runs(
-        [experiment(uri)],
-        f"tags.`model.sha256` = '{model_sha256}'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
+    home = experiment(uri)
+    query = f"tags.`model.sha256` = '{model_sha256}'"
+    newest = ["attributes.start_time DESC"]
+    found = mlflow.MlflowClient(uri).search_runs([home], query, order_by=newest, max_results=1)
     return str(found[0].info.run_id) if found else None
 
 
@@ -83,7 +86,8 @@ def new_run(uri: str, stage: str, network: str | None, tags: Mapping[str, str]) 
     if "git.commit" in tags:
         own["mlflow.source.git.commit"] = tags["git.commit"]
     name = f"{network or stage} {origin}".strip()
-    return str(mlflow.MlflowClient(uri).create_run(experiment(uri), tags={**own, **tags}, run_name=name).info.run_id)
+    home = experiment(uri)  # before the client, which would open the store without the lock
+    return str(mlflow.MlflowClient(uri).create_run(home, tags={**own, **tags}, run_name=name).info.run_id)
 
 
 def end_run(uri: str, run_id: str, status: str) -> None:

@@ -84,8 +84,9 @@ class Patience:
             return
 
     def _wait(self, error: Exception) -> None:
+        final = self._ended.is_set()
         self._report(_reason(error))
-        if self._ended.is_set():
+        if final:
             sys.exit(1)
         self._ended.wait(RETRY_SECONDS)
 

@@ -34,9 +34,12 @@ class Section(params.Section):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training samples came to; losses in nats, scores on val at the working resolution."""
+    """What one pass over the training samples came to, counted from 1.
 
-    number: int
+    Losses are in nats, scores those on val at the working resolution; the rate is that of the first step.
+    """
+
+    epoch: int
     learning_rate: float
     train_loss: float
     val_loss: float
@@ -73,7 +76,7 @@ def start(network: nn.Module, section: Section, num_samples: int) -> State:
 
 
 def _optimizer(network: nn.Module, section: Section) -> optim.Optimizer:
-    kind = {"adam": optim.Adam, "adamw": optim.AdamW}[section.optimizer]
+    kind = optim.Adam if section.optimizer == "adam" else optim.AdamW
     return kind(network.parameters(), lr=section.learning_rate, weight_decay=section.weight_decay, fused=True)
 
 
@@ -94,7 +97,7 @@ def fit(
     Raises TrainingError at the first loss that is not finite, and names the step.
     """
     for number in range(len(state.history) + 1, section.epochs + 1):
-        learning_rate = state.schedule.get_last_lr()[0]
+        learning_rate = float(state.schedule.get_last_lr()[0])
         train_loss = _pass(state, section, train, number, step_done)
         val_loss, scores = _validate(state.network, section, val)
         epoch = Epoch(number, learning_rate, train_loss, val_loss, scores.accuracy, scores.miou)

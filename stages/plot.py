@@ -7,6 +7,8 @@ from pathlib import Path
 from segline import arrays, atomic, charts, cli, drawing, params, ranking, report, results
 
 CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}
+SECTIONS = ("data", "preprocess", "model", "train", "evaluate", "plot")
+PICKED = {"data": "source", "model": "name"}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -31,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     document = params.load()
     section = params.section(document, "plot", ranking.Section)
+    keep = params.text(document, "train.keep")
     split = arrays.read(args.processed)
     found = _read(args, split.index)
     picks = ranking.picks(found.images, section.images)
@@ -38,16 +41,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         split=split,
         predictions=results.read_predictions(args.predictions / f"{split.index.split}.npy", split),
         results=found,
-        parameters=document,
+        parameters=_in_use(document),
     )
     panels = [material.panels(pick.row) for pick in picks]
     with atomic.folder(args.plots) as plots:
-        _draw(plots, split.index, found, results.kept_epoch(found.history, document.get("train", {}).get("keep")))
+        _draw(plots, split.index, found, results.kept_epoch(found.history, keep))
         _sheets(plots, split.index, found, list(zip(picks, panels, strict=True)))
         curves = {title: (plots / name).read_bytes() for title, name in CURVES.items()}
         with atomic.file(args.report) as page:
             page.write_text(report.render(material, picks, panels, curves), encoding="utf-8")
     cli.say(f"plot: {len(list(args.plots.iterdir()))} pictures -> {args.plots}, report -> {args.report}")
+
+
+def _in_use(document: params.Document) -> params.Document:
+    """The parameters behind the results: of the alternatives only the one picked, for that is what DVC tracks."""
+    shown = {name: document[name] for name in SECTIONS if name in document}
+    for name, key in PICKED.items():
+        picked = params.text(document, f"{name}.{key}")
+        shown[name] = {k: v for k, v in shown[name].items() if k == picked or not isinstance(v, dict)}
+    return shown
 
 
 def _read(args: argparse.Namespace, index: arrays.Index) -> results.Results:

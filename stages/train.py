@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 
 from segline import arrays, batches, checkpoint, choice, cli, device, params, randomness, records, tracking, training
+from segline.batches import Samples
 from segline.errors import DataError
 
 HISTORY = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou")
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
+    """The paths that dvc.yaml gives."""
     return cli.paths(
         __doc__,
         argv,
@@ -27,6 +29,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
 
 
 def describe(document: params.Document, split: arrays.Split) -> checkpoint.Description:
+    """The network that params.yaml asks for, for data of this shape."""
     name = params.text(document, "model.name")
     section = params.section(document, f"model.{name}", choice.choose("segline.networks", name, "model.name").Section)
     _, height, width, channels = split.images.shape
@@ -42,73 +45,63 @@ def describe(document: params.Document, split: arrays.Split) -> checkpoint.Descr
     )
 
 
-def require_labels(folder: Path, split: arrays.Split) -> None:
+def load(folder: Path, split: arrays.Split, target: torch.device) -> Samples:
+    """The split on the device. Raises DataError if every pixel is void."""
     if not split.onehot.any():
         raise DataError(folder, "every pixel is void, so there is nothing to learn or to score", "Check the masks.")
+    return batches.load(split.images, split.onehot, len(split.index.classes), target)
 
 
-def write_outputs(args: Namespace, section: training.Section, state: training.State, model: checkpoint.Description) -> None:
-    kept = state.best_epoch if section.keep == "best" else state.history[-1]
-    weights = state.best if section.keep == "best" else state.network.state_dict()
-    checkpoint.write(args.model, weights, model)
-    rows = [
-        (e.number, e.learning_rate, e.train_loss, e.val_loss, e.val_accuracy, e.val_miou) for e in state.history
-    ]
-    records.write_csv(args.history, HISTORY, rows)
-    content = {
-        "epoch": kept.number,
-        "train_loss": kept.train_loss,
-        "val_loss": kept.val_loss,
-        "val_accuracy": kept.val_accuracy,
-        "val_miou": kept.val_miou,
-    }
-    records.write_json(args.metrics, content)
-    cli.say(f"kept epoch {kept.number}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
+def write_outputs(
+    args: Namespace, section: training.Section, state: training.State, model: checkpoint.Description
+) -> None:
+    """Writes the weights of the epoch that is kept, its losses and scores, and those of every epoch."""
+    best = section.keep == "best"
+    kept = state.best_epoch if best else state.history[-1]
+    checkpoint.write(args.model, state.best if best else state.network.state_dict(), model)
+    records.write_csv(args.history, HISTORY, [[getattr(epoch, name) for name in HISTORY] for epoch in state.history])
+    records.write_json(args.metrics, {name: getattr(kept, name) for name in HISTORY if name != "learning_rate"})
+    cli.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
+
+
+def train(
+    section: training.Section, state: training.State, train_split: Samples, val_split: Samples, run: tracking.Run
+) -> None:
+    """Trains `state` to its end, with a line and a row of metrics an epoch."""
+    steps = section.epochs * training.num_steps(section, len(train_split))
+    with cli.Steps(steps, "train") as bar:
+        began = time.perf_counter()
+        for epoch in training.fit(state, section, train_split, val_split, bar.update):
+            rate = len(train_split) / (time.perf_counter() - began)
+            bar.line(
+                f"epoch {epoch.epoch}/{section.epochs}:"
+                f" train loss {epoch.train_loss:.4f}, val loss {epoch.val_loss:.4f},"
+                f" accuracy {epoch.val_accuracy:.4f}, mIoU {epoch.val_miou:.4f}, {rate:.1f} images/s"
+            )
+            values = {name: getattr(epoch, name) for name in HISTORY if name != "epoch"}
+            memory = device.peak_memory(train_split.images.device)
+            run.metrics(values | {"images_per_second": rate} | memory, step=epoch.epoch)
+            began = time.perf_counter()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Trains on one split, validates on the other, and writes the model."""
     args = parse(argv)
     document = params.load()
     section = params.section(document, "train", training.Section)
     target = device.pick()
     device.require_precision(target, section.precision)
-    splits = {"train": arrays.read(args.train), "val": arrays.read(args.val)}
-    for name, folder in (("train", args.train), ("val", args.val)):
-        require_labels(folder, splits[name])
-    model = describe(document, splits["train"])
-    samples = {
-        name: batches.load(split.images, split.onehot, len(split.index.classes), target) for name, split in splits.items()
-    }
-
-    randomness.deterministic(section.seed)
-    state = training.start(checkpoint.network(model).to(target), section, len(samples["train"]))
-    with tracking.run("train", inputs={"train": args.train, "val": args.val}, params=document) as run:
+    splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
+    model = describe(document, splits[args.train])
+    with tracking.run("train", {"train": args.train, "val": args.val}, document) as run:
         run.tags(device.description(target))
-        with cli.Steps(section.epochs * training.num_steps(section, len(samples["train"])), "train") as bar:
-            began = time.perf_counter()
-            for epoch in training.fit(state, section, samples["train"], samples["val"], bar.update):
-                seconds = time.perf_counter() - began
-                rate = len(samples["train"]) / seconds
-                bar.line(
-                    f"epoch {epoch.number}/{section.epochs}  train loss {epoch.train_loss:.4f}  val loss {epoch.val_loss:.4f}"
-                    f"  accuracy {epoch.val_accuracy:.4f}  mIoU {epoch.val_miou:.4f}  {rate:.0f} images/s"
-                )
-                run.metrics(
-                    {
-                        "learning_rate": epoch.learning_rate,
-                        "train_loss": epoch.train_loss,
-                        "val_loss": epoch.val_loss,
-                        "val_accuracy": epoch.val_accuracy,
-                        "val_miou": epoch.val_miou,
-                        "images_per_second": rate,
-                    }
-                    | device.peak_memory(target),
-                    step=epoch.number,
-                )
-                began = time.perf_counter()
+        randomness.deterministic(section.seed)
+        train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
+        state = training.start(checkpoint.network(model).to(target), section, len(train_split))
+        train(section, state, train_split, val_split, run)
         write_outputs(args, section, state, model)
         run.tags({"model.sha256": hashlib.sha256(args.model.read_bytes()).hexdigest()})
-        run.artifacts([params.FILE, args.history, args.metrics])
+        run.artifacts([args.history, args.metrics])
 
 
 if __name__ == "__main__":

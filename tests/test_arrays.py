@@ -91,7 +91,6 @@ def test_a_cut_file_is_refused(tmp_path, name, kept):
         arrays.read(folder)
 
 
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -8,7 +8,7 @@ import pytest
 from segline import atomic
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """What a failing block raises here."""
 
 
@@ -31,27 +31,29 @@ def test_nothing_lies_at_the_name_before_the_block_ends(tmp_path):
         assert listing(tmp_path) == [".a.txt.partial"]
 
 
-@pytest.mark.parametrize("error", [Broken, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt, SystemExit])
 def test_a_failing_block_keeps_the_old_file_and_no_partial(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
 
-    with pytest.raises(error), atomic.file(path) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises(error):  # noqa: PT012, SIM117 - the block that fails is the point
+        with atomic.file(path) as temporary:
+            temporary.write_text("half")
+            raise error
 
     assert path.read_text() == "old"
     assert listing(tmp_path) == ["a.txt"]
 
 
-@pytest.mark.parametrize("error", [Broken, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt])
 def test_a_failing_block_keeps_the_old_folder_and_no_partial(tmp_path, error):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("old")
 
-    with pytest.raises(error), atomic.folder(tmp_path / "out") as temporary:
-        (temporary / "half").write_text("half")
-        raise error
+    with pytest.raises(error):  # noqa: PT012, SIM117 - the block that fails is the point
+        with atomic.folder(tmp_path / "out") as temporary:
+            (temporary / "half").write_text("half")
+            raise error
 
     assert listing(tmp_path) == ["out", "out/old"]
 

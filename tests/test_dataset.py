@@ -30,9 +30,8 @@ def test_what_was_written_is_read(tmp_path, void):
 
 
 def test_bytes_do_not_depend_on_the_order_of_pairs_and_splits(tmp_path):
-    shuffled = Dataset(
-        STREET.name, STREET.classes, STREET.void, STREET.encoding, {"val": [pair("c")], "train": [pair("b"), pair("a", "drive")]}
-    )
+    splits = {"val": [pair("c")], "train": [pair("b"), pair("a", "drive")]}
+    shuffled = Dataset(STREET.name, STREET.classes, STREET.void, STREET.encoding, splits)
     dataset.write(tmp_path / "one", STREET)
     dataset.write(tmp_path / "two", shuffled)
 

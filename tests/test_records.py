@@ -9,8 +9,9 @@ from segline import records
 from segline.errors import DataError
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=5)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FINITE | st.text(st.characters(codec="utf-8"), max_size=5),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FINITE | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
@@ -44,14 +45,17 @@ def test_json_has_stable_bytes(tmp_path):
     """Sorted keys, 6 decimals, Unix line ends, text as it is."""
     records.write_json(tmp_path / "a.json", {"b": 0.12345678, "a": {"z": -0.0, "y": (1, None)}, "c": "\u00e9"})
 
-    expected = '{\n  "a": {\n    "y": [\n      1,\n      null\n    ],\n    "z": 0.0\n  },\n  "b": 0.123457,\n  "c": "\u00e9"\n}\n'
+    inner = '"a": {\n    "y": [\n      1,\n      null\n    ],\n    "z": 0.0\n  }'
+    expected = f'{{\n  {inner},\n  "b": 0.123457,\n  "c": "\u00e9"\n}}\n'
 
     assert (tmp_path / "a.json").read_bytes() == expected.encode()
     assert records.read_json(tmp_path / "a.json") == {"b": 0.123457, "a": {"z": 0.0, "y": [1, None]}, "c": "\u00e9"}
 
 
 def test_csv_has_stable_bytes(tmp_path):
-    records.write_csv(tmp_path / "a.csv", ("name", "score", "pixels"), [("a, b", 0.5, 3), ('say "x"', None, 1), ("c", -0.0, 0)])
+    rows = [("a, b", 0.5, 3), ('say "x"', None, 1), ("c", -0.0, 0)]
+
+    records.write_csv(tmp_path / "a.csv", ("name", "score", "pixels"), rows)
 
     expected = 'name,score,pixels\n"a, b",0.500000,3\n"say ""x""",,1\nc,0.000000,0\n'
 

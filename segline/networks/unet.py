@@ -13,7 +13,7 @@ from segline.networks import blocks
 
 
 class Section(params.Section):
-    """`width` channels at full resolution, doubled at each of `depth` poolings; `dropout` after each pool and concat."""
+    """`width` channels at full resolution, doubled at each of `depth` pools; `dropout` after each pool and concat."""
 
     width: int = Field(ge=1, le=512)
     depth: int = Field(ge=1, le=6)

@@ -95,9 +95,9 @@ def test_outputs_kept_in_git_are_metrics_or_plots_so_that_the_run_cache_stays_on
 
 
 def test_every_package_file_is_empty():
-    filled = [path for name in ("segline", "stages") for path in (ROOT / name).rglob("__init__.py") if path.stat().st_size]
+    packages = [path for name in ("segline", "stages") for path in (ROOT / name).rglob("__init__.py")]
 
-    assert [] == filled
+    assert [] == [path for path in packages if path.stat().st_size]
 
 
 def test_every_stage_says_what_it_does():

@@ -1,0 +1,51 @@
+"""Projects for the end-to-end tests: made once, copied for each test that changes something."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import reruns
+from tests.e2e.project import Project, environment, stages_run, tiny_parameters, working_files
+
+# Results that this repository may have committed: those of other parameters than the tests'.
+COMMITTED_RESULTS = ("dvc.lock", "metrics/", "data/", "models/")
+
+
+@pytest.fixture(scope="session")
+def unproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A committed checkout of the working tree in which nothing has been run. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("e2e")
+    home = folder / "home"
+    home.mkdir()
+    project = Project(folder / "str\u00e4\u00dfe \u8857 1", environment(home))
+    for name in working_files():
+        if not name.startswith(COMMITTED_RESULTS) or name.endswith(".gitignore"):
+            target = project.root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(reruns.ROOT / name, target)
+    project.write_parameters(tiny_parameters())
+    project.git("init", "--quiet", "--initial-branch", "main")
+    project.commit("Start")
+    return project
+
+
+@pytest.fixture(scope="session")
+def reproduced(unproduced: Project) -> Project:
+    """The same after `dvc repro`, its results committed. Not to be changed: copy it."""
+    project = unproduced.copy(unproduced.root.with_name("repro d\u00fcced"))
+    assert list(reruns.STAGES) == stages_run(project.dvc("repro"))
+    project.commit("Reproduce")
+    return project
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    """A reproduced project of the test's own."""
+    return reproduced.copy(tmp_path / "my pr\u00f6ject")
+
+
+@pytest.fixture
+def fresh(unproduced: Project, tmp_path: Path) -> Project:
+    """A project of the test's own in which nothing has been run, in another folder than `reproduced`."""
+    return unproduced.copy(tmp_path / "another pl\u00e4ce" / "deeper")

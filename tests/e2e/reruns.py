@@ -1,0 +1,190 @@
+"""What reruns when something changes: the table that the tests hold against `dvc status`, and the README shows.
+
+Written by hand, from what each file and parameter is for. DVC must agree with it, not it with DVC.
+`python -m tests.e2e.reruns` prints the README's two tables.
+"""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("download", "preprocess", "train", "evaluate", "plot")
+
+# What params.yaml chooses where the table is tried out; sections of what is not chosen change nothing.
+CHOSEN = {"data.source": "synthetic", "model.name": "unet", "evaluate.split": "val"}
+
+# Key of params.yaml -> the stages it changes directly. The first pattern that fits counts.
+# `plot` prints the parameters in the report, so it has those of every stage.
+LEAVES = {
+    "data.source": "download plot",
+    "data.input": "download plot",
+    "data.synthetic.*": "download plot",
+    "data.*": "",
+    "preprocess.*": "preprocess plot",
+    "model.name": "train evaluate plot",
+    "model.unet.*": "train plot",
+    "model.*": "",
+    "train.*": "train plot",
+    "evaluate.*": "evaluate plot",
+    "plot.*": "plot",
+}
+
+# Stages -> the files under segline/ and stages/ whose edit changes them directly.
+CODE = {
+    "download preprocess train evaluate plot": """
+        segline/atomic.py segline/dataset.py segline/errors.py segline/params.py
+        """,
+    "preprocess train evaluate plot": "segline/arrays.py segline/encode.py",
+    "download train evaluate": "segline/choice.py",
+    "preprocess evaluate": "segline/containers.py segline/images.py",
+    "train evaluate plot": "segline/records.py",
+    "train evaluate": """
+        segline/batches.py segline/checkpoint.py segline/confusion.py segline/device.py segline/networks/blocks.py
+        segline/networks/unet.py segline/predict.py segline/randomness.py
+        """,
+    "download": """
+        stages/download.py segline/archive.py segline/fetch.py segline/sources/synthetic.py segline/streets.py
+        segline/street_cars.py segline/street_houses.py segline/street_layout.py segline/street_objects.py
+        segline/street_scenery.py segline/street_view.py
+        """,
+    "preprocess": "stages/preprocess.py segline/audit.py segline/pairs.py",
+    "train": "stages/train.py segline/losses.py segline/training.py",
+    "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py",
+    "plot": """
+        stages/plot.py segline/charts.py segline/drawing.py segline/ranking.py segline/report.css segline/report.html
+        segline/report.js segline/report.py segline/results.py
+        """,
+    "": """
+        segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
+        segline/sources/camvid.py segline/sources/camvid.sha256
+        segline/tracking.py segline/tracking_store.py segline/tracking_worker.py
+        """,
+}
+
+# Data and results -> the stages they change directly: who reads them, and who wrote them (an edit there is undone).
+ARTEFACTS = {
+    "data/raw/dataset.json": "download preprocess",
+    "data/raw/train/images/train-00000-0.png": "download preprocess",
+    "data/raw/test/masks/test-00000-0.png": "download preprocess",
+    "data/raw/val/images/val-00000-0.png": "download preprocess evaluate",
+    "data/raw/val/masks/val-00000-0.png": "download preprocess evaluate",
+    "data/processed/train/images.npy": "preprocess train",
+    "data/processed/val/onehot.npy": "preprocess train evaluate plot",
+    "data/processed/val/index.json": "preprocess train evaluate plot",
+    "data/processed/test/images.npy": "preprocess",
+    "models/model.safetensors": "train evaluate",
+    "metrics/history.csv": "train plot",
+    "metrics/train.json": "train",
+    "metrics/eval.json": "evaluate plot",
+    "metrics/per_class.csv": "evaluate plot",
+    "metrics/per_image.csv": "evaluate plot",
+    "metrics/confusion.json": "evaluate plot",
+    "data/predictions/val.npy": "evaluate plot",
+    "metrics/plots/sheet.png": "plot",
+    "metrics/report.html": "plot",
+}
+
+# The README's summary: what is changed, and the entry above that tells its stages.
+SUMMARY = {
+    "`data.source`, `data.input`, or a parameter of the chosen source": "data.synthetic.seed",
+    "a parameter of a source or network that is not chosen": "data.camvid.url",
+    "`preprocess.*`": "preprocess.height",
+    "`model.name`": "model.name",
+    "a parameter of the chosen network": "model.unet.width",
+    "`train.*`": "train.learning_rate",
+    "`evaluate.*`": "evaluate.resamples",
+    "`plot.*`": "plot.images",
+    "the code of the chosen source": "segline/sources/synthetic.py",
+    "the code of the chosen network": "segline/networks/unet.py",
+    "the loss or the training loop": "segline/losses.py",
+    "the metrics": "segline/confusion.py",
+    "the look of charts and report": "segline/charts.py",
+    "messages, progress bars, MLflow logging, tests, documents": "segline/tracking.py",
+    "an image or mask of the evaluated split, at the source": "data/raw/val/images/val-00000-0.png",
+    "an image or mask of a split that is neither trained nor evaluated on": "data/raw/test/masks/test-00000-0.png",
+}
+
+
+def of_leaf(key: str) -> set[str]:
+    """The stages that a key of params.yaml changes directly. Raises LookupError if the table does not know it."""
+    for pattern, stages in LEAVES.items():
+        if fnmatchcase(key, pattern):
+            return set(stages.split())
+    raise LookupError(f"{key}: tests/e2e/reruns.py does not say what it reruns")
+
+
+def of_code() -> dict[str, set[str]]:
+    """File under segline/ or stages/ -> the stages that an edit of it changes directly."""
+    listed = [(file, set(stages.split())) for stages, files in CODE.items() for file in files.split()]
+    table = dict(listed)
+    if len(table) != len(listed):
+        raise ValueError("tests/e2e/reruns.py lists a file twice")
+    return table
+
+
+def of_artefact(path: str) -> set[str]:
+    """The stages that an edit of this data or result file changes directly."""
+    return set(ARTEFACTS[path].split())
+
+
+def _of_any(entry: str) -> set[str]:
+    if entry in ARTEFACTS:  # a raw file that changes at the source reaches its readers; download is what brings it
+        return of_artefact(entry)
+    return of_code()[entry] if "/" in entry else of_leaf(entry)
+
+
+def _spoken(stages: set[str]) -> str:
+    return ", ".join(stage for stage in STAGES if stage in stages) or "nothing"
+
+
+def _downstream(direct: set[str], pipeline: dict[str, Any]) -> set[str]:
+    """Stages that read, directly or not, what `direct` write; without `direct`."""
+    reached = set(direct)
+    for stage in STAGES:  # in the order of the pipeline, so that one pass is enough
+        sources = [path for other in reached for path in outputs(pipeline[other])]
+        inputs = [Path(dep.replace("${evaluate.split}", CHOSEN["evaluate.split"])) for dep in pipeline[stage]["deps"]]
+        if any(Path(source) in (path, *path.parents) for source in sources for path in inputs):
+            reached.add(stage)
+    return reached - direct
+
+
+def outputs(stage: dict[str, Any]) -> list[str]:
+    """Every path that a stage of dvc.yaml writes, in its order."""
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def _pipeline() -> dict[str, Any]:
+    stages: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return stages
+
+
+def readme_table() -> str:
+    """What a change reruns, as Markdown."""
+    pipeline = _pipeline()
+    lines = ["| you change | reruns | then, unless the bytes come out equal |", "|---|---|---|"]
+    for words, entry in SUMMARY.items():
+        direct = _of_any(entry)
+        follows = _downstream(direct, pipeline)
+        lines.append(f"| {words} | {_spoken(direct)} | {_spoken(follows) if follows else '-'} |")
+    return "\n".join(lines)
+
+
+def stage_table() -> str:
+    """What each stage does and writes, as Markdown, from dvc.yaml."""
+    lines = ["| stage | what it does | writes |", "|---|---|---|"]
+    for name, stage in _pipeline().items():
+        pictures = [path for path in outputs(stage) if path.startswith("metrics/plots/")]
+        written = [path for path in outputs(stage) if path not in pictures]
+        written += ["metrics/plots/*.png"] * bool(pictures)
+        lines.append(f"| {name} | {stage['desc']} | {', '.join(f'`{path}`' for path in written)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(f"{stage_table()}\n\n{readme_table()}\n")

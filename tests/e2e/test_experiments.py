@@ -1,0 +1,96 @@
+"""`dvc exp`, and the comparison of two revisions: parameters, scores, plots."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from tests.e2e.project import Project, stages_run
+
+pytestmark = pytest.mark.slow
+
+
+def names(shown: object) -> set[str]:
+    """The experiments in what `dvc exp show --json` printed."""
+    assert isinstance(shown, list)
+    return {row["name"] for baseline in shown for found in baseline["experiments"] or [] for row in found["revs"]}
+
+
+def test_an_experiment_runs_the_edited_module_of_its_own_copy(project):
+    """In `.dvc/tmp/exps` it must not import the package of this checkout, be it installed as editable or not."""
+    project.append(
+        "segline/evaluation.py",
+        "\n\n_means = means\n\n\ndef means(counts):\n    return {**_means(counts), 'accuracy': 0.123456}\n",
+    )
+    before = project.read("metrics/eval.json")
+    assert ["evaluate", "plot"] == stages_run(project.dvc("exp", "run", "--temp", "--name", "edited"))
+
+    assert before == project.read("metrics/eval.json")
+    assert 0.123456 == json.loads(project.git("show", "edited:metrics/eval.json"))["accuracy"]
+    assert {"edited"} == names(project.dvc_json("exp", "show", "--json"))
+
+
+def test_a_parameter_of_an_experiment_arrives_in_training(project):
+    """`-S train.learning_rate=1e-5` writes `1e-05`, which plain PyYAML reads as text."""
+    output = project.dvc("exp", "run", "-S", "train.learning_rate=1e-5", "--name", "slow")
+
+    assert ["train", "evaluate", "plot"] == stages_run(output)
+    rates = {row["learning_rate"] for row in csv.DictReader(io.StringIO(project.read("metrics/history.csv")))}
+    assert {1e-5} == {float(rate) for rate in rates}
+    assert {"slow"} == names(project.dvc_json("exp", "show", "--json"))
+
+
+@pytest.fixture(scope="module")
+def branched(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project on the branch `longer`, which trains an epoch more than `main`, reproduced and committed."""
+    project = reproduced.copy(tmp_path_factory.mktemp("branched") / "my pr\u00f6ject")
+    project.git("switch", "--quiet", "--create", "longer")
+    project.set(train__epochs=3)
+    project.dvc("repro")
+    project.commit("Train longer")
+    return project
+
+
+def test_parameters_of_two_branches_are_compared(branched):
+    difference = branched.dvc_json("params", "diff", "main", "--json")
+
+    assert {"params.yaml": {"train.epochs": {"old": 2, "new": 3, "diff": 1}}} == difference
+
+
+def test_scores_of_two_branches_are_compared(branched):
+    """Without the cache: the numbers lie in git."""
+    old, new = (json.loads(branched.git("show", f"{branch}:metrics/train.json")) for branch in ("main", "longer"))
+    difference = branched.dvc_json("metrics", "diff", "main", "--json")
+
+    assert old["train_loss"] != new["train_loss"]
+    found = difference["metrics/train.json"]["train_loss"]
+    assert (old["train_loss"], new["train_loss"]) == (found["old"], found["new"])
+    assert "metrics/eval.json" in difference
+
+
+def test_plots_of_two_branches_are_in_one_page(branched):
+    output = branched.dvc("plots", "diff", "main", "--out", "dvc_plots")
+    page = branched.read("dvc_plots/index.html")
+    pictures = {path.name for path in (branched.root / "dvc_plots/static").iterdir()}
+
+    assert "failed" not in output.lower()
+    for path in ("history.csv", "per_class.csv", "per_image.csv", "confusion.json"):
+        assert f"metrics/{path}" in page or path in page
+    assert all(f'"rev": "{revision}"' in page for revision in ("main", "workspace"))
+    assert all(any(name.startswith(revision) for name in pictures) for revision in ("main", "workspace"))
+    assert "" == branched.git("status", "--short")
+
+
+def test_the_graph_shows_every_stage_in_order(branched):
+    output = branched.dvc("dag", "--md")
+
+    for stage in ("download", "preprocess", "train", "evaluate", "plot"):
+        assert f'["{stage}"]' in output
+
+
+@pytest.mark.parametrize("command", [("plots", "show"), ("metrics", "show"), ("exp", "show"), ("status",)])
+def test_a_command_warns_of_nothing(branched, command):
+    output = branched.dvc(*command)
+
+    assert not [word for word in ("warning", "failed", "error") if word in output.lower()]

@@ -1,0 +1,108 @@
+"""A run that fails says why in one line, and what it took away can be brought back."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.project import Project
+
+pytestmark = pytest.mark.slow
+
+# Training runs, and its first loss is not a number.
+BROKEN_LOSS = """
+
+_finite = cross_entropy
+
+
+def cross_entropy(logits, onehot):
+    return _finite(logits, onehot) * float("nan")
+"""
+
+
+def present(project: Project) -> dict[str, str]:
+    """md5 of every output of dvc.lock that exists as a file; folders have none and are left to `dvc status`."""
+    files = [path for path in project.locked() if (project.root / path).is_file()]
+    return {path: hashlib.md5((project.root / path).read_bytes()).hexdigest() for path in files}
+
+
+def files_of(locked: dict[str, str]) -> dict[str, str]:
+    return {path: md5 for path, md5 in locked.items() if not md5.endswith(".dir")}
+
+
+def test_a_wrong_parameter_is_refused_before_anything_is_removed(project):
+    project.set(train__learning_rate=-1.0)
+    output = project.run("python", "-m", "segline", "check", fails=True)
+
+    assert 1 == len(output.splitlines())
+    assert output.startswith("error: params.yaml: train.learning_rate: ")
+    assert files_of(project.locked()) == present(project)
+
+
+@pytest.fixture
+def failed(project):
+    """A project whose training has failed: DVC has removed the model and its scores."""
+    project.append("segline/losses.py", BROKEN_LOSS)
+    output = project.dvc("repro", fails=True)
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+
+    assert 1 == len(errors)
+    assert "loss is nan at step 1 of epoch 1" in errors[0]
+    assert "To bring the last good outputs back: make restore" in output
+    assert "Traceback" not in output
+    assert not {"models/model.safetensors", "metrics/train.json", "metrics/history.csv"} & present(project).keys()
+    return project
+
+
+def test_restore_brings_back_what_a_failed_stage_took_away(failed):
+    failed.run("python", "-m", "segline", "restore")
+
+    assert files_of(failed.locked()) == present(failed)
+    assert {"train"} == failed.changed(), "the code is still broken, and nothing else differs"
+    failed.git("checkout", "--quiet", "segline/losses.py")
+    assert set() == failed.changed()
+    assert "" == failed.git("status", "--short")
+
+
+def test_restore_brings_back_what_was_never_committed(project):
+    """The last good run counts, not the last commit."""
+    project.set(train__epochs=1)
+    project.dvc("repro")
+    last = project.locked()
+    project.append("segline/losses.py", BROKEN_LOSS)
+    project.dvc("repro", fails=True)
+    project.run("python", "-m", "segline", "restore")
+
+    assert files_of(last) == present(project)
+    assert {"train"} == project.changed()
+
+
+def test_restore_brings_back_folders_too(project):
+    for folder in ("data/raw", "data/processed", "data/predictions"):
+        (project.root / folder).rename(project.root.parent / Path(folder).name)
+    project.run("python", "-m", "segline", "restore")
+
+    assert set() == project.changed()
+
+
+def test_restore_names_what_the_cache_has_not(project):
+    md5 = project.locked()["metrics/eval.json"]
+    cached = project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    cached.chmod(0o600)
+    cached.unlink()
+    (project.root / "metrics/eval.json").unlink()
+    output = project.run("python", "-m", "segline", "restore", fails=True)
+
+    assert 1 == len(output.splitlines())
+    assert "metrics/eval.json" in output
+    assert "metrics/train.json" not in output
+
+
+def test_a_stage_runs_again_after_the_cause_is_mended(failed):
+    """No restore is needed where the next run succeeds: unchanged stages come from the run-cache."""
+    before = failed.locked()
+    failed.git("checkout", "--quiet", "segline/losses.py")
+    failed.dvc("repro")
+
+    assert files_of(before) == present(failed)
+    assert set() == failed.changed()

@@ -1,0 +1,82 @@
+"""`segline preset NAME`, which `make repro PRESET=NAME` runs first."""
+
+import pytest
+import yaml
+
+from tests.e2e.project import Project, leaves
+from tests.e2e.reruns import ROOT
+
+FIRST = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))[0]
+
+
+@pytest.fixture
+def checkout(unproduced, tmp_path):
+    """A project of the test's own in which nothing has been run."""
+    return unproduced.copy(tmp_path / "my pr\u00f6ject")
+
+
+def preset(project: Project, name: str, *, fails: bool = False) -> str:
+    return project.run("python", "-m", "segline", "preset", name, fails=fails)
+
+
+def test_a_preset_takes_the_place_of_committed_parameters(checkout):
+    preset(checkout, FIRST)
+
+    assert checkout.read(f"presets/{FIRST}.yaml") == checkout.read("params.yaml")
+
+
+def test_a_preset_takes_the_place_of_another_that_is_not_committed(checkout):
+    """Nothing is lost: presets/ still has it."""
+    checkout.write("presets/other.yaml", checkout.read("params.yaml") + "# other\n")
+    preset(checkout, "other")
+    preset(checkout, FIRST)
+
+    assert checkout.read(f"presets/{FIRST}.yaml") == checkout.read("params.yaml")
+
+
+def test_a_preset_comes_where_there_are_no_parameters(checkout):
+    (checkout.root / "params.yaml").unlink()
+    preset(checkout, FIRST)
+
+    assert checkout.read(f"presets/{FIRST}.yaml") == checkout.read("params.yaml")
+
+
+def test_edits_that_are_not_committed_are_not_lost(checkout):
+    checkout.append("params.yaml", "# mine\n")
+    edited = checkout.read("params.yaml")
+    output = preset(checkout, FIRST, fails=True)
+
+    assert output.startswith("error: params.yaml: holds edits that are not committed and would be lost. ")
+    assert 1 == len(output.splitlines())
+    assert edited == checkout.read("params.yaml")
+
+
+def test_staged_edits_are_not_lost(checkout):
+    """What is only staged is not committed."""
+    checkout.append("params.yaml", "# mine\n")
+    checkout.git("add", "params.yaml")
+
+    assert "not committed" in preset(checkout, FIRST, fails=True)
+
+
+def test_an_unknown_preset_names_the_nearest(checkout):
+    before = checkout.read("params.yaml")
+    output = preset(checkout, f"{FIRST}s", fails=True)
+
+    assert f"Did you mean {FIRST}?" in output
+    assert before == checkout.read("params.yaml")
+
+
+def test_every_preset_is_valid(checkout):
+    for path in sorted((ROOT / "presets").glob("*.yaml")):
+        checkout.write("params.yaml", path.read_text(encoding="utf-8"))
+        assert "params.yaml: valid\n" == checkout.run("python", "-m", "segline", "check")
+
+
+def test_every_preset_says_as_much_as_the_default(checkout):
+    """Complete files: outside of what is chosen by name, a preset has every key of params.yaml and no other."""
+    default = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "presets").glob("*.yaml")):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key in ("preprocess", "train", "evaluate", "plot"):
+            assert leaves(default[key]).keys() == leaves(document[key]).keys(), f"{path.name}: {key}"

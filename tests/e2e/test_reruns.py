@@ -1,0 +1,159 @@
+"""DVC marks exactly the stages of the hand-written table (reruns.py) as directly changed, whatever is changed."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segline import choice
+from tests.e2e import reruns
+from tests.e2e.project import Project, leaves, overlaid, tiny_parameters, working_files
+
+pytestmark = pytest.mark.slow
+
+PARAMETERS = tiny_parameters()
+LEAVES = leaves(PARAMETERS)
+OTHER = {"data.input": "segline/sources/camvid.sha256", "evaluate.split": "test", "data.source": "camvid"}
+# Files that say what to run, not what with: each has a test of its own, or is made by DVC.
+SPECIAL = {"params.yaml", "dvc.yaml", "dvc.lock"}
+
+
+@pytest.fixture(scope="module")
+def project(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One for all tests here: each puts back what it changed."""
+    return reproduced.copy(tmp_path_factory.mktemp("reruns") / "my pr\u00f6ject")
+
+
+def another(key: str, value: object) -> object:
+    """A value that differs from this one."""
+    if key in OTHER:
+        return OTHER[key]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    return f"{value}x" if isinstance(value, str) else ["other"]
+
+
+def test_nothing_is_changed_after_a_run(project):
+    assert set() == project.changed()
+
+
+@pytest.mark.parametrize("key", sorted(LEAVES))
+def test_a_parameter_changes_the_stages_of_the_table(project, key):
+    project.write_parameters(overlaid(PARAMETERS, {key: another(key, LEAVES[key])}))
+    changed = project.changed()
+    project.write_parameters(PARAMETERS)
+
+    assert reruns.of_leaf(key) == changed
+
+
+def test_every_parameter_of_every_committed_file_is_tried():
+    """params.yaml and the presets hold no key that the test above does not change."""
+    files = [reruns.ROOT / "params.yaml", *(reruns.ROOT / "presets").glob("*.yaml")]
+    known = {key for file in files for key in leaves(yaml.safe_load(file.read_text(encoding="utf-8")))}
+
+    assert set() == known - LEAVES.keys()
+
+
+def test_every_pattern_of_the_table_stands_for_a_parameter():
+    used = {next(pattern for pattern in reruns.LEAVES if fnmatchcase(key, pattern)) for key in LEAVES}
+    expected = set(reruns.LEAVES)
+    if choice.names("segline.networks") == [reruns.CHOSEN["model.name"]]:
+        expected -= {"model.*"}  # there is no network that is not chosen
+
+    assert expected == used
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("0.003", "3e-3", id="another way to write a number"),
+        pytest.param("train:\n", "train:  # a comment\n\n", id="a comment"),
+        pytest.param("  seed: 1\n  epochs: 2\n", "  epochs: 2\n  seed: 1\n", id="the order of keys"),
+        pytest.param("name: unet", "name: 'unet'", id="quotes"),
+    ],
+)
+def test_the_way_parameters_are_written_changes_nothing(project, before, after):
+    content = project.read("params.yaml")
+    assert before in content
+    project.write("params.yaml", content.replace(before, after))
+    changed = project.changed()
+    project.write_parameters(PARAMETERS)
+
+    assert set() == changed
+
+
+def test_every_file_of_code_has_its_place_in_the_table():
+    code = {name for name in working_files() if name.startswith(("segline/", "stages/"))}
+
+    assert {name for name in code if Path(name).name != "__init__.py"} == set(reruns.of_code())
+
+
+def test_a_file_changes_the_stages_of_the_table(project):
+    """Every text file is edited at once: DVC names those that it finds modified, each under its stages."""
+    content = {name: (project.root / name).read_bytes() for name in project.git("ls-files", "-z").split("\0") if name}
+    edited = {
+        name: text
+        for name, text in content.items()
+        if name not in SPECIAL and b"\0" not in text and not name.startswith("metrics/")
+    }
+    for name, text in edited.items():
+        (project.root / name).write_bytes(text + b"\n")
+    status = project.dvc_json("status", "--json")
+    for name, text in edited.items():
+        (project.root / name).write_bytes(text)
+
+    found: dict[str, set[str]] = {name: set() for name in edited}
+    for stage, causes in status.items():
+        for cause in causes:
+            assert list(cause) == ["changed deps"], f"{stage}: {cause}"
+            for name in cause["changed deps"]:
+                found[name].add(stage)
+
+    assert found.keys() >= reruns.of_code().keys()
+    assert {name: reruns.of_code().get(name, set()) for name in edited} == found
+
+
+@pytest.mark.parametrize("path", reruns.ARTEFACTS)
+def test_data_and_results_change_the_stages_of_the_table(project, path):
+    file = project.root / path
+    content = file.read_bytes()
+    file.write_bytes(content + b"\n")
+    changed = project.changed()
+    file.write_bytes(content)
+
+    assert reruns.of_artefact(path) == changed
+
+
+def test_every_output_has_its_place_in_the_table(project):
+    """Every output of dvc.yaml; of the pictures one stands for all."""
+    made = {out for out in project.locked() if not out.startswith("metrics/plots/") or out.endswith("sheet.png")}
+
+    assert made == {next((o for o in made if Path(o) in (Path(a), *Path(a).parents)), a) for a in reruns.ARTEFACTS}
+
+
+@pytest.mark.parametrize("stage", reruns.STAGES)
+def test_another_command_changes_its_stage(project, stage):
+    content = project.read("dvc.yaml")
+    project.write("dvc.yaml", content.replace(f"python -m stages.{stage} ", f"python -X utf8 -m stages.{stage} "))
+    changed = project.changed()
+    project.write("dvc.yaml", content)
+
+    assert {stage} == changed
+
+
+def test_compiled_python_and_half_written_outputs_change_nothing(project):
+    """Runs leave `__pycache__` behind, and a crash leaves a partial file: neither is data."""
+    compiled = list((project.root / "segline").glob("__pycache__/*.pyc"))
+    assert compiled
+    extra = [*compiled, project.root / "data/raw/__pycache__/x.pyc", project.root / "data/raw/train/.x.png.partial"]
+    for file in extra:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"other")
+    changed = project.changed()
+    for file in extra:
+        file.unlink()
+
+    assert set() == changed

@@ -1,0 +1,139 @@
+"""A tiny split as preprocess, train and evaluate leave it: the world that the plot stage reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segline import arrays, confusion, dataset, encode, evaluation, records
+
+VOID = dataset.Void(index=250, rgb=(1, 2, 3))
+PARAMS = """\
+data:
+  source: synthetic
+  synthetic:
+    seed: 1
+  folder:
+    path: elsewhere
+model:
+  name: unet
+  unet:
+    width: 16
+  fcn:
+    width: 32
+train:
+  epochs: 3
+  keep: best
+plot:
+  images: 2
+"""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Where the files are."""
+
+    folder: Path
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        names = {
+            "history": "history.csv",
+            "eval": "eval.json",
+            "per_class": "per_class.csv",
+            "per_image": "per_image.csv",
+            "confusion": "confusion.json",
+            "processed": "processed/test",
+            "predictions": "predictions",
+        }
+        return {name: self.folder / path for name, path in names.items()}
+
+    @property
+    def plots(self) -> Path:
+        return self.folder / "plots"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def arguments(self) -> list[str]:
+        paths = {**self.inputs, "plots": self.plots, "report": self.report}
+        return [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", str(path))]
+
+
+def build(
+    folder: Path,
+    *,
+    classes: int | Sequence[str] = 3,
+    images: int = 7,
+    epochs: int = 3,
+    channels: int = 3,
+    size: tuple[int, int] = (12, 16),
+    void_rows: Sequence[int] = (),
+    absent: Sequence[int] = (),
+) -> Evaluated:
+    """Writes it all to `folder`. Row 0 is predicted without a mistake, and every row worse than the one before it.
+
+    Rows in `void_rows` are void throughout; classes in `absent` have no pixel, neither true nor predicted.
+    """
+    names = [f"class {k}" for k in range(classes)] if isinstance(classes, int) else list(classes)
+    draw = np.random.default_rng(0)
+    present = np.array([k for k in range(len(names)) if k not in absent], np.uint8)
+    truth = np.tile(np.resize(present, size).astype(np.uint8), (images, 1, 1))
+    predictions = truth.copy()
+    for row in range(images):
+        wrong = truth[row].size // 2 * row // max(1, images - 1)
+        predictions[row].flat[:wrong] = present[
+            (np.resize(np.arange(len(present)), truth[row].size)[:wrong] + 1) % len(present)
+        ]
+    truth[:, -1] = VOID.index
+    truth[list(void_rows)] = VOID.index
+
+    labels = tuple(dataset.Label(name, (20 + 10 * k, 255 - 10 * k, 90)) for k, name in enumerate(names))
+    rows = tuple(
+        arrays.Row(f"{row:02d} frame", "left" if row % 2 else None, *size, "i.png", "m.png", "0" * 64, "0" * 64)
+        for row in range(images)
+    )
+    index = arrays.Index("toy", "test", labels, VOID, False, len(labels), "index", rows)
+    world = Evaluated(folder)
+    processed = world.inputs["processed"]
+    processed.mkdir(parents=True)
+    np.save(processed / arrays.IMAGES, draw.integers(0, 256, (images, *size, channels), np.uint8))
+    table = encode.packed_table(encode.class_table(len(labels), VOID.index, void_is_class=False), len(labels))
+    np.save(processed / arrays.ONEHOT, encode.pack(truth, table))
+    arrays.write_index(processed, index)
+    world.inputs["predictions"].mkdir()
+    np.save(world.inputs["predictions"] / "test.npy", predictions)
+    _write_scores(world, index, truth, predictions)
+    curve = [(epoch, 0.01, 1 / epoch, 1.2 / epoch, 1 - 0.5 / epoch, 1 - 0.8 / epoch) for epoch in range(1, epochs + 1)]
+    columns = ["epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou"]
+    records.write_csv(world.inputs["history"], columns, curve)
+    (folder / "params.yaml").write_text(PARAMS, encoding="utf-8")
+    return world
+
+
+def _write_scores(world: Evaluated, index: arrays.Index, truth: encode.Uint8, predictions: encode.Uint8) -> None:
+    names = [label.name for label in index.classes]
+    counts = np.stack([confusion.count(*pair, len(names)) for pair in zip(truth, predictions, strict=True)])
+    by_class = evaluation.class_rows(counts, names)
+    content = {
+        **{name: value for name, value in evaluation.means(counts).items() if np.isfinite(value)},
+        "interval": {"accuracy": {"low": 0.5, "high": 0.75}, "miou": {"low": 0.25, "high": 0.5}},
+        "iou": {name: iou for name, iou, *_ in by_class if iou is not None},
+        "working": {name: value for name, value in evaluation.means(counts).items() if np.isfinite(value)},
+        "cost": {"parameters": 1_943_000, "multiply_adds": 1_210_000_000, "model_bytes": 7_800_000},
+        "protocol": evaluation.protocol(index),
+    }
+    records.write_json(world.inputs["eval"], content)
+    records.write_csv(world.inputs["per_class"], ["class", "iou", "accuracy", "dice", "pixels"], by_class)
+    image_rows = evaluation.image_rows(counts, index)
+    records.write_csv(world.inputs["per_image"], evaluation.image_columns(names), image_rows)
+    total = counts.sum(axis=0)
+    cells = [
+        {"actual": actual, "predicted": predicted, "count": int(total[i, j])}
+        for i, actual in enumerate(names)
+        for j, predicted in enumerate(names)
+    ]
+    records.write_json(world.inputs["confusion"], cells)

@@ -1,0 +1,164 @@
+"""The evaluate stage, against a count by hand at the masks' own resolution."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from segline import arrays, batches, checkpoint, predict, records
+from segline.errors import DataError, IntegrityError
+from stages import evaluate, preprocess, train
+from tests import tiny
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with processed data and a trained model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEGLINE_TRACKING", "off")
+    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
+    tiny.write_raw(Path("data/raw"), {"train": 6, "val": 3, "test": 4})
+    tiny.write_params(tmp_path, train__epochs=6)
+    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+    train.main(tiny.TRAIN)
+    return tmp_path
+
+
+def scores() -> dict:
+    return json.loads(Path("metrics/eval.json").read_text())
+
+
+def rows(path: str) -> list[dict[str, str]]:
+    return records.read_csv(Path(path))
+
+
+def test_the_headline_is_a_count_by_hand_over_the_raw_masks(project):
+    evaluate.main(tiny.EVALUATE)
+    split = arrays.read(Path("data/processed/test"))
+    network, _ = checkpoint.read(Path("models/model.safetensors"))
+    inputs = batches.inputs(batches.load(split.images, split.onehot, 3, "cpu").images)
+    logits = predict.logits(network, inputs)
+    hits = dict.fromkeys(range(3), 0)
+    unions = dict.fromkeys(range(3), 0)
+    right = total = 0
+    for image_logits, row in zip(logits, split.index.rows, strict=True):
+        truth = cv2.imread(f"data/raw/test/{row.mask}", cv2.IMREAD_UNCHANGED)
+        found = predict.classes_at(image_logits, *tiny.SIZE)
+        valid = truth != tiny.VOID.index
+        right += int((truth == found)[valid].sum())
+        total += int(valid.sum())
+        for k in range(3):
+            hits[k] += int(((truth == k) & (found == k)).sum())
+            unions[k] += int((((truth == k) | (found == k)) & valid).sum())
+
+    assert scores()["accuracy"] == pytest.approx(right / total, abs=1e-6)
+    assert scores()["miou"] == pytest.approx(np.mean([hits[k] / unions[k] for k in range(3)]), abs=1e-6)
+    assert total == 4 * (18 - 2) * 30
+
+
+def test_every_record_adds_up_to_the_same_counts(project):
+    evaluate.main(tiny.EVALUATE)
+    cells = {(c["actual"], c["predicted"]): c["count"] for c in json.loads(Path("metrics/confusion.json").read_text())}
+    images = rows("metrics/per_image.csv")
+    names = [label.name for label in tiny.CLASSES]
+
+    for name, row in zip(names, rows("metrics/per_class.csv"), strict=True):
+        assert sum(cells[name, other] for other in names) == int(row["pixels"])
+        assert cells[name, name] == sum(int(image[f"{name}_tp"]) for image in images)
+        assert float(row["iou"]) == pytest.approx(scores()["iou"][name], abs=1e-6)
+    assert scores()["accuracy"] == pytest.approx(sum(cells[n, n] for n in names) / sum(cells.values()), abs=1e-6)
+
+
+def test_intervals_hold_the_score(project):
+    evaluate.main(tiny.EVALUATE)
+    for metric, interval in scores()["interval"].items():
+        assert interval["low"] <= scores()[metric] <= interval["high"]
+
+
+def test_predictions_are_the_classes_at_the_working_resolution(project):
+    evaluate.main(tiny.EVALUATE)
+    predictions = np.load("data/predictions/test.npy")
+
+    assert predictions.shape == (4, 12, 20)
+    assert predictions.dtype == np.uint8
+
+
+def test_writing_twice_gives_equal_bytes(project):
+    def written() -> list[bytes]:
+        evaluate.main(tiny.EVALUATE)
+        return [path.read_bytes() for path in sorted(Path("metrics").iterdir())]
+
+    assert written() == written()
+
+
+def test_the_batch_size_changes_no_prediction(project):
+    evaluate.main(tiny.EVALUATE)
+    first = np.load("data/predictions/test.npy")
+    tiny.write_params(project, evaluate__batch_size=1)
+    evaluate.main(tiny.EVALUATE)
+
+    assert np.array_equal(first, np.load("data/predictions/test.npy"))
+
+
+def test_the_protocol_knows_the_data_and_not_the_machine(project):
+    evaluate.main(tiny.EVALUATE)
+    first = scores()["protocol"]
+    index = Path("data/processed/test/index.json")
+    content = json.loads(index.read_text())
+    content["rows"][0]["sha256_mask"] = "0" * 64
+    index.write_text(json.dumps(content))
+    evaluate.main(tiny.EVALUATE)
+
+    assert first["data"] != scores()["protocol"]["data"]
+    assert {"data", "images", "resolution", "schema", "split", "void"} == set(first)
+    assert ("4", "test", "ignored") == (first["images"], first["split"], first["void"])
+
+
+def test_void_as_a_class_is_counted(project):
+    """With `preprocess.void: class` the two void lines of each mask are pixels like any other."""
+    tiny.write_params(project, preprocess__void="class", train__epochs=1)
+    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+    train.main(tiny.TRAIN)
+    evaluate.main(tiny.EVALUATE)
+
+    assert "class" == scores()["protocol"]["void"]
+    assert [4 * 2 * 30] == [int(row["pixels"]) for row in rows("metrics/per_class.csv") if row["class"] == "void"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"model__name": "fcnn"}, "params.yaml: model.name is fcnn"),
+        ({"evaluate__resamples": 1}, "greater than or equal to 100"),
+    ],
+)
+def test_a_model_or_section_that_does_not_fit_is_refused(project, change, expected):
+    tiny.write_params(project, **change)
+
+    with pytest.raises(Exception, match=r".") as caught:
+        evaluate.main(tiny.EVALUATE)
+
+    assert expected in str(caught.value)
+    assert not Path("metrics/eval.json").exists()
+
+
+def test_a_model_of_other_classes_is_refused(project):
+    index = Path("data/processed/test/index.json")
+    content = json.loads(index.read_text())
+    content["classes"][0]["name"] = "night"
+    index.write_text(json.dumps(content))
+
+    with pytest.raises(IntegrityError, match="class table is not that of"):
+        evaluate.main(tiny.EVALUATE)
+
+
+def test_a_raw_mask_that_is_damaged_is_named(project):
+    mask = Path("data/raw/test/masks/test0.png")
+    mask.write_bytes(mask.read_bytes()[:40])
+
+    with pytest.raises(DataError, match=r"test0.png"):
+        evaluate.main(tiny.EVALUATE)
+
+    assert not Path("metrics/eval.json").exists()

@@ -1,0 +1,453 @@
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from segline import arrays, dataset, encode, images, pairs
+from segline.dataset import Dataset, Label, Pair, Void
+from segline.errors import DataError, ParameterError, PipelineError, Problems
+from stages import preprocess
+from tests.test_containers import jpeg
+
+ROOT = Path(__file__).parents[2]
+CLASSES = tuple(Label(name, (number, number, number)) for number, name in enumerate(("sky", "road", "tree")))
+VOID = Void(9, (0, 0, 0))
+
+
+@dataclass
+class Raw:
+    """A raw data set under construction; `write` lists the files as they lie there then."""
+
+    folder: Path
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    classes: tuple[Label, ...] = CLASSES
+    void: Void | None = VOID
+
+    def add(self, split: str, stem: str, height: int = 12, width: int = 16, channels: int = 3) -> None:
+        seed = int.from_bytes(hashlib.sha256(f"{split}/{stem}".encode()).digest()[:4], "big")
+        random = np.random.default_rng(seed)
+        shape = (height, width, channels)
+        images.write_png(self.image(split, stem), random.integers(0, 256, shape, np.uint8))
+        values = np.array([0, 1, 2, *([self.void.index] if self.void else [])], np.uint8)
+        images.write_png(self.mask(split, stem), random.choice(values, (height, width)))
+        self.splits.setdefault(split, []).append(stem)
+
+    def image(self, split: str, stem: str) -> Path:
+        return self.folder / split / "images" / f"{stem}.png"
+
+    def mask(self, split: str, stem: str) -> Path:
+        return self.folder / split / "masks" / f"{stem}.png"
+
+    def pair(self, split: str, stem: str) -> Pair:
+        paths = self.image(split, stem), self.mask(split, stem)
+        digests = [hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest() for path in paths]
+        return Pair(stem, f"{split}-drive", *(str(path.relative_to(self.folder / split)) for path in paths), *digests)
+
+    def write(self) -> None:
+        splits = {split: [self.pair(split, stem) for stem in stems] for split, stems in self.splits.items()}
+        dataset.write(self.folder, Dataset("street", self.classes, self.void, "index", splits))
+
+
+@pytest.fixture
+def raw(tmp_path, monkeypatch):
+    """Three pairs in train, two in val, and the parameters for 6x8 arrays."""
+    monkeypatch.chdir(tmp_path)
+    parameters()
+    made = Raw(Path("raw"))
+    for split, count in (("train", 3), ("val", 2)):
+        for number in range(count):
+            made.add(split, f"{split}_{number}")
+    return made
+
+
+def parameters(height: int = 6, width: int = 8, void: str = "ignore") -> None:
+    Path("params.yaml").write_text(f"preprocess:\n  height: {height}\n  width: {width}\n  void: {void}\n")
+
+
+def run(processed: str = "processed") -> Path:
+    preprocess.main(["--raw", "raw", "--processed", processed])
+    return Path(processed)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def lines(raw: Raw) -> list[str]:
+    """What the stage says of a data set that it refuses, whole, leaving nothing behind."""
+    raw.write()
+    with pytest.raises(Problems) as caught:
+        run()
+    assert not Path("processed").exists()
+    assert not Path(".processed.partial").exists()
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_rows_hold_the_resized_pairs_in_the_order_of_stems(raw):
+    raw.write()
+
+    split = arrays.read(run() / "train")
+
+    assert [row.stem for row in split.index.rows] == ["train_0", "train_1", "train_2"]
+    for number, row in enumerate(split.index.rows):
+        image = cv2.imread(str(raw.folder / "train" / row.image))[:, :, ::-1]
+        mask = cv2.imread(str(raw.folder / "train" / row.mask), cv2.IMREAD_GRAYSCALE)
+        classes = np.where(mask == VOID.index, encode.VOID, mask)
+        np.testing.assert_array_equal(split.images[number], images.resize_image(np.ascontiguousarray(image), 6, 8))
+        np.testing.assert_array_equal(encode.unpack(split.onehot[number], 3), images.resize_mask(classes, 6, 8))
+
+
+def test_the_index_tells_where_rows_came_from(raw):
+    raw.write()
+
+    index = arrays.read(run() / "val").index
+
+    first = raw.pair("val", "val_0")
+    assert index.rows[0] == arrays.Row(
+        first.stem, first.group, 12, 16, first.image, first.mask, first.sha256_image, first.sha256_mask
+    )
+    assert replace(index, rows=()) == arrays.Index("street", "val", CLASSES, VOID, False, 3, "index", ())
+
+
+def test_void_can_become_a_class_of_its_own(raw):
+    parameters(12, 16, void="class")
+    raw.write()
+
+    split = arrays.read(run() / "train")
+
+    mask = cv2.imread(str(raw.mask("train", "train_0")), cv2.IMREAD_GRAYSCALE)
+    assert split.index.classes == (*CLASSES, Label("void", VOID.rgb))
+    assert (split.index.void_is_class, split.index.num_labels) == (True, 3)
+    np.testing.assert_array_equal(encode.unpack(split.onehot[0], 4), np.where(mask == VOID.index, 3, mask))
+
+
+def test_gray_images_keep_one_channel(raw):
+    shutil.rmtree(raw.folder)
+    raw.splits.clear()
+    raw.add("train", "a", channels=1)
+    raw.write()
+
+    assert arrays.read(run() / "train").images.shape == (1, 6, 8, 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 5)])
+def test_any_size_of_images_is_resized(raw, size):
+    raw.add("train", "z", *size)
+    raw.write()
+
+    rows = arrays.read(run() / "train").index.rows
+
+    assert (rows[-1].height, rows[-1].width) == size
+
+
+def test_two_runs_give_equal_bytes_whatever_the_number_of_threads(raw, monkeypatch):
+    raw.write()
+    once = hashes(run("once"))
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+
+    assert hashes(run("again")) == once
+
+
+def test_bytes_do_not_depend_on_the_cpu(raw):
+    """As if on an older machine: numpy, OpenCV and libjpeg without their newer instructions."""
+    content = jpeg()
+    for split in raw.splits:
+        raw.add(split, f"{split}_big", 61, 83)
+    raw.write()
+    listed = dataset.read(raw.folder)
+    photo = raw.folder / "train" / "images" / "photo.jpg"
+    photo.write_bytes(content)
+    images.write_png(raw.mask("train", "photo"), np.zeros((60, 90), np.uint8))
+    mask_hash = hashlib.sha256(raw.mask("train", "photo").read_bytes()).hexdigest()
+    pair = Pair("photo", None, "images/photo.jpg", "masks/photo.png", hashlib.sha256(content).hexdigest(), mask_hash)
+    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "train": [*listed.splits["train"], pair]}))
+    parameters(31, 37)
+    older = {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
+        "OPENCV_CPU_DISABLE": "AVX512-SKX,AVX2,FP16,AVX,SSE4.2,SSE4.1",
+        "JSIMD_FORCENONE": "1",
+    }
+
+    for name, environment in (("newer", {}), ("older", older)):
+        command = [sys.executable, "-m", "stages.preprocess", "--raw", "raw", "--processed", name]
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, check=True)
+
+    assert hashes(Path("older")) == hashes(Path("newer"))
+
+
+def test_all_problems_are_told_in_one_run(raw):
+    raw.image("train", "train_0").write_bytes(b"<html>")
+    raw.mask("train", "train_0").write_bytes(b"")
+    raw.mask("train", "train_1").unlink()
+    images.write_png(raw.mask("val", "val_0"), np.full((12, 16), 5, np.uint8))
+    (raw.folder / "val" / "images" / "extra.png").write_bytes(b"x")
+
+    expected = [
+        "raw/val/images/extra.png: not listed",
+        "raw/train/images/train_0.png: not an image",
+        "raw/train/masks/train_0.png: empty file",
+        "raw/train/masks/train_1.png: missing",
+        "raw/val/masks/val_0.png: label 5",
+    ]
+
+    assert [line[: len(start)] for line, start in zip(lines(raw), expected, strict=True)] == expected
+
+
+def test_an_unknown_label_is_told_with_its_count_and_first_pixel(raw):
+    mask = np.zeros((12, 16), np.uint8)
+    mask[4, 7] = mask[9, 1] = 3
+    mask[5, 5] = 200
+    images.write_png(raw.mask("val", "val_1"), mask)
+
+    assert lines(raw) == [
+        "raw/val/masks/val_1.png: label 3 on 2 pixels, first at (x, y) = (7, 4) (and 1 other unknown label), "
+        "expected a label of the class table (0..2, void 9). Correct the mask, or add the class to the source's table."
+    ]
+
+
+@pytest.mark.parametrize("size", [(12, 17), (16, 12), (24, 32)])
+def test_a_mask_of_another_size_is_told(raw, size):
+    images.write_png(raw.mask("train", "train_1"), np.zeros(size, np.uint8))
+
+    height, width = size
+    assert lines(raw) == [
+        f"raw/train/masks/train_1.png: {width}x{height} pixels, expected 16x12 as images/train_1.png. "
+        "Export the mask at the size of its image."
+    ]
+
+
+def test_an_image_with_other_channels_than_the_first_is_told(raw):
+    images.write_png(raw.image("val", "val_0"), np.zeros((12, 16, 1), np.uint8))
+
+    (line,) = lines(raw)
+
+    assert line.startswith("raw/val/images/val_0.png: 1 channel, expected 3 as in the first image")
+
+
+def test_a_file_changed_after_the_download_is_told(raw):
+    raw.write()
+    images.write_png(raw.image("val", "val_0"), np.zeros((12, 16, 3), np.uint8))
+
+    with pytest.raises(Problems, match=r"raw/val/images/val_0\.png: sha256 [0-9a-f]{12}\.\.\., expected"):
+        run()
+
+
+def test_the_same_image_in_two_splits_is_told(raw):
+    shutil.copy(raw.image("train", "train_2"), raw.image("val", "val_1"))
+
+    (line,) = lines(raw)
+
+    assert line.startswith("raw/train/images/train_2.png: the same image is in another split: raw/val/images/val_1.png")
+
+
+def test_the_same_mask_in_two_splits_is_no_leak(raw):
+    shutil.copy(raw.mask("train", "train_2"), raw.mask("val", "val_1"))
+    raw.write()
+
+    assert run().is_dir()
+
+
+def test_stems_that_some_file_systems_take_for_one_are_told(raw):
+    raw.add("train", "caf\u00e9")
+    raw.add("train", "CAFE\u0301")
+
+    found = lines(raw)
+
+    assert len(found) == 2
+    assert all("comes twice" in line for line in found)
+
+
+def test_an_empty_split_is_told(raw):
+    raw.splits["test"] = []
+
+    (line,) = lines(raw)
+
+    assert line.startswith("raw/test: empty split")
+
+
+def test_a_data_set_without_splits_is_told(raw):
+    raw.splits.clear()
+
+    (line,) = lines(raw)
+
+    assert line.startswith("raw/dataset.json: no split")
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "images/../../../secret.png"])
+def test_names_that_lead_out_of_the_data_set_are_refused(raw, name):
+    raw.write()
+    listed = dataset.read(raw.folder)
+    pair = replace(listed.splits["val"][0], image=name)
+    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": [pair, listed.splits["val"][1]]}))
+
+    with pytest.raises(Problems, match="leads out of the data set"):
+        run()
+
+
+@pytest.mark.parametrize("split", ["..", "a/b", ""])
+def test_a_split_that_is_no_folder_name_is_refused(raw, split):
+    raw.splits[split] = []
+    raw.write()
+
+    with pytest.raises(PipelineError, match="is not a folder name"):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("classes", "void", "expected"),
+    [
+        (CLASSES, Void(2, (0, 0, 0)), "void has mask value 2, expected 3..255"),
+        (CLASSES, Void(256, (0, 0, 0)), "void has mask value 256"),
+        ((CLASSES[0], CLASSES[0]), VOID, "class names repeat: sky"),
+        (CLASSES[:1], VOID, "1 classes, expected 2 to 255"),
+    ],
+)
+def test_a_class_table_that_cannot_be_is_refused(raw, classes, void, expected):
+    raw.classes, raw.void = classes, void
+    raw.write()
+
+    with pytest.raises(DataError, match=expected):
+        run()
+
+
+def test_void_as_a_class_needs_a_void(raw):
+    raw.void = None
+    raw.write()
+    parameters(void="class")
+
+    with pytest.raises(ParameterError, match=r"preprocess\.void: 'class', but this data set has no void"):
+        run()
+
+
+@pytest.mark.parametrize("values", [(0, 8, "ignore"), (6, 9000, "ignore"), (6, 8, "drop")])
+def test_parameters_out_of_range_are_refused(raw, values):
+    raw.write()
+    parameters(*values)
+
+    with pytest.raises(ParameterError, match=r"params\.yaml: preprocess\."):
+        run()
+
+
+def test_masks_of_void_alone_are_taken_with_a_warning(raw, capsys):
+    images.write_png(raw.mask("train", "train_1"), np.full((12, 16), VOID.index, np.uint8))
+    raw.write()
+
+    split = arrays.read(run() / "train")
+
+    assert not split.onehot[1].any()
+    assert "raw/train: 1 of 3 masks hold nothing but void, such as masks/train_1.png" in capsys.readouterr().err
+
+
+def test_groups_shared_with_train_are_told(raw, capsys):
+    raw.write()
+    listed = dataset.read(raw.folder)
+    shared = [replace(pair, group="train-drive") for pair in listed.splits["val"]]
+    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": shared}))
+
+    run()
+
+    assert "val: 2 of 2 images share a group with train" in capsys.readouterr().err
+
+
+def test_a_jpeg_that_is_decoded_though_damaged_is_told(raw):
+    """Its container is whole and its checksum right: only libjpeg's own message gives it away."""
+    content = jpeg()
+    cut = content[: len(content) * 3 // 4] + b"\xff\xd9"
+    raw.write()
+    listed = dataset.read(raw.folder)
+    added = []
+    for stem, photo in (("cut", cut), ("good", content)):
+        (raw.folder / "train" / "images" / f"{stem}.jpg").write_bytes(photo)
+        images.write_png(raw.mask("train", stem), np.zeros((60, 90), np.uint8))
+        mask_hash = hashlib.sha256(raw.mask("train", stem).read_bytes()).hexdigest()
+        digest = hashlib.sha256(photo).hexdigest()
+        added.append(Pair(stem, None, f"images/{stem}.jpg", f"masks/{stem}.png", digest, mask_hash))
+    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "train": [*listed.splits["train"], *added]}))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.preprocess", "--raw", "raw", "--processed", "processed"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: raw: 1 problem found. Mend each, then run again.\n"
+        "  raw/train/images/cut.jpg: damaged: Corrupt JPEG data: premature end of data segment. "
+        "Copy or export the file again.\n"
+    )
+
+
+def test_a_refused_data_set_leaves_the_old_arrays(raw):
+    raw.write()
+    before = hashes(run())
+    raw.mask("train", "train_1").unlink()
+
+    with pytest.raises(Problems):
+        run()
+
+    assert hashes(Path("processed")) == before
+    assert not Path(".processed.partial").exists()
+
+
+def test_too_little_disk_space_is_told_before_any_work(raw, monkeypatch):
+    raw.write()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+
+    with pytest.raises(PipelineError, match=r"processed: 0 MiB free on its disk, expected at least 1 MiB"):
+        run()
+
+
+def test_names_with_spaces_and_other_letters_are_taken(raw):
+    for stem in ("a b", "-leading", "\u00e9\u4e2d", "x" * 200):
+        raw.add("train", stem)
+    raw.write()
+
+    assert len(arrays.read(run() / "train").index.rows) == 7
+
+
+def test_the_last_line_says_what_was_made(raw, capsys):
+    raw.write()
+
+    run()
+
+    assert capsys.readouterr().out == "preprocess: train 3, val 2 pairs at 8x6, 3 channels, 3 classes -> processed\n"
+
+
+def test_the_stage_imports_neither_torch_nor_mlflow():
+    code = "import sys, stages.preprocess; sys.exit(bool({'torch', 'mlflow', 'matplotlib'} & set(sys.modules)))"
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_no_more_pairs_wait_in_memory_than_a_few_for_each_thread(raw):
+    """Memory does not grow with the number of images: the next pair is drawn only when a result was taken."""
+    for number in range(60):
+        raw.add("train", f"many_{number}")
+    raw.write()
+    data = dataset.read(raw.folder)
+    recipe = pairs.recipe(raw.folder, data, pairs.Section(height=6, width=8, void="ignore"))
+    drawn = 0
+
+    def listed() -> Iterator[Pair]:
+        nonlocal drawn
+        for pair in data.splits["train"]:
+            drawn += 1
+            yield pair
+
+    most = max(drawn - taken for taken, _ in enumerate(pairs.prepare_all(raw.folder / "train", recipe, listed())))
+
+    assert drawn == 63
+    assert most <= 2 * os.cpu_count() + 1

@@ -1,0 +1,115 @@
+"""The train stage: what it writes, that it repeats itself, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segline import checkpoint, records
+from segline.errors import DataError, DeviceError, PipelineError, TrainingError
+from stages import preprocess, train
+from tests import tiny
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with processed data, in which stages run as DVC runs them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEGLINE_TRACKING", "off")
+    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
+    tiny.write_raw(Path("data/raw"), {"train": 6, "val": 3, "test": 4})
+    tiny.write_params(tmp_path)
+    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+    return tmp_path
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    paths = [path for part in ("models", "metrics") for path in (folder / part).glob("*")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_it_writes_the_model_its_history_and_the_epoch_it_kept(project):
+    train.main(tiny.TRAIN)
+    history = records.read_csv(Path("metrics/history.csv"))
+    kept = json.loads(Path("metrics/train.json").read_text())
+    _, description = checkpoint.read(Path("models/model.safetensors"))
+
+    assert ["1", "2"] == [row["epoch"] for row in history]
+    assert list(history[0]) == ["epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou"]
+    assert f"{kept['val_miou']:.6f}" == max(row["val_miou"] for row in history)
+    assert (description.height, description.width, description.channels) == (12, 20, 3)
+    assert tiny.CLASSES == description.classes
+
+
+def test_the_same_inputs_give_the_same_bytes(project):
+    train.main(tiny.TRAIN)
+    first = written(project)
+    train.main(tiny.TRAIN)
+
+    assert first == written(project)
+    assert len(first) == 3
+
+
+def test_keep_last_keeps_the_last_epoch(project):
+    tiny.write_params(project, train__keep="last")
+    train.main(tiny.TRAIN)
+
+    assert 2 == json.loads(Path("metrics/train.json").read_text())["epoch"]
+
+
+def test_piped_output_has_one_line_an_epoch(project, capsys):
+    train.main(tiny.TRAIN)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert 2 == sum(line.startswith("epoch ") for line in lines)
+    assert lines[-1].startswith("kept epoch")
+
+
+def test_a_loss_that_diverges_stops_it_and_leaves_the_old_model_alone(project):
+    train.main(tiny.TRAIN)
+    before = written(project)
+    changed = json.loads(json.dumps(tiny.PARAMETERS))
+    changed["model"]["unet"] = {"width": 8, "depth": 5, "norm": "none", "dropout": 0.0}
+    changed["train"] |= {"learning_rate": 10.0, "schedule": "constant", "epochs": 9, "weight_decay": 0.0}
+    (project / "params.yaml").write_text(json.dumps(changed))
+
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) at step \d+ of epoch \d+"):
+        train.main(tiny.TRAIN)
+
+    assert before == written(project)
+
+
+def test_void_everywhere_is_refused(project):
+    for split in ("train", "val"):
+        onehot = Path(f"data/processed/{split}/onehot.npy")
+        content = onehot.read_bytes()
+        onehot.write_bytes(content[:128] + bytes(len(content) - 128))
+
+    with pytest.raises(DataError, match="every pixel is void"):
+        train.main(tiny.TRAIN)
+
+
+def test_a_device_that_is_missing_is_refused_before_anything_runs(project, monkeypatch):
+    monkeypatch.setenv("SEGLINE_DEVICE", "tpu")
+
+    with pytest.raises(DeviceError, match="SEGLINE_DEVICE"):
+        train.main(tiny.TRAIN)
+
+    assert not Path("models").exists()
+
+
+@pytest.mark.parametrize(("name", "expected"), [("unett", "Did you mean unet?"), ("../os", "Choose one of")])
+def test_an_unknown_network_is_named_with_the_known_ones(project, name, expected):
+    tiny.write_params(project, model__name=name)
+
+    with pytest.raises(PipelineError) as caught:
+        train.main(tiny.TRAIN)
+
+    assert expected in str(caught.value)
+
+
+def test_a_broken_split_is_named(project):
+    Path("data/processed/val/index.json").write_text("{")
+
+    with pytest.raises(DataError, match=r"data/processed/val.*not a processed split"):
+        train.main(tiny.TRAIN)

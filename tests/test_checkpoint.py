@@ -1,0 +1,122 @@
+"""A model file gives back the network that was written, or says in one line why not."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from segline import checkpoint, dataset, predict, randomness
+from segline.errors import IntegrityError
+
+DESCRIPTION = checkpoint.Description(
+    network="unet",
+    parameters={"width": 4, "depth": 2, "norm": "batch", "dropout": 0.1},
+    channels=3,
+    height=16,
+    width=24,
+    mean=127.5,
+    std=127.5,
+    classes=(dataset.Label("sky", (1, 2, 3)), dataset.Label("road", (4, 5, 6))),
+)
+
+
+@pytest.fixture
+def network():
+    randomness.deterministic(3)
+    return checkpoint.network(DESCRIPTION)
+
+
+@pytest.fixture
+def path(tmp_path, network):
+    checkpoint.write(tmp_path / "model.safetensors", network.state_dict(), DESCRIPTION)
+    return tmp_path / "model.safetensors"
+
+
+def test_what_is_read_is_what_was_written(path, network):
+    read, description = checkpoint.read(path)
+    images = torch.randn(1, 3, 16, 24)
+
+    assert description == DESCRIPTION
+    assert torch.equal(predict.logits(network, images), predict.logits(read, images))
+
+
+def test_writing_twice_gives_equal_bytes(path, network, tmp_path):
+    checkpoint.write(tmp_path / "again.safetensors", network.state_dict(), DESCRIPTION)
+
+    assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+
+def test_bytes_do_not_depend_on_the_memory_layout(path, network, tmp_path):
+    plain = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    checkpoint.write(tmp_path / "again.safetensors", plain, DESCRIPTION)
+
+    assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.999])
+def test_a_truncated_file_is_refused(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+    with pytest.raises(IntegrityError, match=r"model.safetensors: not a Segline model"):
+        checkpoint.read(path)
+
+
+def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
+    with pytest.raises(IntegrityError, match=r"missing. Train it again: dvc repro train"):
+        checkpoint.read(tmp_path / "model.safetensors")
+
+
+def test_a_pickle_is_refused_and_not_executed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    torch.save({"weight": torch.zeros(1)}, path)
+
+    with pytest.raises(IntegrityError, match="not a Segline model"):
+        checkpoint.read(path)
+
+
+def test_safetensors_of_another_program_are_refused(tmp_path):
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+
+    with pytest.raises(IntegrityError, match="not a Segline model"):
+        checkpoint.read(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"network": "unett"}, "not in segline.networks. Did you mean unet?"),
+        ({"network": "os"}, "not in segline.networks"),
+        ({"parameters": {**DESCRIPTION.parameters, "width": 8}}, "expected (8, 3, 3, 3), got (4, 3, 3, 3)"),
+        ({"parameters": {**DESCRIPTION.parameters, "depth": 1}}, "missing or too many"),
+        ({"parameters": {**DESCRIPTION.parameters, "depth": "two"}}, "not a Segline model"),
+        ({"channels": 1}, "expected (4, 1, 3, 3), got (4, 3, 3, 3)"),
+    ],
+)
+def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, network, change, expected):
+    path = tmp_path / "model.safetensors"
+    checkpoint.write(path, network.state_dict(), replace(DESCRIPTION, **change))
+
+    with pytest.raises(Exception, match=r".") as caught:
+        checkpoint.read(path)
+
+    assert expected in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, network):
+    weights = network.state_dict()
+    weights["head.bias"] = torch.full_like(weights["head.bias"], np.nan)
+    checkpoint.write(tmp_path / "model.safetensors", weights, DESCRIPTION)
+
+    with pytest.raises(IntegrityError, match=r"head.bias is not finite"):
+        checkpoint.read(tmp_path / "model.safetensors")
+
+
+def test_the_metadata_names_no_time_host_or_run(path):
+    header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
+    description = json.loads(header["__metadata__"][checkpoint.KEY])
+
+    assert {"network", "parameters", "channels", "height", "width", "mean", "std", "classes"} == set(description)

@@ -1,0 +1,53 @@
+"""The device is the one asked for, or an error; never a silent fallback."""
+
+import pytest
+import torch
+
+from segline import device
+from segline.errors import DeviceError
+
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+
+
+def test_auto_takes_cuda_where_it_is_and_else_the_cpu(monkeypatch):
+    monkeypatch.delenv(device.VARIABLE, raising=False)
+
+    assert device.pick().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_cpu_is_the_cpu_even_beside_a_gpu(monkeypatch):
+    monkeypatch.setenv(device.VARIABLE, "cpu")
+
+    assert device.pick() == torch.device("cpu")
+
+
+@NO_CUDA
+def test_cuda_that_is_missing_is_an_error_that_says_so(monkeypatch):
+    monkeypatch.setenv(device.VARIABLE, "cuda")
+
+    with pytest.raises(DeviceError, match="sees no CUDA device"):
+        device.pick()
+
+
+def test_an_unknown_device_is_named_with_the_known_ones(monkeypatch):
+    monkeypatch.setenv(device.VARIABLE, "gpu")
+
+    with pytest.raises(DeviceError, match="expected auto, cpu or cuda, got 'gpu'"):
+        device.pick()
+
+
+def test_bfloat16_is_refused_on_a_cpu_without_it_unless_forced(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.delenv(device.FORCE_BFLOAT16, raising=False)
+    with pytest.raises(DeviceError, match=r"train.precision: bfloat16, but this CPU has no avx512_bf16"):
+        device.require_precision(torch.device("cpu"), "bfloat16")
+
+    monkeypatch.setenv(device.FORCE_BFLOAT16, "1")
+    device.require_precision(torch.device("cpu"), "bfloat16")
+    device.require_precision(torch.device("cpu"), "float32")
+
+
+def test_the_fingerprint_names_what_the_bytes_depend_on(monkeypatch):
+    monkeypatch.setenv(device.VARIABLE, "cpu")
+
+    assert {"device", "torch", "threads", "cpu_capability", "caches"} == set(device.fingerprint())

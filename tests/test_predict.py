@@ -1,0 +1,61 @@
+"""Predictions do not depend on batch mates, and cost is what a count by hand gives."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from segline import predict, randomness
+from segline.networks import unet
+
+SECTION = unet.Section(width=4, depth=2, norm="batch", dropout=0.5)
+
+
+def network() -> nn.Module:
+    randomness.deterministic(1)
+    return unet.build(SECTION, 3, 5)
+
+
+def test_an_image_is_predicted_alike_alone_and_in_a_batch():
+    """Batch normalisation uses its running statistics, and dropout is off, whatever mode the network was left in."""
+    model, images = network().train(), torch.randn(3, 3, 16, 20)
+    together = predict.logits(model, images)
+
+    torch.testing.assert_close(together[1:2], predict.logits(model, images[1:2]))
+    assert torch.equal(together, predict.logits(model, images))
+
+
+def test_classes_are_the_highest_logits_as_bytes():
+    logits = torch.tensor([[[[0.0, 3.0]], [[1.0, 2.0]], [[-1.0, 9.0]]]])
+
+    assert predict.classes(logits).tolist() == [[[1, 2]]]
+    assert predict.classes(logits).dtype == "uint8"
+
+
+def test_resizing_to_the_same_size_changes_no_class():
+    logits = torch.randn(5, 9, 7)
+
+    assert (predict.classes(logits[None])[0] == predict.classes_at(logits, 9, 7)).all()
+
+
+def test_logits_are_resized_before_the_argmax():
+    """Interpolating logits places a border between pixels; interpolating classes would invent one."""
+    logits = torch.randn(4, 6, 6)
+    expected = F.interpolate(logits[None], size=(13, 11), mode="bilinear", align_corners=False)[0].argmax(0)
+
+    assert (expected.numpy() == predict.classes_at(logits, 13, 11)).all()
+
+
+def test_the_cost_of_one_convolution_is_inputs_times_outputs_times_9_times_pixels():
+    convolution = nn.Conv2d(3, 8, 3, padding=1)
+
+    assert predict.cost(convolution, 3, 10, 12) == {"parameters": 3 * 8 * 9 + 8, "multiply_adds": 3 * 8 * 9 * 120}
+
+
+def test_the_cost_of_s1_is_about_12_billion_multiply_adds_at_128():
+    """48 GFLOP a training image by 3 x 2 x forward is the figure behind the project's ceilings."""
+    with torch.device("meta"):
+        model = unet.build(unet.Section(width=64, depth=4, norm="none", dropout=0.3), 3, 12)
+        cost = predict.cost(model, 3, 128, 128)
+
+    assert cost["parameters"] == 34_514_060
+    assert 11e9 < cost["multiply_adds"] < 14e9

@@ -1,0 +1,83 @@
+"""A raw data set of a few small pictures, and the parameters that train on it in a second."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from segline import dataset, images
+
+CLASSES = (
+    dataset.Label("dark", (0, 0, 0)),
+    dataset.Label("middle", (100, 100, 100)),
+    dataset.Label("bright", (200, 200, 200)),
+)
+VOID = dataset.Void(9, (255, 0, 0))
+SIZE = (18, 30)
+
+PARAMETERS: dict[str, Any] = {
+    "preprocess": {"height": 12, "width": 20, "void": "ignore"},
+    "model": {"name": "unet", "unet": {"width": 4, "depth": 1, "norm": "batch", "dropout": 0.1}},
+    "train": {
+        "seed": 1,
+        "epochs": 2,
+        "batch_size": 4,
+        "optimizer": "adamw",
+        "learning_rate": 0.01,
+        "weight_decay": 0.01,
+        "schedule": "one_cycle",
+        "precision": "float32",
+        "keep": "best",
+    },
+    "evaluate": {"split": "test", "batch_size": 3, "resamples": 100, "seed": 1},
+    "plot": {"images": 1},
+}
+
+
+def write_raw(folder: Path, counts: dict[str, int]) -> dataset.Dataset:
+    """Pictures in three vertical bands, one a class, with a void border below; a little noise."""
+    splits: dict[str, list[dataset.Pair]] = {}
+    for split, count in counts.items():
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        splits[split] = [_pair(folder / split, split, number) for number in range(count)]
+    data = dataset.Dataset("bands", CLASSES, VOID, "index", splits)
+    dataset.write(folder, data)
+    return data
+
+
+def _pair(folder: Path, split: str, number: int) -> dataset.Pair:
+    rng = np.random.default_rng([number, *split.encode()])
+    mask = np.repeat(np.arange(3), 10)[None].repeat(SIZE[0], axis=0).astype(np.uint8)
+    mask = np.roll(mask, rng.integers(30), axis=1)
+    image = (mask[..., None] * 100 + rng.integers(0, 30, size=(*SIZE, 3))).astype(np.uint8)
+    mask[-2:] = VOID.index
+    stem = f"{split}{number}"
+    paths = {"image": f"images/{stem}.png", "mask": f"masks/{stem}.png"}
+    images.write_png(folder / paths["image"], image)
+    images.write_png(folder / paths["mask"], mask)
+    hashes = {f"sha256_{k}": hashlib.sha256((folder / path).read_bytes()).hexdigest() for k, path in paths.items()}
+    return dataset.Pair(stem=stem, group=None, **paths, **hashes)
+
+
+def write_params(folder: Path, **changes: Any) -> None:
+    """params.yaml with some dotted keys changed: `train__epochs=1` is train.epochs."""
+    document = yaml.safe_load(yaml.safe_dump(PARAMETERS))
+    for key, value in changes.items():
+        section, name = key.split("__")
+        document[section][name] = value
+    (folder / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+TRAIN = [
+    *("--train", "data/processed/train", "--val", "data/processed/val"),
+    *("--model", "models/model.safetensors", "--history", "metrics/history.csv", "--metrics", "metrics/train.json"),
+]
+EVALUATE = [
+    *("--processed", "data/processed/test", "--raw", "data/raw/test", "--model", "models/model.safetensors"),
+    *("--metrics", "metrics/eval.json", "--per-class", "metrics/per_class.csv"),
+    *("--per-image", "metrics/per_image.csv", "--confusion", "metrics/confusion.json"),
+    *("--predictions", "data/predictions"),
+]
