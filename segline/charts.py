@@ -69,7 +69,7 @@ def percent(value: float | None) -> str:
     return "undefined" if value is None else f"{100 * value:.1f} %"
 
 
-def loss(path: Path, history: Sequence[results.Epoch], kept: int | None) -> None:
+def loss(path: Path, history: Sequence[results.Epoch], kept: int) -> None:
     """Training and validation loss by epoch, the epoch that was kept marked."""
     curves = {
         "training": (BLUE, [epoch.train_loss for epoch in history]),
@@ -78,7 +78,7 @@ def loss(path: Path, history: Sequence[results.Epoch], kept: int | None) -> None
     _curves(path, "Loss by epoch", history, kept, curves)
 
 
-def accuracy(path: Path, history: Sequence[results.Epoch], kept: int | None) -> None:
+def accuracy(path: Path, history: Sequence[results.Epoch], kept: int) -> None:
     """Pixel accuracy and mIoU on the validation split by epoch, in percent, the epoch that was kept marked."""
     curves = {
         "pixel accuracy": (BLUE, [100 * epoch.val_accuracy for epoch in history]),
@@ -88,7 +88,7 @@ def accuracy(path: Path, history: Sequence[results.Epoch], kept: int | None) -> 
 
 
 def _curves(
-    path: Path, title: str, history: Sequence[results.Epoch], kept: int | None, curves: dict[str, Curve]
+    path: Path, title: str, history: Sequence[results.Epoch], kept: int, curves: dict[str, Curve]
 ) -> None:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
@@ -100,8 +100,7 @@ def _curves(
             for epoch, value in zip(epochs, values, strict=True):
                 if epoch == kept:
                     axes.plot([epoch], [value], "o", color=colour, markersize=8, markeredgecolor="white")
-        if kept is not None:
-            axes.axvline(kept, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label=f"epoch kept: {kept}")
+        axes.axvline(kept, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label=f"epoch kept: {kept}")
         axes.set_title(title, pad=26)
         axes.set_xlabel("epoch")
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)

@@ -39,6 +39,10 @@ class Epoch(_Record):
     val_miou: Rate
 
 
+class _Training(_Record):
+    epoch: int = Field(ge=1)
+
+
 class ClassScore(_Record):
     """One row of per_class.csv; None is undefined."""
 
@@ -99,6 +103,11 @@ def read_history(path: Path) -> list[Epoch]:
     return _rows(path, Epoch)
 
 
+def read_kept_epoch(path: Path) -> int:
+    """The number of the epoch whose weights train kept, from train.json. Raises DataError."""
+    return _checked(path, records.read_json(path), _Training).epoch
+
+
 def read_evaluation(path: Path) -> Evaluation:
     """The content of eval.json. Raises DataError."""
     return _checked(path, records.read_json(path), Evaluation)
@@ -151,13 +160,6 @@ def read_predictions(path: Path, split: arrays.Split) -> npt.NDArray[np.uint8]:
     if predictions.size and predictions.max() >= num_classes:
         raise DataError(path, f"class {predictions.max()}, expected 0..{num_classes - 1}", REMEDY)
     return predictions  # type: ignore[no-any-return]
-
-
-def kept_epoch(history: Sequence[Epoch], keep: str) -> int | None:
-    """The number of the epoch whose weights train keeps; None where `keep` is not a rule known here."""
-    if keep == "last":
-        return history[-1].epoch
-    return max(history, key=lambda epoch: epoch.val_miou).epoch if keep == "best" else None
 
 
 def _rows(path: Path, model: type[RecordType]) -> list[RecordType]:

@@ -152,7 +152,7 @@ def _furniture(rng: np.random.Generator, kerb: float, wall: float) -> Iterator[T
     spacing, leafy = between(rng, 12, 24), int(rng.integers(0, 4))
     for side in (-1, 1):
         edge = side * (kerb + 0.4)
-        for number in range(7):
+        for number in range(5):
             yield _thing(rng, street_objects.lamp, edge, number * spacing + between(rng, 3, 9), POST)
         for _ in range(3):
             x = side * (kerb + between(rng, 0.3, 0.8))

@@ -12,7 +12,7 @@ PAINTS: tuple[Colour, ...] = (
     (30, 70, 56), (150, 110, 50), (84, 100, 120),
 )  # fmt: skip
 CLOTHES: tuple[Colour, ...] = (
-    (30, 32, 40), (52, 60, 84), (88, 84, 80), (120, 40, 44), (160, 152, 140), (70, 92, 70), (44, 78, 120),
+    (30, 32, 40), (40, 56, 130), (196, 64, 50), (130, 36, 44), (160, 152, 140), (70, 92, 70), (44, 78, 120),
     (190, 186, 176), (140, 100, 64), (200, 170, 40),
 )  # fmt: skip
 SKINS: tuple[Colour, ...] = ((214, 170, 142), (176, 128, 98), (120, 82, 60), (80, 56, 44))
@@ -44,9 +44,9 @@ def hedge(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
 def lamp(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
     """A street lamp: post, arm over the road, head."""
     up, inward = between(rng, 5.0, 8.0), -1.3 if x > 0 else 1.3
-    metal = varied(rng, pick(rng, ((70, 74, 76), (120, 124, 124), (48, 60, 54), (140, 136, 126))), 12)
-    canvas.box((x, 0, z), 0.08, up, metal, Kind.POLE)
-    canvas.box((x, 0, z), 0.13, 1.1, toned(metal, 0.8), Kind.POLE)
+    metal = varied(rng, pick(rng, ((40, 44, 46), (56, 66, 60), (40, 62, 52), (162, 160, 152))), 12)
+    canvas.box((x, 0, z), 0.11, up, metal, Kind.POLE)
+    canvas.box((x, 0, z), 0.17, 1.1, toned(metal, 0.8), Kind.POLE)
     arm = [(0.0, up - 0.12), (inward, up + 0.18), (inward, up + 0.30), (0.0, up)]
     canvas.flat((x, 0, z), arm, metal, Kind.POLE)
     canvas.box((x + inward, up + 0.12, z), 0.28, 0.16, (210, 208, 196), Kind.POLE)
@@ -55,7 +55,7 @@ def lamp(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
 def sign(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
     """A traffic sign (disc, triangle, plate) or a traffic light on its pole."""
     up = between(rng, 2.0, 2.7)
-    canvas.box((x, 0, z), 0.05, up + 0.3, (112, 114, 116), Kind.POLE)
+    canvas.box((x, 0, z), 0.07, up + 0.3, (104, 106, 108), Kind.POLE)
     design, kind = int(rng.integers(0, 5)), Kind.SIGN_SYMBOL
     red, white, blue = (168, 34, 38), (220, 218, 210), (36, 72, 140)
     if design == 0:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from segline import street_scenery
-from segline.street_layout import Street, Thing, layout
+from segline.street_layout import CAR, Street, Thing, layout
 from segline.street_view import NEAREST, SUPERSAMPLING, VOID, Camera, Canvas, Pixels, between
 
 ATTEMPTS = 200
@@ -60,7 +60,7 @@ def _frame(street: Street, number: int, rng: np.random.Generator, size: tuple[in
     for thing in visible:
         _cast(canvas, thing)
     street_scenery.shade(canvas)
-    for thing in sorted(visible, key=lambda thing: -thing.z - thing.bulk.length):
+    for thing in sorted(visible, key=lambda thing: _reach(thing, street.ground.kerb), reverse=True):
         thing.draw(canvas, thing.x, thing.z, np.random.default_rng(thing.style))
     if street.bonnet:
         street_scenery.bonnet(canvas)
@@ -69,6 +69,11 @@ def _frame(street: Street, number: int, rng: np.random.Generator, size: tuple[in
         street_scenery.rain(canvas, rng)
     street_scenery.ambiguous_borders(canvas, rng)
     return street_scenery.expose(canvas, rng, blurred=street.blurred)
+
+
+def _reach(thing: Thing, kerb: float) -> float:
+    """What is drawn earlier, as it is farther: a thing's far end, and more beyond the kerb, behind the parked cars."""
+    return thing.z + thing.bulk.length + (CAR.length if abs(thing.x) > kerb else 0.0)
 
 
 def _cast(canvas: Canvas, thing: Thing) -> None:

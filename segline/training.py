@@ -98,7 +98,7 @@ def fit(
     """
     for number in range(len(state.history) + 1, section.epochs + 1):
         learning_rate = float(state.schedule.get_last_lr()[0])
-        train_loss = _pass(state, section, train, number, step_done)
+        train_loss = one_pass(state, section, train, number, step_done)
         val_loss, scores = _validate(state.network, section, val)
         epoch = Epoch(number, learning_rate, train_loss, val_loss, scores.accuracy, scores.miou)
         state.history.append(epoch)
@@ -107,7 +107,10 @@ def fit(
         yield epoch
 
 
-def _pass(state: State, section: Section, train: Samples, number: int, step_done: Callable[[], None]) -> float:
+def one_pass(
+    state: State, section: Section, train: Samples, number: int, step_done: Callable[[], None] = lambda: None
+) -> float:
+    """One optimiser step for each batch of epoch `number`, in place; returns the mean loss a valid pixel."""
     state.network.train()
     step_losses, weights = [], []
     first_step = (number - 1) * num_steps(section, len(train))

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from segline import arrays, atomic, charts, cli, drawing, params, ranking, report, results
+from segline import arrays, atomic, charts, cli, drawing, params, ranking, report, results, tracking
 
 CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}
 SECTIONS = ("data", "preprocess", "model", "train", "evaluate", "plot")
@@ -17,12 +17,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         __doc__,
         argv,
         history="CSV of losses and scores by epoch",
+        train="JSON of the epoch that was kept",
         eval="JSON of scores",
         per_class="CSV of scores by class",
         per_image="CSV of scores by image",
         confusion="JSON of the confusion matrix",
         processed="processed split that was evaluated",
         predictions="folder of predicted classes",
+        model="model file, which names the MLflow run to add to",
         plots="folder of PNG files to write",
         report="HTML file to write",
     )
@@ -33,7 +35,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     document = params.load()
     section = params.section(document, "plot", ranking.Section)
-    keep = params.text(document, "train.keep")
     split = arrays.read(args.processed)
     found = _read(args, split.index)
     picks = ranking.picks(found.images, section.images)
@@ -44,12 +45,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         parameters=_in_use(document),
     )
     panels = [material.panels(pick.row) for pick in picks]
-    with atomic.folder(args.plots) as plots:
-        _draw(plots, split.index, found, results.kept_epoch(found.history, keep))
-        _sheets(plots, split.index, found, list(zip(picks, panels, strict=True)))
-        curves = {title: (plots / name).read_bytes() for title, name in CURVES.items()}
-        with atomic.file(args.report) as page:
-            page.write_text(report.render(material, picks, panels, curves), encoding="utf-8")
+    kept = results.read_kept_epoch(args.train)
+    inputs = {"processed": args.processed, "predictions": args.predictions, "model": args.model}
+    with tracking.run("plot", inputs, {"plot": section.model_dump()}, model=args.model) as run:
+        with atomic.folder(args.plots) as plots:
+            _draw(plots, split.index, found, kept)
+            _sheets(plots, split.index, found, list(zip(picks, panels, strict=True)))
+            curves = {title: (plots / name).read_bytes() for title, name in CURVES.items()}
+            with atomic.file(args.report) as page:
+                page.write_text(report.render(material, picks, panels, curves), encoding="utf-8")
+        run.artifacts([args.report, *sorted(args.plots.iterdir())])
     cli.say(f"plot: {len(list(args.plots.iterdir()))} pictures -> {args.plots}, report -> {args.report}")
 
 
@@ -72,7 +77,7 @@ def _read(args: argparse.Namespace, index: arrays.Index) -> results.Results:
     )
 
 
-def _draw(plots: Path, index: arrays.Index, found: results.Results, kept: int | None) -> None:
+def _draw(plots: Path, index: arrays.Index, found: results.Results, kept: int) -> None:
     charts.loss(plots / "loss.png", found.history, kept)
     charts.accuracy(plots / "accuracy.png", found.history, kept)
     charts.confusion(plots / "confusion.png", [label.name for label in index.classes], found.confusion)

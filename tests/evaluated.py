@@ -40,6 +40,8 @@ class Evaluated:
     def inputs(self) -> dict[str, Path]:
         names = {
             "history": "history.csv",
+            "train": "train.json",
+            "model": "model.safetensors",
             "eval": "eval.json",
             "per_class": "per_class.csv",
             "per_image": "per_image.csv",
@@ -110,6 +112,8 @@ def build(
     curve = [(epoch, 0.01, 1 / epoch, 1.2 / epoch, 1 - 0.5 / epoch, 1 - 0.8 / epoch) for epoch in range(1, epochs + 1)]
     columns = ["epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou"]
     records.write_csv(world.inputs["history"], columns, curve)
+    records.write_json(world.inputs["train"], {"epoch": epochs})
+    world.inputs["model"].write_bytes(b"any")
     (folder / "params.yaml").write_text(PARAMS, encoding="utf-8")
     return world
 

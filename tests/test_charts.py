@@ -119,7 +119,7 @@ def test_any_name_can_be_drawn(tmp_path, name):
 @pytest.mark.parametrize("epochs", [1, 2, 500])
 def test_any_number_of_epochs_can_be_drawn(tmp_path, epochs):
     charts.loss(tmp_path / "loss.png", history(epochs), kept=1)
-    charts.accuracy(tmp_path / "accuracy.png", history(epochs), kept=None)
+    charts.accuracy(tmp_path / "accuracy.png", history(epochs), kept=epochs)
 
     assert pixels(tmp_path / "loss.png").shape == pixels(tmp_path / "accuracy.png").shape
 

@@ -94,7 +94,7 @@ def test_a_broken_file_gets_one_line_that_says_where(tmp_path, text, expected):
 
 
 def test_a_missing_file_names_the_command_that_makes_one(tmp_path):
-    with pytest.raises(ParameterError, match="cp presets/synthetic.yaml"):
+    with pytest.raises(ParameterError, match=r"cp presets/synthetic\.yaml"):
         params.load(tmp_path / "params.yaml")
 
 

@@ -56,12 +56,18 @@ def test_a_score_that_evaluate_left_out_is_undefined(world):
     assert (None, {}) == (found.miou, found.interval)
 
 
-@pytest.mark.parametrize(("keep", "expected"), [("best", 2), ("last", 3), ("median", None)])
-def test_the_epoch_kept_is_the_first_of_the_best_or_the_last(keep, expected):
-    row = {"learning_rate": 0, "train_loss": 0, "val_loss": 0, "val_accuracy": 0}
-    history = [results.Epoch(epoch=epoch, val_miou=miou, **row) for epoch, miou in ((1, 0.1), (2, 0.4), (3, 0.4))]
+def test_the_epoch_kept_is_the_one_that_train_wrote(tmp_path):
+    (tmp_path / "train.json").write_text('{"epoch": 2, "val_miou": 0.4}', encoding="utf-8")
 
-    assert expected == results.kept_epoch(history, keep)
+    assert results.read_kept_epoch(tmp_path / "train.json") == 2
+
+
+@pytest.mark.parametrize("content", ["{}", '{"epoch": 0}', '{"epoch": "two"}', "[]"])
+def test_an_epoch_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "train.json").write_text(content, encoding="utf-8")
+
+    with pytest.raises(DataError, match=r"train.json"):
+        results.read_kept_epoch(tmp_path / "train.json")
 
 
 TABLE = "epoch,learning_rate,train_loss,val_loss,val_accuracy,val_miou\n"

@@ -16,7 +16,9 @@ from segline import dataset, streets
 from segline.dataset import Dataset
 from segline.errors import DataError
 from segline.sources import synthetic
-from segline.street_view import CLEAR, FOG, NEAREST, VOID, Camera, Canvas, Kind
+from segline.street_layout import CAR, PLATE, WALKER, Bulk, Thing
+from segline.street_objects import cyclist, sign
+from segline.street_view import FOG, NEAREST, VOID, Camera, Canvas, Kind
 
 UNUSED = Path("unused")
 SMALL = {"seed": 7, "height": 96, "width": 128, "train": 5, "val": 1, "test": 2}
@@ -226,14 +228,15 @@ def test_a_place_ahead_is_seen_where_a_pinhole_sees_it() -> None:
     assert camera.project((3.0, 1.0, NEAREST)) == camera.project((3.0, 1.0, -5.0))
 
 
-def test_near_things_hide_far_ones() -> None:
-    canvas = Canvas(Camera(200, 100, 100.0, 40.0, 2.0, 0.0, 0.0), CLEAR)
+def test_near_things_hide_far_ones_and_a_parked_car_hides_the_pavement_beside_it() -> None:
+    """Drawn in this order: a house, a sign beside the car, the car, a sign before it, a rider passing it."""
+    rider, car = Thing(cyclist, 1.0, 12.0, 0, WALKER), Thing(cyclist, 3.0, 10.0, 0, CAR)
+    beside, nearer = Thing(sign, 4.5, 12.0, 0, PLATE), Thing(sign, 4.5, 9.0, 0, PLATE)
+    house = Thing(sign, 6.0, 10.0, 0, Bulk(0.0, 9.0, 4.0))
 
-    for z, kind in ((20.0, Kind.BUILDING), (5.0, Kind.CAR)):
-        canvas.box((0.0, 0.0, z), 1.0, 1.0, (90, 90, 90), kind)
+    reach = [streets._reach(thing, 4.0) for thing in (house, beside, car, nearer, rider)]
 
-    assert canvas.mask[70, 100] == Kind.CAR
-    assert Kind.BUILDING in canvas.mask
+    assert sorted(reach, reverse=True) == reach
 
 
 def test_haze_grows_with_distance() -> None:

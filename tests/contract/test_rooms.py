@@ -10,22 +10,62 @@ import pytest
 
 from tests.contract.closure import ROOT, closure, modules, own_imports, third_party
 
+STREETS = {"view", "objects", "scenery", "houses", "cars", "layout", "scene"}
+
 # room: (tier, third party, rooms of the same tier it may import)
 ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
-    "segline.errors": (0, set(), set()),
-    "segline.atomic": (0, set(), set()),
-    "segline.params": (1, {"yaml", "pydantic"}, set()),
-    "segline.choice": (1, set(), set()),
-    "segline.dataset": (1, set(), set()),
-    "segline.encode": (1, {"numpy"}, set()),
-    "segline.confusion": (1, {"numpy"}, set()),
-    "segline.losses": (1, {"torch"}, set()),
-    "segline.networks.blocks": (1, {"torch"}, set()),
-    "segline.networks.unet": (1, {"torch", "pydantic"}, {"segline.networks.blocks", "segline.params"}),
-    "segline.records": (1, set(), set()),
-    "segline.randomness": (1, {"numpy", "torch"}, set()),
-    "segline.device": (1, {"torch"}, set()),
-    "segline.cli": (2, {"tqdm"}, set()),
+    "errors": (0, set(), set()),
+    "atomic": (0, set(), set()),
+    "params": (1, {"yaml", "pydantic"}, set()),
+    "choice": (1, set(), set()),
+    "records": (1, set(), set()),
+    "dataset": (1, set(), set()),
+    "containers": (1, set(), set()),
+    "encode": (1, {"numpy"}, set()),
+    "confusion": (1, {"numpy"}, set()),
+    "losses": (1, {"torch"}, set()),
+    "randomness": (1, {"numpy", "torch"}, set()),
+    "device": (1, {"torch"}, set()),
+    "networks.blocks": (1, {"numpy", "torch"}, set()),
+    "networks.unet": (1, {"torch", "pydantic"}, {"networks.blocks", "params"}),
+    "cli": (2, {"tqdm"}, set()),
+    "tracking": (2, set(), {"cli"}),
+    "tracking_store": (2, {"mlflow"}, set()),
+    "tracking_worker": (2, set(), {"tracking_store"}),
+    "fetch": (2, {"pooch", "requests", "tqdm", "urllib3"}, set()),
+    "archive": (2, set(), set()),
+    "audit": (2, set(), set()),
+    "images": (2, {"cv2", "numpy"}, set()),
+    "arrays": (2, {"numpy"}, set()),
+    "checkpoint": (2, {"safetensors", "torch"}, set()),
+    "intervals": (2, {"numpy", "scipy"}, set()),
+    "drawing": (2, {"cv2", "numpy"}, set()),
+    "presets": (2, set(), set()),
+    "restore": (2, {"yaml"}, set()),
+    "batches": (2, {"numpy", "torch"}, set()),
+    "predict": (2, {"numpy", "torch"}, set()),
+    "streets.view": (2, {"cv2", "numpy"}, set()),
+    "streets.objects": (2, {"numpy"}, {"streets.view"}),
+    "streets.scenery": (2, {"cv2", "numpy"}, {"streets.view"}),
+    "streets.houses": (2, {"numpy"}, {"streets.view", "streets.objects"}),
+    "streets.cars": (2, {"numpy"}, {"streets.view", "streets.objects"}),
+    "streets.layout": (2, {"numpy"}, {f"streets.{name}" for name in STREETS - {"scene", "layout"}}),
+    "streets.scene": (2, {"numpy"}, {f"streets.{name}" for name in STREETS - {"scene"}}),
+    "sources.synthetic": (3, {"cv2", "pydantic"}, set()),
+    "sources.camvid": (3, {"pydantic"}, set()),
+    "pairs": (3, {"numpy", "pydantic"}, set()),
+    "evaluation": (3, {"numpy", "pydantic"}, set()),
+    "results": (3, {"numpy", "pydantic"}, set()),
+    "ranking": (3, {"pydantic"}, {"results"}),
+    "charts": (3, {"matplotlib", "numpy"}, {"results"}),
+    "report": (3, {"jinja2", "numpy"}, {"results", "ranking"}),
+    "training": (3, {"numpy", "pydantic", "torch"}, set()),
+    "check": (4, set(), set()),
+    "__main__": (5, set(), set()),
+}
+ROOMS = {
+    f"segline.{name}": (tier, outside, {f"segline.{other}" for other in beside})
+    for name, (tier, outside, beside) in ROOMS.items()
 }
 
 

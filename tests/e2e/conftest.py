@@ -49,3 +49,9 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
 def fresh(unproduced: Project, tmp_path: Path) -> Project:
     """A project of the test's own in which nothing has been run, in another folder than `reproduced`."""
     return unproduced.copy(tmp_path / "another pl\u00e4ce" / "deeper")
+
+
+@pytest.fixture
+def ascii_project(reproduced: Project, tmp_path: Path) -> Project:
+    """The same in a folder of plain letters: DVC 3.67 fails to write any other into its own configuration files."""
+    return reproduced.copy(tmp_path / "my project")

@@ -138,7 +138,7 @@ def environment(home: Path) -> dict[str, str]:
 
 def tiny_parameters() -> dict[str, Any]:
     """The committed parameters made tiny, with a section for each source and network that a preset uses."""
-    document = yaml.safe_load((reruns.ROOT / "params.yaml").read_text(encoding="utf-8"))
+    document: dict[str, Any] = yaml.safe_load((reruns.ROOT / "params.yaml").read_text(encoding="utf-8"))
     for preset in sorted((reruns.ROOT / "presets").glob("*.yaml")):
         other = yaml.safe_load(preset.read_text(encoding="utf-8"))
         for key in ("data", "model"):
@@ -146,7 +146,7 @@ def tiny_parameters() -> dict[str, Any]:
     return overlaid(document, TINY)
 
 
-def overlaid(document: Any, values: Mapping[str, Any]) -> Any:
+def overlaid(document: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     """The document with the values at these dotted keys; sections are merged, all else is replaced."""
     result = dict(document)
     for key, value in values.items():

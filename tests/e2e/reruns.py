@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
 
 # What params.yaml chooses where the table is tried out; sections of what is not chosen change nothing.
-CHOSEN = {"data.source": "synthetic", "model.name": "unet", "evaluate.split": "val"}
+CHOSEN = {"data.source": "synthetic", "model.name": "unet", "evaluate.split": "test"}
 
 # Key of params.yaml -> the stages it changes directly. The first pattern that fits counts.
 # `plot` prints the parameters in the report, so it has those of every stage.
@@ -68,21 +68,21 @@ CODE = {
 ARTEFACTS = {
     "data/raw/dataset.json": "download preprocess",
     "data/raw/train/images/train-00000-0.png": "download preprocess",
-    "data/raw/test/masks/test-00000-0.png": "download preprocess",
-    "data/raw/val/images/val-00000-0.png": "download preprocess evaluate",
-    "data/raw/val/masks/val-00000-0.png": "download preprocess evaluate",
+    "data/raw/val/masks/val-00000-0.png": "download preprocess",
+    "data/raw/test/images/test-00000-0.png": "download preprocess evaluate",
+    "data/raw/test/masks/test-00000-0.png": "download preprocess evaluate",
     "data/processed/train/images.npy": "preprocess train",
-    "data/processed/val/onehot.npy": "preprocess train evaluate plot",
-    "data/processed/val/index.json": "preprocess train evaluate plot",
-    "data/processed/test/images.npy": "preprocess",
-    "models/model.safetensors": "train evaluate",
+    "data/processed/val/onehot.npy": "preprocess train",
+    "data/processed/test/images.npy": "preprocess evaluate plot",
+    "data/processed/test/index.json": "preprocess evaluate plot",
+    "models/model.safetensors": "train evaluate plot",
     "metrics/history.csv": "train plot",
-    "metrics/train.json": "train",
+    "metrics/train.json": "train plot",
     "metrics/eval.json": "evaluate plot",
     "metrics/per_class.csv": "evaluate plot",
     "metrics/per_image.csv": "evaluate plot",
     "metrics/confusion.json": "evaluate plot",
-    "data/predictions/val.npy": "evaluate plot",
+    "data/predictions/test.npy": "evaluate plot",
     "metrics/plots/sheet.png": "plot",
     "metrics/report.html": "plot",
 }
@@ -103,8 +103,8 @@ SUMMARY = {
     "the metrics": "segline/confusion.py",
     "the look of charts and report": "segline/charts.py",
     "messages, progress bars, MLflow logging, tests, documents": "segline/tracking.py",
-    "an image or mask of the evaluated split, at the source": "data/raw/val/images/val-00000-0.png",
-    "an image or mask of a split that is neither trained nor evaluated on": "data/raw/test/masks/test-00000-0.png",
+    "an image or mask of the train split, at the source": "data/raw/train/images/train-00000-0.png",
+    "an image or mask of the test split, at the source": "data/raw/test/images/test-00000-0.png",
 }
 
 
@@ -140,13 +140,15 @@ def _spoken(stages: set[str]) -> str:
     return ", ".join(stage for stage in STAGES if stage in stages) or "nothing"
 
 
-def _downstream(direct: set[str], pipeline: dict[str, Any]) -> set[str]:
-    """Stages that read, directly or not, what `direct` write; without `direct`."""
+def _downstream(direct: set[str], pipeline: dict[str, Any], split: str | None) -> set[str]:
+    """Stages that read, directly or not, what `direct` write (of data: for this split alone); without `direct`."""
     reached = set(direct)
     for stage in STAGES:  # in the order of the pipeline, so that one pass is enough
-        sources = [path for other in reached for path in outputs(pipeline[other])]
+        written = {path for other in reached for path in outputs(pipeline[other])}
+        if split:
+            written = {f"{path}/{split}" if path in ("data/raw", "data/processed") else path for path in written}
         inputs = [Path(dep.replace("${evaluate.split}", CHOSEN["evaluate.split"])) for dep in pipeline[stage]["deps"]]
-        if any(Path(source) in (path, *path.parents) for source in sources for path in inputs):
+        if any(Path(source) in (path, *path.parents) for source in written for path in inputs):
             reached.add(stage)
     return reached - direct
 
@@ -168,7 +170,8 @@ def readme_table() -> str:
     lines = ["| you change | reruns | then, unless the bytes come out equal |", "|---|---|---|"]
     for words, entry in SUMMARY.items():
         direct = _of_any(entry)
-        follows = _downstream(direct, pipeline)
+        split = Path(entry).parts[2] if entry.startswith("data/raw/") else None
+        follows = _downstream(direct, pipeline, split)
         lines.append(f"| {words} | {_spoken(direct)} | {_spoken(follows) if follows else '-'} |")
     return "\n".join(lines)
 

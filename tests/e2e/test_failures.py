@@ -19,6 +19,12 @@ def cross_entropy(logits, onehot):
     return _finite(logits, onehot) * float("nan")
 """
 
+FULL_DISK = """
+
+def write_json(path, document):
+    raise OSError(28, "No space left", str(path))
+"""
+
 
 def present(project: Project) -> dict[str, str]:
     """md5 of every output of dvc.lock that exists as a file; folders have none and are left to `dvc status`."""
@@ -64,6 +70,19 @@ def test_restore_brings_back_what_a_failed_stage_took_away(failed):
     assert "" == failed.git("status", "--short")
 
 
+def test_restore_replaces_what_a_failed_stage_left(project):
+    """The model is written before the scores are: a stage that fails in between leaves a model of no complete run."""
+    project.set(train__seed=2)
+    project.append("segline/records.py", FULL_DISK)
+    output = project.dvc("repro", "train", fails=True)
+    left = present(project)["models/model.safetensors"]
+    project.run("python", "-m", "segline", "restore")
+
+    assert "error: metrics/train.json: No space left." in output
+    assert left != project.locked()["models/model.safetensors"]
+    assert files_of(project.locked()) == present(project)
+
+
 def test_restore_brings_back_what_was_never_committed(project):
     """The last good run counts, not the last commit."""
     project.set(train__epochs=1)
@@ -85,17 +104,29 @@ def test_restore_brings_back_folders_too(project):
     assert set() == project.changed()
 
 
-def test_restore_names_what_the_cache_has_not(project):
-    md5 = project.locked()["metrics/eval.json"]
+@pytest.mark.parametrize("lost", ["metrics/eval.json", "models/model.safetensors", "data/predictions"])
+def test_restore_names_what_the_cache_has_not(project, lost):
+    """The rest is restored all the same."""
+    md5 = project.locked()[lost]
     cached = project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
     cached.chmod(0o600)
     cached.unlink()
-    (project.root / "metrics/eval.json").unlink()
+    (project.root / lost).rename(project.root.parent / "gone")
+    (project.root / "metrics/train.json").unlink()
     output = project.run("python", "-m", "segline", "restore", fails=True)
 
-    assert 1 == len(output.splitlines())
-    assert "metrics/eval.json" in output
-    assert "metrics/train.json" not in output
+    assert [f"error: {project.root}/dvc.lock: not in the cache: {lost}. Run `make repro` to make them anew."] == (
+        output.splitlines()
+    )
+    assert "metrics/train.json" in present(project)
+
+
+def test_restore_finds_a_cache_that_lies_elsewhere(project):
+    (project.root / ".dvc/cache").rename(project.root.parent / "cache")
+    project.append(".dvc/config", "[cache]\n    dir = ../../cache\n")
+    (project.root / "metrics/eval.json").unlink()
+
+    assert "restored metrics/eval.json\n" == project.run("python", "-m", "segline", "restore")
 
 
 def test_a_stage_runs_again_after_the_cause_is_mended(failed):

@@ -12,7 +12,7 @@ def between(text: str, name: str) -> str:
     """What stands between `<!-- name -->` and `<!-- /name -->`."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     assert (text.count(start), text.count(end)) == (1, 1), f"README.md: expected {start} and {end} once each"
-    return text.split(start)[1].split(end)[0].strip()
+    return text.partition(start)[2].partition(end)[0].strip()
 
 
 @pytest.mark.parametrize(("name", "table"), [("stages", reruns.stage_table), ("reruns", reruns.readme_table)])

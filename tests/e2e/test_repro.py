@@ -42,10 +42,9 @@ def test_an_option_of_the_plots_reruns_plot_alone(project):
 
 
 def test_a_longer_test_split_retrains_nothing(project):
-    """The val split is evaluated here: test scenes reach the arrays and the parameters in the report, no further."""
     project.set(data__synthetic__test=3)
 
-    assert ["download", "preprocess", "plot"] == stages_run(project.dvc("repro"))
+    assert ["download", "preprocess", "evaluate", "plot"] == stages_run(project.dvc("repro"))
 
 
 def test_an_edit_that_changes_no_bytes_stops_where_it_is(project):
@@ -73,7 +72,7 @@ def test_a_parameter_that_is_changed_back_is_not_trained_again(project):
 
 def test_an_edit_of_the_raw_data_is_undone(project):
     """Outputs are DVC's: what is to stay changed is changed at the source."""
-    image = project.root / "data/raw/val/images/val-00000-0.png"
+    image = project.root / "data/raw/test/images/test-00000-0.png"
     content = image.read_bytes()
     image.write_bytes(content[:100])
 
@@ -107,7 +106,7 @@ def offer(project: Project, files: Files) -> None:
 
 @pytest.fixture(scope="module")
 def archived(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose images come from an archive, reproduced; the val split is evaluated."""
+    """A project whose images come from an archive, reproduced."""
     project = reproduced.copy(tmp_path_factory.mktemp("archived") / "my pr\u00f6ject")
     offer(project, camvid_files(project))
     document = project.parameters()
@@ -127,17 +126,29 @@ def inverted(image: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("split", "reruns"),
     [
-        ("test", ["download", "preprocess"]),
-        ("val", ["download", "preprocess", "train", "evaluate", "plot"]),
+        ("test", ["download", "preprocess", "evaluate", "plot"]),
+        ("train", ["download", "preprocess", "train", "evaluate", "plot"]),
     ],
 )
-def test_a_changed_image_retrains_only_where_it_is_trained_or_chosen_on(archived, tmp_path, split, reruns):
+def test_a_changed_image_retrains_only_where_it_is_trained_on(archived, tmp_path, split, reruns):
     project = archived.copy(tmp_path / "my pr\u00f6ject")
     files = camvid_files(project)
     name = f"CamVid/{split}/0001TP_000000.png"
     offer(project, files | {name: inverted(files[name])})
 
     assert reruns == stages_run(project.dvc("repro"))
+
+
+def test_a_changed_image_of_a_split_that_is_not_used_stops_at_the_arrays(archived, tmp_path):
+    """The val split is evaluated, and chosen by; nothing reads the test split."""
+    project = archived.copy(tmp_path / "my pr\u00f6ject")
+    project.set(evaluate__split="val")
+    project.dvc("repro")
+    files = camvid_files(project)
+    name = "CamVid/test/0001TP_000000.png"
+    offer(project, files | {name: inverted(files[name])})
+
+    assert ["download", "preprocess"] == stages_run(project.dvc("repro"))
 
 
 def test_a_truncated_image_is_named_in_one_line(archived, tmp_path):
@@ -149,6 +160,6 @@ def test_a_truncated_image_is_named_in_one_line(archived, tmp_path):
 
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert 1 == len(errors)
-    assert "data/raw/test/images/0001TP_000001.png: " in errors[0] or "0001TP_000001.png" in output
+    assert errors[0].startswith("error: data/raw/test/images/0001TP_000001.png: ")
     assert "Traceback" not in output
     assert "make restore" in output

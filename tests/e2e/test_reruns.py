@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 PARAMETERS = tiny_parameters()
 LEAVES = leaves(PARAMETERS)
-OTHER = {"data.input": "segline/sources/camvid.sha256", "evaluate.split": "test", "data.source": "camvid"}
+OTHER = {"data.input": "segline/sources/camvid.sha256", "evaluate.split": "val", "data.source": "camvid"}
 # Files that say what to run, not what with: each has a test of its own, or is made by DVC.
 SPECIAL = {"params.yaml", "dvc.yaml", "dvc.lock"}
 

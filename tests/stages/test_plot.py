@@ -77,7 +77,6 @@ def test_the_rows_of_the_sheet_follow_the_parameter(world):
         ("images: 2", "images: 21", "plot.images"),
         ("images: 2", "images: many", "plot.images"),
         ("images: 2", "images: 1.5", "plot.images"),
-        ("keep: best", "kept: best", "train.keep"),
         ("name: unet", "name: 7", "model.name"),
     ],
 )

@@ -1,0 +1,25 @@
+"""`make bench`: every benchmark, one after another. Each also runs alone: `python -m benchmarks.<name>`."""
+
+import os
+import platform
+
+from benchmarks import pipeline, preprocess, training_step
+from segline import cli, device
+
+
+def main(_: object = None) -> None:
+    """Prints the machine, then the tables."""
+    facts = device.fingerprint() | {"python": platform.python_version(), "cores": str(os.cpu_count())}
+    cli.say("machine: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    archive = os.environ.get("SEGLINE_CAMVID")
+    for title, run, arguments in (
+        ("Preprocess", preprocess.main, [archive] if archive else []),
+        ("Training step", training_step.main, []),
+        ("Pipeline", pipeline.main, []),
+    ):
+        cli.say(f"\n## {title}\n")
+        run(arguments)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,75 @@
+"""The commands that a user types, in a folder whose name has a space."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.project import Project, overlaid, stages_run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def installed(project: Project) -> Project:
+    """A reproduced project whose `.venv` is complete: it is that of these tests, by links."""
+    folder = project.root / ".venv"
+    folder.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        if entry.name != ".complete":
+            (folder / entry.name).symlink_to(entry)
+    (folder / ".complete").touch()
+    return project
+
+
+def test_make_repro_runs_a_preset(installed):
+    """`make repro PRESET=name` is all there is to type."""
+    document = overlaid(installed.parameters(), {"plot.images": 2})
+    installed.write("presets/mine.yaml", yaml.safe_dump(document))
+    output = installed.run("make", "repro", "PRESET=mine")
+
+    assert "params.yaml is now presets/mine.yaml" in output
+    assert ["plot"] == stages_run(output)
+    assert document == installed.parameters()
+
+
+def test_make_repro_refuses_wrong_parameters_before_a_stage_runs(installed):
+    installed.set(train__learning_rate=-1.0, plot__images=0)
+    before = installed.locked()
+    output = installed.run("make", "repro", fails=True)
+
+    assert "params.yaml: train.learning_rate: " in output
+    assert "params.yaml: plot.images: " in output
+    assert "Traceback" not in output
+    assert [] == stages_run(output)
+    assert before == installed.locked()
+    assert (installed.root / "models/model.safetensors").is_file()
+
+
+def test_make_repro_does_not_go_on_with_another_preset_than_asked_for(installed):
+    output = installed.run("make", "repro", "PRESET=nosuch", fails=True)
+
+    assert "PRESET=nosuch: no such preset" in output
+    assert [] == stages_run(output)
+
+
+def test_make_restore_brings_outputs_back(installed):
+    (installed.root / "metrics/eval.json").unlink()
+    (installed.root / "models/model.safetensors").unlink()
+    installed.run("make", "restore")
+
+    assert set() == installed.changed()
+
+
+def test_make_setup_switches_git_off_and_on_in_dvc(installed):
+    """An archive without git works; after `git init` it is a repository like any other."""
+    (installed.root / ".git").rename(installed.root.parent / "git")
+    installed.run("make", "setup")
+    assert set() == installed.changed()
+    assert "no_scm" in installed.read(".dvc/config.local")
+
+    (installed.root.parent / "git").rename(installed.root / ".git")
+    installed.run("make", "setup")
+    assert not (installed.root / ".dvc/config.local").exists()
+    assert set() == installed.changed()

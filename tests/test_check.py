@@ -1,0 +1,156 @@
+"""`segline check` finds everything that is wrong with params.yaml, before DVC removes anything."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segline import check, choice, params, presets
+from segline.__main__ import main
+from segline.errors import PipelineError
+
+ROOT = Path(__file__).parents[1]
+
+
+def committed() -> params.Document:
+    return params.load(ROOT / "params.yaml")
+
+
+def found(tmp_path: Path, document: params.Document) -> str:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return "\n".join(str(problem) for problem in check.problems(path))
+
+
+def leaves(document: params.Document, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    keys = []
+    for key, value in document.items():
+        keys += leaves(value, (*prefix, key)) if isinstance(value, dict) else [(*prefix, key)]
+    return keys
+
+
+def holder(document: params.Document, leaf: tuple[str, ...]) -> params.Document:
+    for key in leaf[:-1]:
+        document = document[key]
+    return document
+
+
+def test_the_committed_file_is_valid():
+    assert [] == check.problems(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("name", presets.names(ROOT))
+def test_every_preset_is_valid(name):
+    assert [] == check.problems(ROOT / "presets" / f"{name}.yaml")
+
+
+def test_the_committed_file_is_the_preset_synthetic():
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "presets/synthetic.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("leaf", leaves(committed()), ids=".".join)
+def test_every_leaf_is_required_and_a_misspelt_one_is_named(tmp_path, leaf):
+    document = copy.deepcopy(committed())
+    section = holder(document, leaf)
+    section[leaf[-1] + "x"] = section.pop(leaf[-1])
+
+    text = found(tmp_path, document)
+
+    assert ".".join(leaf) in text
+    assert "unknown key" in text or "missing" in text
+
+
+@pytest.mark.parametrize("leaf", leaves(committed()), ids=".".join)
+@pytest.mark.parametrize("value", [None, [], {"a": 1}, float("nan"), "12:30"])
+def test_no_leaf_takes_a_value_of_another_kind(tmp_path, leaf, value):
+    if isinstance(value, str) and leaf in {("data", "input")}:
+        return  # any text may be a path
+    document = copy.deepcopy(committed())
+    holder(document, leaf)[leaf[-1]] = value
+
+    assert ".".join(leaf) in found(tmp_path, document)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value"),
+    [
+        ("train.learning_rate", 0.0),
+        ("train.learning_rate", -1.0),
+        ("train.batch_size", 0),
+        ("train.epochs", 0),
+        ("train.seed", -1),
+        ("train.optimizer", "sgdd"),
+        ("train.precision", "float16"),
+        ("preprocess.height", 0),
+        ("preprocess.width", 100_000),
+        ("model.unet.dropout", 1.0),
+        ("model.unet.depth", 99),
+        ("data.synthetic.train", 0),
+        ("evaluate.split", "../raw"),
+        ("evaluate.resamples", 1),
+        ("plot.images", 0),
+    ],
+)
+def test_a_value_out_of_range_is_refused(tmp_path, leaf, value):
+    document = copy.deepcopy(committed())
+    holder(document, tuple(leaf.split(".")))[leaf.split(".")[-1]] = value
+
+    text = found(tmp_path, document)
+
+    assert leaf in text
+    assert repr(value) in text
+
+
+def test_problems_of_all_sections_come_together(tmp_path):
+    document = copy.deepcopy(committed())
+    document["trian"] = document.pop("train")
+    document["preprocess"]["hieght"] = 3
+    document["model"]["name"] = "unett"
+    document["plot"]["images"] = 0
+
+    text = found(tmp_path, document)
+
+    for part in (
+        "trian: unknown key. Did you mean train?",
+        "Did you mean height?",
+        "Did you mean unet?",
+        "plot.images",
+    ):
+        assert part in text
+
+
+def test_a_section_of_a_network_that_is_not_chosen_is_checked_too(tmp_path):
+    document = copy.deepcopy(committed())
+    document["data"]["camvid"] = {"url": "x", "splits": ["train", "nope"]}
+
+    assert "data.camvid.splits" in found(tmp_path, document)
+
+
+def test_the_chosen_alternative_must_have_its_section(tmp_path):
+    document = copy.deepcopy(committed())
+    del document["model"]["unet"]
+
+    assert "model.unet: missing" in found(tmp_path, document)
+
+
+def test_every_source_and_network_has_a_section_and_its_function():
+    for package, function in (("segline.sources", "collect"), ("segline.networks", "build")):
+        for name in choice.names(package):
+            module = choice.choose(package, name, key="x")
+            assert issubclass(module.Section, params.Section)
+            assert callable(getattr(module, function))
+
+
+def test_the_command_prints_one_line_for_a_valid_file(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    main(["check"])
+
+    assert "params.yaml: valid\n" == capsys.readouterr().out
+
+
+def test_the_command_raises_what_the_boundary_prints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(PipelineError, match=r"params.yaml: missing"):
+        main(["check"])
