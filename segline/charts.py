@@ -87,9 +87,7 @@ def accuracy(path: Path, history: Sequence[results.Epoch], kept: int) -> None:
     _curves(path, "Validation scores by epoch (%)", history, kept, curves)
 
 
-def _curves(
-    path: Path, title: str, history: Sequence[results.Epoch], kept: int, curves: dict[str, Curve]
-) -> None:
+def _curves(path: Path, title: str, history: Sequence[results.Epoch], kept: int, curves: dict[str, Curve]) -> None:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
     epochs = [epoch.epoch for epoch in history]

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from segline import dataset, streets
+from segline import dataset
 from segline.dataset import Dataset
 from segline.errors import DataError
 from segline.sources import synthetic
-from segline.street_layout import CAR, PLATE, WALKER, Bulk, Thing
-from segline.street_objects import cyclist, sign
-from segline.street_view import FOG, NEAREST, VOID, Camera, Canvas, Kind
+from segline.streets import scene
+from segline.streets.layout import CAR, PLATE, WALKER, Bulk, Thing
+from segline.streets.objects import cyclist, sign
+from segline.streets.view import FOG, NEAREST, VOID, Camera, Canvas, Kind
 
 UNUSED = Path("unused")
 SMALL = {"seed": 7, "height": 96, "width": 128, "train": 5, "val": 1, "test": 2}
@@ -198,7 +199,7 @@ def test_class_shares_are_those_of_a_street() -> None:
     """Bounds, in percent, around what CamVid shows: 16 sky, 23 building, 28 road; things 0.3 to 8."""
     counts = np.zeros(12)
     for street in range(24):
-        for _, mask in streets.frames(0, 0, street, 2, (96, 128)):
+        for _, mask in scene.frames(0, 0, street, 2, (96, 128)):
             counts += np.bincount(mask.ravel(), minlength=12)
     shares = dict(zip([kind.name for kind in Kind], 100 * counts / counts.sum(), strict=False))
 
@@ -211,8 +212,8 @@ def test_class_shares_are_those_of_a_street() -> None:
 
 def test_frames_of_a_street_move_on_and_later_frames_leave_earlier_ones_alone() -> None:
     """A frame is a function of its number, not of how many are asked for."""
-    one = list(streets.frames(3, 1, 0, 1, (96, 128)))
-    three = list(streets.frames(3, 1, 0, 3, (96, 128)))
+    one = list(scene.frames(3, 1, 0, 1, (96, 128)))
+    three = list(scene.frames(3, 1, 0, 3, (96, 128)))
 
     assert np.array_equal(one[0][0], three[0][0])
     assert np.array_equal(one[0][1], three[0][1])
@@ -234,7 +235,7 @@ def test_near_things_hide_far_ones_and_a_parked_car_hides_the_pavement_beside_it
     beside, nearer = Thing(sign, 4.5, 12.0, 0, PLATE), Thing(sign, 4.5, 9.0, 0, PLATE)
     house = Thing(sign, 6.0, 10.0, 0, Bulk(0.0, 9.0, 4.0))
 
-    reach = [streets._reach(thing, 4.0) for thing in (house, beside, car, nearer, rider)]
+    reach = [scene._reach(thing, 4.0) for thing in (house, beside, car, nearer, rider)]
 
     assert sorted(reach, reverse=True) == reach
 
@@ -259,8 +260,8 @@ def test_values_that_cannot_be_drawn_are_refused(key: str, value: int) -> None:
 def test_a_street_that_cannot_show_every_class_is_an_error_of_the_parameters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streets, "RARE", 1)
-    monkeypatch.setattr(streets, "ATTEMPTS", 2)
+    monkeypatch.setattr(scene, "RARE", 1)
+    monkeypatch.setattr(scene, "ATTEMPTS", 2)
 
     with pytest.raises(DataError, match=r"96 x 128 pixels: .* none shows every class"):
         collect(tmp_path)

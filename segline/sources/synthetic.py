@@ -15,10 +15,11 @@ from typing import Any
 import cv2
 from pydantic import Field
 
-from segline import params, streets
+from segline import params
 from segline.dataset import Dataset, Label, Pair, Void
 from segline.errors import DataError
-from segline.street_view import VOID, Kind
+from segline.streets import scene
+from segline.streets.view import VOID, Kind
 
 SPLITS = ("train", "val", "test")  # a split's position seeds its streets
 FRAMES = 4  # consecutive frames of one street share layout and light, so they form a group
@@ -87,7 +88,7 @@ def _drawn(section: Section, folder: Path, tasks: list[Task]) -> list[list[Pair]
 def _draw(section: Section, folder: Path, task: Task) -> list[Pair]:
     split, street, count = task
     size = (section.height, section.width)
-    scenes = streets.frames(section.seed, SPLITS.index(split), street, count, size)
+    scenes = scene.frames(section.seed, SPLITS.index(split), street, count, size)
     group = f"{split}-{street:05d}"
     pairs = []
     for number, (image, mask) in enumerate(scenes):

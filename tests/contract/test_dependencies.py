@@ -4,19 +4,20 @@ DVC does not follow imports (its issue 9195), so a module missing from `deps` wo
 too many a needless rerun.
 """
 
+import itertools
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from segline import choice
+from segline import choice, params
 from tests.contract.closure import ROOT, closure, modules
 
 # Not dependencies, because outputs do not depend on them; tests/e2e/test_outputs.py shows it.
 EXEMPT = frozenset({"segline.cli", "segline.tracking", "segline.tracking_worker", "segline.tracking_store"})
-PICKED = {"segline.sources": "data.source", "segline.networks": "model.name"}
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = sorted(PIPELINE["stages"])
 
@@ -34,34 +35,72 @@ def declared(stage: str) -> list[str]:
     return names(PIPELINE["stages"][stage]["deps"])
 
 
-def code_needed(stage: str, known: dict[str, Path]) -> set[str]:
-    """Files of the closure; a module that picks one of a package by name is written as dvc.yaml templates it."""
+@dataclass(frozen=True)
+class Choice:
+    """One way to fill the templates of dvc.yaml: a source with its input, and a network."""
+
+    source: str
+    input: str
+    network: str
+
+    def fill(self, path: str) -> str:
+        texts = {"data.source": self.source, "data.input": self.input, "model.name": self.network}
+        for key, text in texts.items():
+            path = path.replace(f"${{{key}}}", text)
+        return path
+
+    def picked(self) -> dict[str, str]:
+        """The modules that a stage loads by name, by the package they are picked from."""
+        return {
+            "segline.sources": f"segline.sources.{self.source}",
+            "segline.networks": f"segline.networks.{self.network}",
+        }
+
+
+def inputs() -> dict[str, str]:
+    """What each source starts from, as the presets say."""
+    presets = [params.load(path) for path in sorted((ROOT / "presets").glob("*.yaml"))]
+    return {params.text(preset, "data.source"): params.text(preset, "data.input") for preset in presets}
+
+
+CHOICES = [
+    Choice(source, inputs()[source], network)
+    for source, network in itertools.product(choice.names("segline.sources"), choice.names("segline.networks"))
+]
+
+
+def code_declared(stage: str, chosen: Choice, known: dict[str, Path]) -> set[str]:
+    """The Python files a stage depends on under a choice, those of a declared folder included."""
+    paths = {chosen.fill(path) for path in declared(stage)}
+    files = {path.relative_to(ROOT).as_posix() for path in known.values()}
+    return {file for file in files if any(file == path or file.startswith(f"{path}/") for path in paths)}
+
+
+def code_needed(stage: str, chosen: Choice, known: dict[str, Path]) -> set[str]:
+    """The Python files a stage imports under a choice, the modules it picks by name included."""
     found = closure(f"stages.{stage}", known, EXEMPT)
-    files = {known[name].relative_to(ROOT).as_posix() for name in found}
-    for package, key in PICKED.items():
-        if picks(stage, package, found, known):
-            folder = package.replace(".", "/")
-            files |= {f"{folder}/${{{key}}}.py"} | shared_by(package, known)
-    return files
-
-
-def picks(stage: str, package: str, found: set[str], known: dict[str, Path]) -> bool:
-    return any(f'"{package}"' in known[name].read_text(encoding="utf-8") for name in found)
-
-
-def shared_by(package: str, known: dict[str, Path]) -> set[str]:
-    """What the alternatives of a package import beyond themselves."""
-    found: set[str] = set()
-    for name in choice.names(package):
-        found |= closure(f"{package}.{name}", known, EXEMPT) - {f"{package}.{name}"}
+    for package, module in chosen.picked().items():
+        if any(f'"{package}"' in known[name].read_text(encoding="utf-8") for name in found):
+            found = found | closure(module, known, EXEMPT)
     return {known[name].relative_to(ROOT).as_posix() for name in found}
 
 
+@pytest.mark.parametrize("chosen", CHOICES, ids=str)
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_code_a_stage_declares_is_the_code_it_imports(stage):
-    code = {path for path in declared(stage) if path.endswith(".py")}
+def test_every_file_a_stage_imports_is_declared(stage, chosen):
+    known = modules()
 
-    assert code_needed(stage, modules()) == code
+    assert set() == code_needed(stage, chosen, known) - code_declared(stage, chosen, known)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_file_a_stage_declares_is_imported(stage):
+    """Under some choice: dvc.yaml can template the source that is picked, not what only that source imports."""
+    known = modules()
+    needed = {file for chosen in CHOICES for file in code_needed(stage, chosen, known)}
+    found = {file for chosen in CHOICES for file in code_declared(stage, chosen, known)}
+
+    assert set() == found - needed
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -74,7 +113,7 @@ def test_every_path_of_a_command_is_a_dependency_or_an_output_and_conversely(sta
     words = shlex.split(PIPELINE["stages"][stage]["cmd"])
     arguments = words[3:]
     given = set(arguments[1::2])
-    data = {path for path in declared(stage) if not path.endswith(".py")}
+    data = {path for path in declared(stage) if not path.startswith(("stages/", "segline/"))}
     made = set(outputs(stage))
     folder = "metrics/plots"
     if folder in given:

@@ -146,15 +146,13 @@ def tiny_parameters() -> dict[str, Any]:
     return overlaid(document, TINY)
 
 
-def overlaid(document: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+def overlaid(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The document with the values at these dotted keys; sections are merged, all else is replaced."""
     result = dict(document)
     for key, value in values.items():
         first, _, rest = key.partition(".")
-        if rest:
-            result[first] = overlaid(result.get(first, {}), {rest: value})
-        else:
-            result[first] = overlaid(result.get(first, {}), value) if isinstance(value, Mapping) else value
+        inner = {rest: value} if rest else value
+        result[first] = overlaid(result.get(first, {}), inner) if isinstance(inner, Mapping) else inner
     return result
 
 

@@ -44,24 +44,24 @@ def test_a_parameter_of_an_experiment_arrives_in_training(project):
 
 @pytest.fixture(scope="module")
 def branched(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project on the branch `longer`, which trains an epoch more than `main`, reproduced and committed."""
+    """A project on the branch `other`, which trains from another seed than `main`, reproduced and committed."""
     project = reproduced.copy(tmp_path_factory.mktemp("branched") / "my pr\u00f6ject")
-    project.git("switch", "--quiet", "--create", "longer")
-    project.set(train__epochs=3)
+    project.git("switch", "--quiet", "--create", "other")
+    project.set(train__seed=2)
     project.dvc("repro")
-    project.commit("Train longer")
+    project.commit("Train from another seed")
     return project
 
 
 def test_parameters_of_two_branches_are_compared(branched):
     difference = branched.dvc_json("params", "diff", "main", "--json")
 
-    assert {"params.yaml": {"train.epochs": {"old": 2, "new": 3, "diff": 1}}} == difference
+    assert {"params.yaml": {"train.seed": {"old": 1, "new": 2, "diff": 1}}} == difference
 
 
 def test_scores_of_two_branches_are_compared(branched):
     """Without the cache: the numbers lie in git."""
-    old, new = (json.loads(branched.git("show", f"{branch}:metrics/train.json")) for branch in ("main", "longer"))
+    old, new = (json.loads(branched.git("show", f"{branch}:metrics/train.json")) for branch in ("main", "other"))
     difference = branched.dvc_json("metrics", "diff", "main", "--json")
 
     assert old["train_loss"] != new["train_loss"]

@@ -67,6 +67,7 @@ def test_an_unknown_preset_names_the_nearest(checkout):
     assert before == checkout.read("params.yaml")
 
 
+@pytest.mark.slow
 def test_every_preset_is_valid(checkout):
     for path in sorted((ROOT / "presets").glob("*.yaml")):
         checkout.write("params.yaml", path.read_text(encoding="utf-8"))

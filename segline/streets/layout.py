@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from segline import street_cars, street_houses, street_objects
-from segline.street_scenery import FAR, Ground
-from segline.street_view import WEATHERS, Canvas, Light, between, pick, varied
+from segline.streets import cars, houses, objects
+from segline.streets.scenery import FAR, Ground
+from segline.streets.view import WEATHERS, Canvas, Light, between, pick, varied
 
 Draw = Callable[[Canvas, float, float, np.random.Generator], None]
 
@@ -34,7 +34,7 @@ class Thing:
     speed: float = 0.0
 
 
-CAR = Bulk(0.9, 1.2, street_cars.LENGTH)
+CAR = Bulk(0.9, 1.2, cars.LENGTH)
 RIDER, WALKER = Bulk(0.4, 1.5), Bulk(0.25, 1.6)
 POST, PLATE, CROWN, BUSH, CRATE = Bulk(0.08, 5.0), Bulk(0.1, 2.5), Bulk(1.2, 3.0), Bulk(0.8, 3.0), Bulk(0.5, 0.8)
 
@@ -107,7 +107,7 @@ def _fence(rng: np.random.Generator, x: float, z: float, length: float) -> Itera
     """Panels of about two metres, so that near and far ones sort among the other things."""
     panels = max(1, round(length / 2))
     panel = length / panels
-    draw = partial(street_objects.fence, length=panel)
+    draw = partial(objects.fence, length=panel)
     for number in range(panels):
         yield _thing(rng, draw, x, z + number * panel, Bulk(0.0, 1.0, panel))
 
@@ -124,17 +124,17 @@ def _rows(rng: np.random.Generator, light: Light, wall: float) -> Iterator[Thing
                 yield from _gap(rng, side * wall, z, gap)
                 z += gap
                 continue
-            house, style = street_houses.house(rng, side, tallest, lit), int(rng.integers(0, 2**30))
+            house, style = houses.house(rng, side, tallest, lit), int(rng.integers(0, 2**30))
             setback = pick(rng, (0.0, 0.0, 0.0, 2.5))
             for number in range(int(rng.integers(2, 6))):
-                draw = partial(street_houses.bay, house=house, end=number == 0)
+                draw = partial(houses.bay, house=house, end=number == 0)
                 tall = house.floors * house.storey
                 yield Thing(draw, side * (wall + setback), z, style + number, Bulk(0.0, tall, house.bay))
                 if setback:
                     yield from _fence(rng, side * wall, z, house.bay)
                 z += house.bay
     for number in range(9):  # what closes the view where the street ends
-        end: Draw = pick(rng, (street_objects.tree, street_houses.block, street_houses.block))
+        end: Draw = pick(rng, (objects.tree, houses.block, houses.block))
         yield _thing(rng, end, (number - 4) * 14 + between(rng, -5, 5), FAR + number, Bulk(0.0, 0.0))
 
 
@@ -143,7 +143,7 @@ def _gap(rng: np.random.Generator, x: float, z: float, length: float) -> Iterato
     yield from _fence(rng, x, z, length)
     outward = 1 if x > 0 else -1
     for _ in range(int(rng.integers(3, 7))):
-        plant = pick(rng, (street_objects.tree, street_objects.tree, street_objects.hedge))
+        plant = pick(rng, (objects.tree, objects.tree, objects.hedge))
         yield _thing(rng, plant, x + outward * between(rng, 1.5, 12), z + between(rng, 0, length), BUSH)
 
 
@@ -153,22 +153,22 @@ def _furniture(rng: np.random.Generator, kerb: float, wall: float) -> Iterator[T
     for side in (-1, 1):
         edge = side * (kerb + 0.4)
         for number in range(5):
-            yield _thing(rng, street_objects.lamp, edge, number * spacing + between(rng, 3, 9), POST)
+            yield _thing(rng, objects.lamp, edge, number * spacing + between(rng, 3, 9), POST)
         for _ in range(3):
             x = side * (kerb + between(rng, 0.3, 0.8))
-            yield _thing(rng, street_objects.sign, x, _distance(rng, 50), PLATE)
+            yield _thing(rng, objects.sign, x, _distance(rng, 50), PLATE)
         for _ in range(2 * leafy):
-            yield _thing(rng, street_objects.tree, side * (kerb + 1.0), between(rng, 7, 70), CROWN)
+            yield _thing(rng, objects.tree, side * (kerb + 1.0), between(rng, 7, 70), CROWN)
         for _ in range(2):
             x = side * between(rng, kerb + 0.8, wall - 0.4)
-            yield _thing(rng, street_objects.bin_or_cart, x, between(rng, 6, 40), CRATE)
+            yield _thing(rng, objects.bin_or_cart, x, between(rng, 6, 40), CRATE)
     yield from _fence(rng, pick(rng, (-1, 1)) * (kerb + 0.25), between(rng, 6, 14), pick(rng, (4.0, 6.0, 8.0, 10.0)))
 
 
 def _traffic(rng: np.random.Generator, kerb: float, lane: int) -> Iterator[Thing]:
     """Cars parked along both kerbs, driving ahead and coming towards the camera; cyclists."""
     for side in (-1, 1):
-        parked = partial(street_cars.car, oncoming=side != lane)
+        parked = partial(cars.car, oncoming=side != lane)
         z = between(rng, 3, 20)
         while z < 90 and kerb > 3.7:
             if rng.integers(0, 3):
@@ -176,14 +176,14 @@ def _traffic(rng: np.random.Generator, kerb: float, lane: int) -> Iterator[Thing
             z += between(rng, 5.5, 9)
     for side, nearest in ((lane, 11.0), (-lane, 8.0)):
         for _ in range(int(rng.integers(0, 3))):
-            driving = partial(street_cars.car, oncoming=side != lane)
+            driving = partial(cars.car, oncoming=side != lane)
             speed = between(rng, 1, 4) * (1 if side == lane else -1)
             z = between(rng, nearest, 60)
             yield _thing(rng, driving, side * kerb * 0.4, z, CAR, speed=speed)
     for _ in range(int(rng.integers(1, 4))):
         side = pick(rng, (-1, 1))
         x, z = side * between(rng, kerb * 0.2, kerb * 0.5), _distance(rng, 26)
-        yield _thing(rng, street_objects.cyclist, x, z, RIDER, speed=side * lane * between(rng, 0.3, 1.5))
+        yield _thing(rng, objects.cyclist, x, z, RIDER, speed=side * lane * between(rng, 0.3, 1.5))
 
 
 def _people(rng: np.random.Generator, kerb: float, wall: float) -> Iterator[Thing]:
@@ -191,7 +191,7 @@ def _people(rng: np.random.Generator, kerb: float, wall: float) -> Iterator[Thin
     for _ in range(int(rng.integers(5, 12))):
         x, z = pick(rng, (-1, 1)) * between(rng, kerb + 0.5, wall - 0.3), _distance(rng, 40)
         for _ in range(int(rng.integers(1, 3))):
-            yield _thing(rng, street_objects.pedestrian, x, z, WALKER, speed=between(rng, -0.5, 0.5))
+            yield _thing(rng, objects.pedestrian, x, z, WALKER, speed=between(rng, -0.5, 0.5))
             x, z = x + 0.6, z + 0.3
     if rng.integers(0, 3) == 0:
-        yield _thing(rng, street_objects.pedestrian, between(rng, -kerb, kerb), between(rng, 8, 25), WALKER)
+        yield _thing(rng, objects.pedestrian, between(rng, -kerb, kerb), between(rng, 8, 25), WALKER)

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from segline.street_objects import GLASS, PAINTS
-from segline.street_view import WHEEL, Canvas, Colour, Kind, Point, mixed, pick, toned, varied
+from segline.streets.objects import GLASS, PAINTS
+from segline.streets.view import WHEEL, Canvas, Colour, Kind, Point, mixed, pick, toned, varied
 
 # Over the top from tail to nose: metres from the tail, metres up, and whether glass follows.
 Profile = tuple[tuple[float, float, bool], ...]

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from segline import street_scenery
-from segline.street_layout import CAR, Street, Thing, layout
-from segline.street_view import NEAREST, SUPERSAMPLING, VOID, Camera, Canvas, Pixels, between
+from segline.streets import scenery
+from segline.streets.layout import CAR, Street, Thing, layout
+from segline.streets.view import NEAREST, SUPERSAMPLING, VOID, Camera, Canvas, Pixels, between
 
 ATTEMPTS = 200
 RARE = 4000  # a class counts as shown if it has one pixel in so many
@@ -52,23 +52,23 @@ def _frame(street: Street, number: int, rng: np.random.Generator, size: tuple[in
         bend=street.bend,
     )
     canvas = Canvas(camera, street.light)
-    street_scenery.sky(canvas, rng)
+    scenery.sky(canvas, rng)
     start = number * street.step
-    street_scenery.ground(canvas, street.ground, start)
+    scenery.ground(canvas, street.ground, start)
     placed = [replace(thing, z=thing.z - start + number * thing.speed) for thing in street.things]
     visible = [thing for thing in placed if thing.z + thing.bulk.length > NEAREST]
     for thing in visible:
         _cast(canvas, thing)
-    street_scenery.shade(canvas)
+    scenery.shade(canvas)
     for thing in sorted(visible, key=lambda thing: _reach(thing, street.ground.kerb), reverse=True):
         thing.draw(canvas, thing.x, thing.z, np.random.default_rng(thing.style))
     if street.bonnet:
-        street_scenery.bonnet(canvas)
-    street_scenery.texture(canvas, rng)
+        scenery.bonnet(canvas)
+    scenery.texture(canvas, rng)
     if street.light.rain:
-        street_scenery.rain(canvas, rng)
-    street_scenery.ambiguous_borders(canvas, rng)
-    return street_scenery.expose(canvas, rng, blurred=street.blurred)
+        scenery.rain(canvas, rng)
+    scenery.ambiguous_borders(canvas, rng)
+    return scenery.expose(canvas, rng, blurred=street.blurred)
 
 
 def _reach(thing: Thing, kerb: float) -> float:

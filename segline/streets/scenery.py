@@ -1,6 +1,6 @@
 """What a street scene has besides things: sky, ground, surface texture, rain, and what lens and sensor add.
 
-All of it is integer arithmetic on whole arrays, H x W at the drawn size. See `street_view` for the legend.
+All of it is integer arithmetic on whole arrays, H x W at the drawn size. See `streets.view` for the legend.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segline.street_view import NEAREST, SUPERSAMPLING, VOID, Canvas, Colour, Kind, Pixels, Point, mixed, varied
+from segline.streets.view import NEAREST, SUPERSAMPLING, VOID, Canvas, Colour, Kind, Pixels, Point, mixed, varied
 
 FAR = 170.0  # metres; the street ends there
 # Places along the street where the curved edges of the ground are computed, closer together near the camera.

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segline.street_objects import GLASS, PAINTS
-from segline.street_view import NEAREST, Canvas, Colour, Kind, Point, between, mixed, pick, toned, varied
+from segline.streets.objects import GLASS, PAINTS
+from segline.streets.view import NEAREST, Canvas, Colour, Kind, Point, between, mixed, pick, toned, varied
 
 WALLS: tuple[Colour, ...] = (
     (150, 92, 72), (176, 120, 92), (196, 178, 150), (214, 206, 190), (136, 132, 128), (120, 104, 92), (186, 160, 120),

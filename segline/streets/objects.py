@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from segline.street_view import NEAREST, VOID, Canvas, Colour, Kind, Point, between, pick, toned, varied
+from segline.streets.view import NEAREST, VOID, Canvas, Colour, Kind, Point, between, pick, toned, varied
 
 PAINTS: tuple[Colour, ...] = (
     (34, 36, 40), (62, 64, 70), (120, 124, 130), (176, 180, 184), (222, 222, 220), (120, 22, 26), (26, 44, 96),
