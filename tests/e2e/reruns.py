@@ -46,9 +46,9 @@ CODE = {
         segline/networks/unet.py segline/predict.py segline/randomness.py
         """,
     "download": """
-        stages/download.py segline/archive.py segline/fetch.py segline/sources/synthetic.py segline/streets.py
-        segline/street_cars.py segline/street_houses.py segline/street_layout.py segline/street_objects.py
-        segline/street_scenery.py segline/street_view.py
+        stages/download.py segline/archive.py segline/fetch.py segline/sources/synthetic.py segline/streets/cars.py
+        segline/streets/houses.py segline/streets/layout.py segline/streets/objects.py segline/streets/scene.py
+        segline/streets/scenery.py segline/streets/view.py
         """,
     "preprocess": "stages/preprocess.py segline/audit.py segline/pairs.py",
     "train": "stages/train.py segline/losses.py segline/training.py",

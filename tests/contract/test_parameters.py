@@ -1,0 +1,136 @@
+"""The parameters a stage reads are those it declares, leaf by leaf: seen by running each stage and watching.
+
+A key that dvc.yaml puts into a stage's command or dependencies (`${data.input}`) is read by DVC on its behalf.
+"""
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from segline import params, report
+from segline.errors import PipelineError
+from stages import download, evaluate, plot, preprocess, train
+from tests import tiny
+from tests.contract.closure import ROOT
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+SOURCES = {
+    "synthetic": {"seed": 1, "height": 96, "width": 96, "train": 1, "val": 1, "test": 1},
+    "camvid": {"url": "missing.tar.gz", "splits": ["val"]},
+}
+PLOT = [
+    *("--history", "metrics/history.csv", "--train", "metrics/train.json", "--eval", "metrics/eval.json"),
+    *("--per-class", "metrics/per_class.csv", "--per-image", "metrics/per_image.csv"),
+    *("--confusion", "metrics/confusion.json", "--processed", "data/processed/test"),
+    *("--predictions", "data/predictions", "--model", "models/model.safetensors"),
+    *("--plots", "metrics/plots", "--report", "metrics/report.html"),
+]
+
+
+def leaves(document: dict[str, Any], prefix: str = "") -> set[str]:
+    """Dotted keys of everything that is no section."""
+    found = set()
+    for key, value in document.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+    return found
+
+
+def filled(text: str, document: dict[str, Any]) -> str:
+    return re.sub(r"\$\{([\w.]+)\}", lambda match: str(params.find(document, match[1])), text)
+
+
+def declared(stage: str, document: dict[str, Any]) -> set[str]:
+    """The leaves under a stage's `params:`, templates filled."""
+    groups = [filled(entry, document) for entry in PIPELINE[stage]["params"]]
+    return {leaf for leaf in leaves(document) for group in groups if leaf == group or leaf.startswith(f"{group}.")}
+
+
+def templated(stage: str) -> set[str]:
+    """The keys that stand in a stage's command, dependencies and parameter names."""
+    return set(re.findall(r"\$\{([\w.]+)\}", yaml.safe_dump(PIPELINE[stage])))
+
+
+@pytest.fixture
+def reads(monkeypatch) -> set[str]:
+    """Fills with the dotted key of every leaf that a stage reads while the test runs."""
+    found: set[str] = set()
+    owners: dict[int, tuple[str, params.Section]] = {}
+    section, text, render = params.section, params.text, report.render
+
+    def watched_section(document, key, model):
+        made = section(document, key, model)
+        owners[id(made)] = (key, made)
+        return made
+
+    def watched_text(document, key):
+        found.add(key)
+        return text(document, key)
+
+    def watched_attribute(self, name):
+        if name in type(self).model_fields and id(self) in owners:
+            found.add(f"{owners[id(self)][0]}.{name}")
+        return object.__getattribute__(self, name)
+
+    def watched_dump(self):
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def watched_render(material, *rest):
+        found.update(leaves(material.parameters))
+        return render(material, *rest)
+
+    monkeypatch.setattr(params, "section", watched_section)
+    monkeypatch.setattr(params, "text", watched_text)
+    monkeypatch.setattr(params.Section, "__getattribute__", watched_attribute)
+    monkeypatch.setattr(params.Section, "model_dump", watched_dump)
+    monkeypatch.setattr(report, "render", watched_render)
+    return found
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> dict[str, Any]:
+    """A folder with raw data and parameters; the parameters."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEGLINE_TRACKING", "off")
+    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
+    tiny.write_raw(Path("data/raw"), {"train": 4, "val": 2, "test": 2})
+    document = {**tiny.PARAMETERS, "data": {"source": "synthetic", "input": "any", **SOURCES}}
+    Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    return document
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES))
+def test_download(source, project, reads):
+    project["data"]["source"] = source
+    Path("params.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
+    manifest = str(ROOT / "segline/sources/camvid.sha256")
+    with contextlib.suppress(PipelineError):  # the archive is missing, which is found out after all is read
+        download.main(["--input", manifest, "--raw", "data/new"])
+
+    assert declared("download", project) == reads | templated("download") & declared("download", project)
+
+
+def test_the_stages_after_it(project, reads):
+    arguments = {
+        preprocess: ["--raw", "data/raw", "--processed", "data/processed"],
+        train: tiny.TRAIN,
+        evaluate: tiny.EVALUATE,
+        plot: PLOT,
+    }
+    for stage, paths in arguments.items():
+        name = stage.__name__.split(".")[-1]
+        reads.clear()
+        stage.main(paths)
+
+        assert (name, declared(name, project)) == (name, reads | templated(name))
+
+
+def test_a_leaf_that_is_read_but_not_declared_would_be_seen(project, reads, monkeypatch):
+    """The meta-test: with one declaration gone, what is read is more than what is declared."""
+    monkeypatch.setitem(PIPELINE["preprocess"], "params", ["preprocess.height", "preprocess.width"])
+    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+
+    assert {"preprocess.void"} == reads - declared("preprocess", project)
