@@ -17,6 +17,7 @@ setup: .venv/.complete ## create .venv from constraints.txt if it is missing or 
 .venv/.complete: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@test -e mlflow.db || python -c 'from segline import tracking; tracking.prepare()'
 	@touch .venv/.complete
 
 repro: setup ## run what a change affects, download to report; PRESET=name takes presets/name.yaml first

@@ -29,11 +29,11 @@ def check(_: Namespace) -> None:
     """Validates params.yaml; every problem is reported."""
     from segline import check as checking  # noqa: PLC0415 - it imports torch, the other commands need not wait
     from segline import params  # noqa: PLC0415
-    from segline.errors import Problems  # noqa: PLC0415
+    from segline.errors import combined  # noqa: PLC0415
 
     found = checking.problems()
     if found:
-        raise found[0] if len(found) == 1 else Problems(params.FILE, found)
+        raise combined(params.FILE, found)
     cli.say(f"{params.FILE}: valid")
 
 

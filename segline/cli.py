@@ -94,7 +94,7 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
             raise
         print(f"error: {_sentence(error)}", file=sys.stderr)
         if "DVC_STAGE" in os.environ:
-            print("To bring the last good outputs back: make restore", file=sys.stderr)
+            print("to bring the last good outputs back: make restore", file=sys.stderr)
         status = 1
     sys.exit(status)
 

@@ -65,3 +65,8 @@ class Problems(PipelineError):  # noqa: N818 - it is several errors
         if len(self.problems) > self.SHOWN:
             lines.append(f"  ... and {len(self.problems) - self.SHOWN} more")
         return "\n".join(lines)
+
+
+def combined(where: object, problems: Sequence[PipelineError]) -> PipelineError:
+    """The one problem itself, or `Problems` for several."""
+    return problems[0] if len(problems) == 1 else Problems(where, problems)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from segline.errors import ParameterError, Problems
+from segline.errors import ParameterError, combined
 
 FILE = Path("params.yaml")
 MAX_BYTES = 1 << 20
@@ -125,7 +125,7 @@ def text(document: Document, key: str) -> str:
 
 
 def section(document: Document, key: str, model: type[SectionType]) -> SectionType:
-    """The validated section at a dotted key. Raises Problems with one ParameterError for each bad key or value."""
+    """The validated section at a dotted key. Raises a ParameterError for each bad key or value, all at once."""
     content = find(document, key)
     if not isinstance(content, dict):
         raise ParameterError(f"{FILE}: {key}", f"expected a section, got {content!r}", "Write `key: value` lines.")
@@ -133,7 +133,7 @@ def section(document: Document, key: str, model: type[SectionType]) -> SectionTy
         return model.model_validate(content)
     except ValidationError as error:
         problems = [_problem(key, dict(detail), list(model.model_fields)) for detail in error.errors()]
-        raise problems[0] if len(problems) == 1 else Problems(f"{FILE}: {key}", problems) from None
+        raise combined(f"{FILE}: {key}", problems) from None
 
 
 def _problem(key: str, detail: dict[str, Any], known: list[str]) -> ParameterError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segline import arrays, atomic, audit, cli, dataset, images, pairs, params
 from segline.dataset import Dataset
-from segline.errors import PipelineError, Problems
+from segline.errors import PipelineError, combined
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -16,7 +16,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes one folder of arrays a split. Raises Problems with everything that is wrong with the data set."""
+    """Writes one folder of arrays a split. Raises everything that is wrong with the data set at once."""
     arguments = parse(argv)
     section = params.section(params.load(), "preprocess", pairs.Section)
     data = dataset.read(arguments.raw)
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             problems += _write(arguments.raw / split, processed / split, recipe, data)
             problems += pairs.damaged(arguments.raw / split, recipe, listed, heard)
         if problems:
-            raise Problems(arguments.raw, problems)
+            raise combined(arguments.raw, problems)
     for warning in audit.shared_groups(data):
         cli.warn(warning)
     counts = ", ".join(f"{split} {len(listed)}" for split, listed in data.splits.items())

@@ -1,4 +1,4 @@
-"""The pipeline on real CamVid images, by the preset of system S1 made short: needs SEGLINE_CAMVID, an archive's path."""
+"""The pipeline on real CamVid images, by the preset of system S1 made short. SEGLINE_CAMVID names the archive."""
 
 import json
 import os

@@ -54,7 +54,7 @@ def failed(project):
 
     assert 1 == len(errors)
     assert "loss is nan at step 1 of epoch 1" in errors[0]
-    assert "To bring the last good outputs back: make restore" in output
+    assert "to bring the last good outputs back: make restore" in output
     assert "Traceback" not in output
     assert not {"models/model.safetensors", "metrics/train.json", "metrics/history.csv"} & present(project).keys()
     return project

@@ -161,5 +161,5 @@ def test_a_truncated_image_is_named_in_one_line(archived, tmp_path):
     said = output.split("Running stage 'preprocess':")[1].splitlines()
     assert 1 == len([line for line in said if "data/raw/test/images/0001TP_000001.png: " in line])
     assert 1 == len([line for line in said if line.startswith("error: ")])
-    assert "To bring the last good outputs back: make restore" in said
+    assert "to bring the last good outputs back: make restore" in said
     assert "Traceback" not in output
