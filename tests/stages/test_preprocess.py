@@ -385,8 +385,7 @@ def test_a_jpeg_that_is_decoded_though_damaged_is_told(raw):
 
     assert done.returncode == 1
     assert done.stderr == (
-        "error: raw: 1 problem found. Mend each, then run again.\n"
-        "  raw/train/images/cut.jpg: damaged: Corrupt JPEG data: premature end of data segment. "
+        "error: raw/train/images/cut.jpg: damaged: Corrupt JPEG data: premature end of data segment. "
         "Copy or export the file again.\n"
     )
 
