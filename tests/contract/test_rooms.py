@@ -27,7 +27,10 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "randomness": (1, {"numpy", "torch"}, set()),
     "device": (1, {"torch"}, set()),
     "networks.blocks": (1, {"numpy", "torch"}, set()),
-    "networks.unet": (1, {"torch", "pydantic"}, {"networks.blocks", "params"}),
+    **{
+        f"networks.{name}": (1, {"torch", "pydantic"}, {"networks.blocks", "params"})
+        for name in ("unet", "fcn", "small_unet")
+    },
     "cli": (2, {"tqdm"}, set()),
     "tracking": (2, set(), {"cli"}),
     "tracking_store": (2, {"mlflow"}, set()),

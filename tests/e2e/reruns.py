@@ -59,6 +59,7 @@ CODE = {
         """,
     "": """
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
+        segline/networks/fcn.py segline/networks/small_unet.py
         segline/sources/camvid.py segline/sources/camvid.sha256
         segline/tracking.py segline/tracking_store.py segline/tracking_worker.py
         """,
