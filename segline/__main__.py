@@ -31,7 +31,7 @@ def check(_: Namespace) -> None:
     from segline import params  # noqa: PLC0415
     from segline.errors import combined  # noqa: PLC0415
 
-    found = checking.problems()
+    found = checking.problems() or checking.on_this_machine()
     if found:
         raise combined(params.FILE, found)
     cli.say(f"{params.FILE}: valid")

@@ -3,10 +3,12 @@
 Every section is validated by the room that owns it, those of sources and networks that are not chosen included.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from segline import choice, evaluation, pairs, params, ranking, training
-from segline.errors import ParameterError, PipelineError, Problems
+from segline import choice, device, evaluation, pairs, params, ranking, training
+from segline.errors import ParameterError, PipelineError, Problems, suggestion
 
 OWNERS: dict[str, type[params.Section]] = {
     "preprocess": pairs.Section,
@@ -14,56 +16,85 @@ OWNERS: dict[str, type[params.Section]] = {
     "evaluate": evaluation.Section,
     "plot": ranking.Section,
 }
-CHOICES = {"data": ("source", "segline.sources", ("source", "input")), "model": ("name", "segline.networks", ("name",))}
+# Section: the key that picks one of a package, the package, and the keys that are no alternative.
+CHOICES = {
+    "data": ("source", "segline.sources", ("source", "input")),
+    "model": ("name", "segline.networks", ("name",)),
+}
 
 
 def problems(path: Path = params.FILE) -> list[PipelineError]:
-    """Everything that is wrong with the file: unknown, missing, mistyped and out-of-range keys. Empty if nothing is."""
+    """Everything that is wrong with the file: unknown, missing, mistyped and out-of-range keys, and splits that the
+    source does not have. Empty if nothing is."""
     document = params.load(path)
     known = [*OWNERS, *CHOICES]
-    found: list[PipelineError] = [_unknown(key, known) for key in document if key not in known]
+    found: list[PipelineError] = [_unknown("", key, known) for key in document if key not in known]
     for key, owner in OWNERS.items():
-        found += _section(document, key, owner)
-    for key, (selector, package, own_keys) in CHOICES.items():
-        found += _choice(document, key, selector, package, own_keys)
-    return found
+        found += _raised(params.section, document, key, owner)
+    for key in CHOICES:
+        found += _choice(document, key)
+    return found or _splits(document)
 
 
-def _unknown(key: str, known: list[str]) -> ParameterError:
-    return ParameterError(f"{params.FILE}: {key}", "unknown key", params.suggestion(key, known, "Remove it."))
+def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
+    """What valid parameters ask for and this machine or checkout does not have: a device, a number format, an input."""
+    document = params.load(path)
+    source = choice.choose("segline.sources", params.text(document, "data.source"), key="data.source")
+    precision = params.section(document, "train", training.Section).precision
+    found = _raised(source.require_input, Path(params.text(document, "data.input")))
+    return found + _raised(lambda: device.require_precision(device.pick(), precision))
 
 
-def _section(document: params.Document, key: str, owner: type[params.Section]) -> list[PipelineError]:
+def _unknown(section: str, key: str, known: list[str]) -> ParameterError:
+    return ParameterError(f"{params.FILE}: {section}{key}", "unknown key", suggestion(key, known, "Remove it."))
+
+
+def _raised(function: Callable[..., Any], *arguments: Any) -> list[PipelineError]:
+    """The errors a user can mend that a call raises."""
     try:
-        params.section(document, key, owner)
+        function(*arguments)
     except Problems as error:
         return error.problems
-    except ParameterError as error:
+    except PipelineError as error:
         return [error]
     return []
 
 
-def _choice(
-    document: params.Document, key: str, selector: str, package: str, own_keys: tuple[str, ...]
-) -> list[PipelineError]:
-    try:
-        section = params.find(document, key)
-        if not isinstance(section, dict):
-            return [ParameterError(f"{params.FILE}: {key}", "expected a section", "Write `key: value` lines.")]
-        names = choice.names(package)
-        found: list[PipelineError] = [
-            _unknown(f"{key}.{name}", [f"{key}.{known}" for known in (*own_keys, *names)])
-            for name in section
-            if name not in (*own_keys, *names)
-        ]
-        for own_key in own_keys:
-            params.text(document, f"{key}.{own_key}")
-        chosen = params.text(document, f"{key}.{selector}")
-        choice.choose(package, chosen, key=f"{key}.{selector}")
-    except ParameterError as error:
-        return [error]
+def _choice(document: params.Document, key: str) -> list[PipelineError]:
+    """What is wrong with `data` or `model`: the alternative chosen must be there, all that are there must be valid."""
+    selector, package, own = CHOICES[key]
+    section = document.get(key)
+    if not isinstance(section, dict):
+        return [ParameterError(f"{params.FILE}: {key}", "expected a section", "See presets/synthetic.yaml.")]
+    names = choice.names(package)
+    known = [*own, *names]
+    found: list[PipelineError] = [_unknown(f"{key}.", name, known) for name in section if name not in known]
+    for name in own:
+        found += _raised(params.text, document, f"{key}.{name}")
+    chosen = section.get(selector)
+    if isinstance(chosen, str):
+        found += _raised(choice.choose, package, chosen, f"{key}.{selector}")
     for name in names:
         if name in section or name == chosen:
-            module = choice.choose(package, name, key=f"{key}.{selector}")
-            found += _section(document, f"{key}.{name}", module.Section)
+            owner = choice.choose(package, name, key=f"{key}.{selector}").Section
+            found += _raised(params.section, document, f"{key}.{name}", owner)
     return found
+
+
+def _splits(document: params.Document) -> list[PipelineError]:
+    """Splits that train and evaluate need and the source does not have; all sections are valid here."""
+    source = params.text(document, "data.source")
+    module = choice.choose("segline.sources", source, key="data.source")
+    there = module.splits(params.section(document, f"data.{source}", module.Section))
+    needed = {
+        "train": "train needs it",
+        "val": "train needs it",
+        params.text(document, "evaluate.split"): "evaluate.split",
+    }
+    return [
+        ParameterError(
+            f"{params.FILE}: data.{source}", f"has no split {split!r} ({why})", f"It has: {', '.join(there)}."
+        )
+        for split, why in needed.items()
+        if split not in there
+    ]

@@ -1,11 +1,10 @@
 """Alternatives are modules picked by name: `model.name: unet` is `segline/networks/unet.py`."""
 
-import difflib
 import importlib
 import pkgutil
 from types import ModuleType
 
-from segline.errors import ParameterError
+from segline.errors import ParameterError, suggestion
 
 SHARED = "blocks"  # what the alternatives of a package have in common; not one of them
 
@@ -20,8 +19,6 @@ def choose(package: str, name: str, key: str) -> ModuleType:
     """The module `package`.`name`, imported only if it is listed. Raises ParameterError naming `key` of params.yaml."""
     known = names(package)
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        question = f"Did you mean {nearest[0]}? " if nearest else ""
-        remedy = f"{question}Choose one of: {', '.join(known)}."
+        remedy = f"{suggestion(name, known, '')} Choose one of: {', '.join(known)}."
         raise ParameterError(f"params.yaml: {key}", f"{name!r} is not in {package}", remedy)
     return importlib.import_module(f"{package}.{name}")

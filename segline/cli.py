@@ -76,32 +76,42 @@ class Steps:
 def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> None:
     """Calls `main` and ends the process: 0 or what it returns; 1 and one line for a PipelineError; 130 for Ctrl-C.
 
-    SEGLINE_DEBUG=1 lets every exception through with its traceback.
+    A fault of ours keeps its traceback; SEGLINE_DEBUG=1 shows that of every exception. Whatever ends a stage early, DVC
+    has removed its outputs before: the command that brings them back is named.
     """
-    debug = os.environ.get(DEBUG) == "1"
     try:
-        status = main(argv) or 0
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("error: stopped by Ctrl-C", file=sys.stderr)
-        status = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 141
-    except (PipelineError, OSError, MemoryError) as error:
-        if debug:
-            raise
-        print(f"error: {_sentence(error)}", file=sys.stderr)
-        if "DVC_STAGE" in os.environ:
-            print("to bring the last good outputs back: make restore", file=sys.stderr)
-        status = 1
+        status = _status(main, argv)
+    except BaseException:
+        _name_the_remedy()
+        raise
+    if status:
+        _name_the_remedy()
     sys.exit(status)
+
+
+def _status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
+    try:
+        return main(argv) or 0
+    except (PipelineError, OSError, MemoryError, KeyboardInterrupt) as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
+        if isinstance(error, BrokenPipeError):  # whoever read our output has gone, and needs no message
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        print(f"error: {_sentence(error)}", file=sys.stderr)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _name_the_remedy() -> None:
+    if "DVC_STAGE" in os.environ:
+        print("to bring the last good outputs back: make restore", file=sys.stderr)
 
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, PipelineError):
         return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by Ctrl-C"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. Check the path, its permissions and the free disk space."
     if isinstance(error, OSError):

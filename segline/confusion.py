@@ -58,7 +58,7 @@ def present(counts: Counts) -> npt.NDArray[np.bool_]:
 def scores(counts: Counts, classes: npt.NDArray[np.bool_] | None = None) -> Scores:
     """The scores of summed counts. Means run over `classes`, by default those present in `counts`.
 
-    A resample passes the classes present in the full split, so that the mean is over the same set every time.
+    A resample passes the classes present in the full split, so that a class it lost in truth but predicts still counts.
     """
     hit = np.diagonal(counts).astype(np.float64)
     actual, predicted = counts.sum(axis=1), counts.sum(axis=0)

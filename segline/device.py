@@ -4,6 +4,8 @@ The device is no parameter: SEGLINE_DEVICE=auto|cpu|cuda names it (auto by defau
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -34,6 +36,18 @@ def require_precision(device: torch.device, precision: str) -> None:
         found = "bfloat16, but this CPU has no avx512_bf16 and would compute it 25 to 80 times slower than float32"
         remedy = f"Write float32, train on a GPU, or set {FORCE_BFLOAT16}=1 to go on all the same."
         raise DeviceError("params.yaml: train.precision", found, remedy)
+
+
+@contextmanager
+def within_memory(remedy: str) -> Iterator[None]:
+    """Turns torch's out-of-memory errors, of a GPU or of the CPU's allocator, into a DeviceError with that remedy."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")):
+            raise
+        first_line = str(error).split("\n", maxsplit=1)[0]
+        raise DeviceError("memory", first_line, f"To need less, {remedy}.") from None
 
 
 def description(device: torch.device) -> dict[str, str]:

@@ -12,6 +12,7 @@
 `cli.run` catches them once and prints one line each, without a traceback.
 """
 
+import difflib
 from collections.abc import Sequence
 
 
@@ -51,9 +52,7 @@ class TrainingError(PipelineError):
 
 
 class Problems(PipelineError):  # noqa: N818 - it is several errors
-    """Several errors found in one pass. The first `SHOWN` are printed, the rest counted."""
-
-    SHOWN = 20
+    """Several errors found in one pass, printed a line each."""
 
     def __init__(self, where: object, problems: Sequence[PipelineError]) -> None:
         self.problems = list(problems)
@@ -61,10 +60,13 @@ class Problems(PipelineError):  # noqa: N818 - it is several errors
         super().__init__(where, f"{count} problem{'s' * (count != 1)} found", "Mend each, then run again.")
 
     def __str__(self) -> str:
-        lines = [str(self.args[0]), *(f"  {problem}" for problem in self.problems[: self.SHOWN])]
-        if len(self.problems) > self.SHOWN:
-            lines.append(f"  ... and {len(self.problems) - self.SHOWN} more")
-        return "\n".join(lines)
+        return "\n".join([str(self.args[0]), *(f"  {problem}" for problem in self.problems)])
+
+
+def suggestion(name: str, known: Sequence[str], otherwise: str) -> str:
+    """A remedy: "Did you mean X?" for the known name nearest to `name`, or `otherwise` when none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]}?" if near else otherwise
 
 
 def combined(where: object, problems: Sequence[PipelineError]) -> PipelineError:

@@ -44,28 +44,36 @@ def data_hash(index: arrays.Index) -> str:
 
 
 def summary(own: confusion.Counts, working: confusion.Counts, index: arrays.Index, section: Section) -> dict[str, Any]:
-    """eval.json without its cost: the headline of int64 (N, K, K) counts at the masks' own resolution, the same at the
-    working resolution, 95 % intervals over images, IoU by class (undefined ones left out), and the protocol."""
+    """eval.json without its cost: `at` of the counts at the masks' own resolution, and of those at the working one."""
     names = [label.name for label in index.classes]
-    result: dict[str, Any] = means(own)
-    result["working"] = means(working)
-    result["iou"] = {name: iou for name, iou, *_ in class_rows(own, names) if iou is not None}
-    result["protocol"] = protocol(index)
-    accuracy = intervals.over_images(own, lambda scores: scores.accuracy, section.resamples, section.seed)
-    miou = intervals.over_images(own, lambda scores: scores.miou, section.resamples, section.seed)
-    if accuracy and miou:
-        result["interval"] = {"accuracy": accuracy, "miou": miou}
-    return result
+    return at(own, names, section) | {"working": at(working, names, section), "protocol": protocol(index)}
 
 
-def means(counts: confusion.Counts) -> dict[str, float]:
-    """The four rates of int64 (N, K, K) counts, summed over the images first."""
+def at(counts: confusion.Counts, names: list[str], section: Section) -> dict[str, Any]:
+    """The scores of int64 (N, K, K) counts, summed over the images first.
+
+    Four rates, IoU of each class that has a truth pixel (the set that mIoU is the mean over), and 95 % intervals of
+    accuracy and mIoU. What is undefined is left out.
+    """
+    scores = confusion.scores(counts.sum(axis=0))
+    rates = {name: rate for name, rate in means(counts).items() if rate is not None}
+    iou = {name: float(value) for name, value, there in zip(names, scores.iou, scores.present, strict=True) if there}
+    statistics: dict[str, intervals.Statistic] = {"accuracy": lambda s: s.accuracy, "miou": lambda s: s.miou}
+    bounds = {
+        name: intervals.over_images(counts, statistic, section.resamples, section.seed)
+        for name, statistic in statistics.items()
+    }
+    return rates | {"iou": iou, "interval": {name: bound for name, bound in bounds.items() if bound is not None}}
+
+
+def means(counts: confusion.Counts) -> dict[str, float | None]:
+    """The four rates of int64 (N, K, K) counts, summed over the images first; None if no pixel is labelled."""
     scores = confusion.scores(counts.sum(axis=0))
     return {
-        "accuracy": scores.accuracy,
-        "mean_class_accuracy": scores.mean_class_accuracy,
-        "mean_dice": scores.mean_dice,
-        "miou": scores.miou,
+        "accuracy": _defined(scores.accuracy),
+        "mean_class_accuracy": _defined(scores.mean_class_accuracy),
+        "mean_dice": _defined(scores.mean_dice),
+        "miou": _defined(scores.miou),
     }
 
 

@@ -14,9 +14,12 @@ Statistic = Callable[[confusion.Scores], float]
 def over_images(counts: confusion.Counts, statistic: Statistic, resamples: int, seed: int) -> Interval | None:
     """The 2.5 % and 97.5 % percentiles of `statistic` under resampling of images: {"low", "high"}.
 
-    `counts` is int64 (N, K, K), one matrix an image; each resample sums N of them and scores the sum, over the classes
-    present in all images. None for fewer than two images. Source: Efron and Tibshirani 1993, ch. 13.
+    `counts` is int64 (N, K, K), one matrix an image; images without a labelled pixel are left out, and fewer than two
+    have no interval (None). Each resample sums as many matrices as there are and scores the sum. The set of classes is
+    that of all images; one that a resample holds neither in truth nor in prediction has no IoU there and leaves its
+    mean. Source: Efron and Tibshirani 1993, ch. 13.
     """
+    counts = counts[counts.any(axis=(1, 2))]
     if len(counts) < 2:
         return None
     classes = confusion.present(counts.sum(axis=0))

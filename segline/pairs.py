@@ -4,7 +4,6 @@ Every function that checks returns or raises `PipelineError` for one file; the s
 """
 
 import hashlib
-import os
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from segline import arrays, containers, dataset, encode, images, params
+from segline import arrays, containers, cores, dataset, encode, images, params
 from segline.dataset import Dataset, Label, Pair
 from segline.errors import DataError, IntegrityError, ParameterError, PipelineError
 
@@ -127,7 +126,7 @@ def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[Pipelin
 
 def prepare_all(folder: Path, recipe: Recipe, listed: Iterable[Pair]) -> Iterator[Prepared | list[PipelineError]]:
     """`prepare` of each pair, in order, on all cores, a few pairs ahead and no more: memory does not grow with them."""
-    threads = os.cpu_count() or 1
+    threads = cores.count()
     waiting: deque[Future[Prepared | list[PipelineError]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for pair in listed:

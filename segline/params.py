@@ -5,16 +5,14 @@ would train with another value than the one DVC tracked. The loader here therefo
 reader does, and refuses the exotic ones (hexadecimal, 1_000, dates). A property test holds the two together.
 """
 
-import difflib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from segline.errors import ParameterError, combined
+from segline.errors import ParameterError, combined, suggestion
 
 FILE = Path("params.yaml")
 MAX_BYTES = 1 << 20
@@ -105,13 +103,12 @@ def load(path: Path = FILE) -> Document:
 
 
 def find(document: Document, key: str) -> Any:
-    """What stands at a dotted key, such as "data.source". Raises ParameterError that names the nearest key."""
+    """What stands at a dotted key, such as "data.source". Raises ParameterError that names the first part missing."""
     found: Any = document
     for depth, part in enumerate(parts := key.split(".")):
         if not isinstance(found, dict) or part not in found:
             where = f"{FILE}: {'.'.join(parts[: depth + 1])}"
-            known = list(found) if isinstance(found, dict) else []
-            raise ParameterError(where, "missing", suggestion(part, known, "Add it; see presets/synthetic.yaml."))
+            raise ParameterError(where, "missing", "Add it; see presets/synthetic.yaml.")
         found = found[part]
     return found
 
@@ -144,9 +141,3 @@ def _problem(key: str, detail: dict[str, Any], known: list[str]) -> ParameterErr
         return ParameterError(where, "unknown key", suggestion(str(detail["loc"][-1]), known, "Remove it."))
     expected = detail["msg"][0].lower() + detail["msg"][1:]
     return ParameterError(where, f"{expected}, got {detail['input']!r}", "Mend the value.")
-
-
-def suggestion(name: str, known: Sequence[str], otherwise: str) -> str:
-    """ "Did you mean X?" for the known name nearest to `name`, or `otherwise` when none is near."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]}?" if near else otherwise

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from segline import atomic, params
-from segline.errors import ParameterError
+from segline.errors import ParameterError, suggestion
 
 FOLDER = Path("presets")
 
@@ -18,7 +18,7 @@ def use(name: str, root: Path) -> None:
     """Copies presets/NAME.yaml over params.yaml. Raises ParameterError if unknown, or if edits would be lost."""
     known = names(root)
     if name not in known:
-        remedy = params.suggestion(name, known, "") + f" Choose one of: {', '.join(known)}."
+        remedy = suggestion(name, known, "") + f" Choose one of: {', '.join(known)}."
         raise ParameterError(f"PRESET={name}", "no such preset", remedy)
     target = root / params.FILE
     if not _safe_to_replace(target, [root / FOLDER / f"{known_name}.yaml" for known_name in known]):

@@ -43,17 +43,20 @@ def _outputs(root: Path) -> dict[Path, str]:
     """Path -> md5, which ends with .dir for a folder."""
     try:
         lock: Any = yaml.safe_load((root / LOCK).read_text(encoding="utf-8"))
+        outputs = [out for stage in lock["stages"].values() for out in stage.get("outs", [])]
+        return {Path(out["path"]): out["md5"] for out in outputs}
     except FileNotFoundError:
         raise DataError(root / LOCK, "missing: nothing was ever produced here", "Run `make repro`.") from None
-    outputs = [out for stage in lock["stages"].values() for out in stage.get("outs", [])]
-    return {Path(out["path"]): out["md5"] for out in outputs}
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        remedy = "Settle its merge conflict, or take the committed one: git checkout dvc.lock"
+        raise DataError(root / LOCK, "not a lock file of DVC", remedy) from None
 
 
 def _is_there(path: Path, md5: str) -> bool:
     """Of a folder only whether it exists: its files are for `dvc checkout` to compare."""
     if md5.endswith(".dir"):
         return path.is_dir()
-    return path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5
+    return path.is_file() and _has(path.read_bytes(), md5)
 
 
 def _cache(root: Path) -> Path:
@@ -62,11 +65,28 @@ def _cache(root: Path) -> Path:
 
 
 def _copy(cache: Path, md5: str, target: Path) -> None:
-    """The cached file at `target`; nothing if the cache has none, or a rotten one: better missing than wrong."""
+    """Puts the cached or committed file at `target`; nothing if neither has that md5: better missing than wrong."""
+    if md5.endswith(".dir"):
+        return
     cached = cache / md5[:2] / md5[2:]
-    if not md5.endswith(".dir") and _is_there(cached, md5):
+    content = cached.read_bytes() if cached.is_file() else b""
+    if not _has(content, md5):
+        content = _committed(target)
+    if _has(content, md5):
         with atomic.file(target) as temporary:
-            temporary.write_bytes(cached.read_bytes())
+            temporary.write_bytes(content)
+
+
+def _committed(target: Path) -> bytes:
+    """What git holds of a file, nothing where it holds none: a fresh clone has metrics, but no cache yet."""
+    command = ["git", "show", f"HEAD:./{target.name}"]
+    if not target.parent.is_dir():
+        return b""
+    return subprocess.run(command, cwd=target.parent, capture_output=True, check=False).stdout
+
+
+def _has(content: bytes, md5: str) -> bool:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
 
 
 def _dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

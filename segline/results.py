@@ -62,15 +62,6 @@ class ImageScore(_Record):
     miou: RateCell
 
 
-class Rates(_Record):
-    """The four headline scores at one resolution; None is undefined."""
-
-    accuracy: Rate | None = None
-    miou: Rate | None = None
-    mean_class_accuracy: Rate | None = None
-    mean_dice: Rate | None = None
-
-
 class Interval(_Record):
     """A 95 % interval."""
 
@@ -78,10 +69,19 @@ class Interval(_Record):
     high: Rate
 
 
+class Rates(_Record):
+    """The four headline scores at one resolution, and 95 % intervals of some; None is undefined."""
+
+    accuracy: Rate | None = None
+    miou: Rate | None = None
+    mean_class_accuracy: Rate | None = None
+    mean_dice: Rate | None = None
+    interval: dict[str, Interval] = {}
+
+
 class Evaluation(Rates):
     """eval.json: the rates at the masks' own resolution, `working` at that of the network."""
 
-    interval: dict[str, Interval] = {}
     working: Rates
     cost: dict[str, float]
     protocol: dict[str, str | int | float]

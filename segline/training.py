@@ -3,6 +3,7 @@
 All that a run is made of lies in one `State`; the loop goes on from whatever state it is given.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -100,6 +101,8 @@ def fit(
         learning_rate = float(state.schedule.get_last_lr()[0])
         train_loss = one_pass(state, section, train, number, step_done)
         val_loss, scores = _validate(state.network, section, val)
+        if not math.isfinite(val_loss):
+            raise _diverged(f"val loss is {val_loss} after epoch {number}")
         epoch = Epoch(number, learning_rate, train_loss, val_loss, scores.accuracy, scores.miou)
         state.history.append(epoch)
         if state.best_epoch is epoch:
@@ -132,9 +135,12 @@ def one_pass(
 def _mean_loss(step_losses: Tensor, weights: Tensor, number: int) -> float:
     if not bool(step_losses.isfinite().all()):
         step = int((~step_losses.isfinite()).nonzero()[0])
-        found = f"loss is {step_losses[step].item()} at step {step + 1} of epoch {number}; no model is written"
-        raise TrainingError("train", found, "Lower train.learning_rate, or use precision float32.")
+        raise _diverged(f"loss is {step_losses[step].item()} at step {step + 1} of epoch {number}")
     return float((step_losses * weights).sum() / weights.sum().clamp(min=1))
+
+
+def _diverged(found: str) -> TrainingError:
+    return TrainingError("train", f"{found}; no model is written", "Lower train.learning_rate, or use float32.")
 
 
 def _validate(network: nn.Module, section: Section, val: Samples) -> tuple[float, confusion.Scores]:

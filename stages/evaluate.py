@@ -1,29 +1,25 @@
 """Score the model on a split, at the working resolution and at that of the masks."""
 
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
 
 from segline import (
     arrays,
     atomic,
-    batches,
     checkpoint,
     cli,
     confusion,
     device,
-    encode,
     evaluation,
-    images,
     params,
     predict,
     randomness,
     records,
+    scoring,
     tracking,
 )
 from segline.errors import DataError, IntegrityError
@@ -61,34 +57,6 @@ def require_match(
         raise IntegrityError(args.model, f"expects {model.channels} channels, got {split.images.shape[3]}", remedy)
 
 
-def raw_truth(folder: Path, row: arrays.Row, index: arrays.Index) -> npt.NDArray[np.uint16]:
-    """The classes of a raw mask, at its own resolution: (H, W), void above every class."""
-    void = None if index.void is None else index.void.index
-    table = encode.class_table(index.num_labels, void, index.void_is_class)
-    return table[images.decode_mask(images.read(folder / row.mask), folder / row.mask)]
-
-
-def predict_all(network: nn.Module, split: arrays.Split, batch_size: int) -> Iterator[Tensor]:
-    """The logits (K, H, W) of one image after another."""
-    target = next(network.parameters()).device
-    samples = batches.load(split.images, split.onehot, len(split.index.classes), target)
-    for inputs, _ in batches.in_order(samples, batch_size):
-        yield from predict.logits(network, inputs)
-
-
-def score(raw: Path, split: arrays.Split, logits: Iterable[Tensor]) -> tuple[Uint8, confusion.Counts, confusion.Counts]:
-    """Predictions (N, H, W), and counts (N, K, K) at the working resolution and at that of the masks."""
-    num_classes = len(split.index.classes)
-    truths = encode.unpack(split.onehot, num_classes)
-    predictions, working, own = [], [], []
-    for image_logits, truth, row in zip(logits, truths, split.index.rows, strict=True):
-        predictions.append(predict.classes(image_logits[None])[0])
-        working.append(confusion.count(truth, predictions[-1], num_classes))
-        resized = predict.classes_at(image_logits, row.height, row.width)
-        own.append(confusion.count(raw_truth(raw, row, split.index), resized, num_classes))
-    return np.stack(predictions), np.stack(working), np.stack(own)
-
-
 def write_outputs(
     args: Namespace, index: arrays.Index, content: dict[str, Any], own: confusion.Counts, predictions: Uint8
 ) -> None:
@@ -114,10 +82,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     randomness.deterministic(section.seed)
     network.to(device.pick())
     inputs = {"processed": args.processed, "raw": args.raw, "model": args.model}
-    with tracking.run("evaluate", inputs, {"evaluate": section.model_dump()}, model=args.model) as run:
-        logits = predict_all(network, split, section.batch_size)
+    with tracking.run("evaluate", inputs, {"evaluate": document["evaluate"]}, model=args.model) as run:
+        logits = scoring.logits(network, split, section.batch_size)
         watched = cli.progress(logits, len(split.index.rows), "evaluate")
-        predictions, working, own = score(args.raw, split, watched)
+        with device.within_memory("lower evaluate.batch_size"):
+            predictions, working, own = scoring.score(args.raw, split, watched)
         if not own.any():
             raise DataError(args.processed, "every pixel is void, so there is nothing to score", "Check the masks.")
         content = evaluation.summary(own, working, split.index, section)

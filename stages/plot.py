@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     panels = [material.panels(pick.row) for pick in picks]
     kept = results.read_kept_epoch(args.train)
     inputs = {"processed": args.processed, "predictions": args.predictions, "model": args.model}
-    with tracking.run("plot", inputs, {"plot": section.model_dump()}, model=args.model) as run:
+    with tracking.run("plot", inputs, {"plot": document["plot"]}, model=args.model) as run:
         with atomic.folder(args.plots) as plots:
             _draw(plots, split.index, found, kept)
             _sheets(plots, split.index, found, list(zip(picks, panels, strict=True)))

@@ -5,6 +5,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,6 +53,11 @@ def load(folder: Path, split: arrays.Split, target: torch.device) -> Samples:
     return batches.load(split.images, split.onehot, len(split.index.classes), target)
 
 
+def row(epoch: training.Epoch) -> list[Any]:
+    """A row of history.csv; a rate has its own scale, so it keeps six digits instead of six decimals."""
+    return [f"{epoch.learning_rate:.6g}" if name == "learning_rate" else getattr(epoch, name) for name in HISTORY]
+
+
 def write_outputs(
     args: Namespace, section: training.Section, state: training.State, model: checkpoint.Description
 ) -> None:
@@ -59,7 +65,7 @@ def write_outputs(
     best = section.keep == "best"
     kept = state.best_epoch if best else state.history[-1]
     checkpoint.write(args.model, state.best if best else state.network.state_dict(), model)
-    records.write_csv(args.history, HISTORY, [[getattr(epoch, name) for name in HISTORY] for epoch in state.history])
+    records.write_csv(args.history, HISTORY, [row(epoch) for epoch in state.history])
     records.write_json(args.metrics, {name: getattr(kept, name) for name in HISTORY if name != "learning_rate"})
     cli.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
 
@@ -98,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         randomness.deterministic(section.seed)
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
         state = training.start(checkpoint.network(model).to(target), section, len(train_split))
-        train(section, state, train_split, val_split, run)
+        with device.within_memory("lower train.batch_size or the width of the network"):
+            train(section, state, train_split, val_split, run)
         write_outputs(args, section, state, model)
         run.tags({"model.sha256": hashlib.sha256(args.model.read_bytes()).hexdigest()})
         run.artifacts([args.history, args.metrics])

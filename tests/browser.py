@@ -2,8 +2,8 @@
 
 import base64
 import json
+import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -46,7 +46,7 @@ class Browser:
             self.server + path, content, {"Content-Type": "application/json"}, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from None
@@ -71,7 +71,7 @@ class Browser:
         return self._call("POST", f"{self.session}/execute/sync", {"script": f"return ({script})", "args": []})
 
     def wait(self, condition: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self.run(condition):
             assert time.monotonic() < deadline, f"never true: {condition}"
 
@@ -122,14 +122,11 @@ def missing() -> str | None:
 @contextmanager
 def running(profile: Path) -> Iterator[Browser]:
     """A browser that keeps what it stores in `profile`; it has ended when the block has."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     try:
-        while "successfully" not in (line := server.stdout.readline()):
+        while not (started := re.search(r"started successfully on port (\d+)", line := server.stdout.readline())):
             assert line, "chromedriver did not start"
-        session = Browser(port, profile)
+        session = Browser(int(started[1]), profile)
         try:
             yield session
         finally:

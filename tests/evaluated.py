@@ -123,10 +123,10 @@ def _write_scores(world: Evaluated, index: arrays.Index, truth: encode.Uint8, pr
     counts = np.stack([confusion.count(*pair, len(names)) for pair in zip(truth, predictions, strict=True)])
     by_class = evaluation.class_rows(counts, names)
     content = {
-        **{name: value for name, value in evaluation.means(counts).items() if np.isfinite(value)},
+        **{name: value for name, value in evaluation.means(counts).items() if value is not None},
         "interval": {"accuracy": {"low": 0.5, "high": 0.75}, "miou": {"low": 0.25, "high": 0.5}},
         "iou": {name: iou for name, iou, *_ in by_class if iou is not None},
-        "working": {name: value for name, value in evaluation.means(counts).items() if np.isfinite(value)},
+        "working": {name: value for name, value in evaluation.means(counts).items() if value is not None},
         "cost": {"parameters": 1_943_000, "multiply_adds": 1_210_000_000, "model_bytes": 7_800_000},
         "protocol": evaluation.protocol(index),
     }

@@ -240,7 +240,7 @@ def seal(content, start):
     content[start + 148 : start + 156] = b"%06o\0 " % total
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_an_archive_with_changed_bytes_is_refused_or_gives_the_wanted_bytes(tmp_path_factory, data):
     """Whatever tarfile makes of a damaged header, nothing else comes out: no other error, no other byte."""

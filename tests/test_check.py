@@ -120,6 +120,57 @@ def test_problems_of_all_sections_come_together(tmp_path):
         assert part in text
 
 
+def test_a_misspelt_choice_is_unknown_and_missing_at_once(tmp_path):
+    document = copy.deepcopy(committed())
+    document["data"]["sourcex"] = document["data"].pop("source")
+
+    text = found(tmp_path, document)
+
+    assert "data.sourcex: unknown key. Did you mean source?" in text
+    assert "data.source: missing" in text
+    assert "Did you mean sourcex" not in text
+
+
+@pytest.mark.parametrize("split", ["tst", "train2"])
+def test_a_split_that_the_source_does_not_have_is_refused(tmp_path, split):
+    document = copy.deepcopy(committed())
+    document["evaluate"]["split"] = split
+
+    assert f"data.synthetic: has no split '{split}' (evaluate.split). It has: train, val, test." in found(
+        tmp_path, document
+    )
+
+
+def test_a_source_without_a_val_split_is_refused(tmp_path):
+    document = params.load(ROOT / "presets/camvid-seed.yaml")
+    document["data"]["camvid"]["splits"] = ["train"]
+
+    assert "data.camvid: has no split 'val'" in found(tmp_path, document)
+
+
+@pytest.mark.parametrize("path", ["nowhere", "segline/sources/synthetic.py"])
+def test_scenes_whose_code_dvc_does_not_watch_are_refused(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(ROOT)
+    document = copy.deepcopy(committed())
+    document["data"]["input"] = path
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    errors = check.on_this_machine(tmp_path / "params.yaml")
+
+    assert [
+        f"params.yaml: data.input: expected segline/streets, the code that draws the scenes, got {path}. "
+        "Write segline/streets."
+    ] == [str(error) for error in errors]
+
+
+def test_a_device_that_is_missing_is_found_out_before_anything_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SEGLINE_DEVICE", "tpu")
+
+    assert ["SEGLINE_DEVICE: expected auto, cpu or cuda, got 'tpu'. Set it to one of them or unset it."] == [
+        str(error) for error in check.on_this_machine(ROOT / "params.yaml")
+    ]
+
+
 def test_a_section_of_a_network_that_is_not_chosen_is_checked_too(tmp_path):
     document = copy.deepcopy(committed())
     document["data"]["camvid"] = {"url": "x", "splits": ["train", "nope"]}

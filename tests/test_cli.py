@@ -38,20 +38,29 @@ def test_an_error_of_the_user_is_one_line_without_a_traceback():
     assert (1, "error: a.png: zero bytes. Copy it again.\n") == (done.returncode, done.stderr)
 
 
-def test_several_errors_come_a_line_each_and_the_rest_is_counted():
+def test_several_errors_come_a_line_each():
     done = run("raise Problems('data', [DataError(f'{i}.png', 'bad', 'Mend.') for i in range(25)])")
     lines = done.stderr.splitlines()
 
     assert lines[0] == "error: data: 25 problems found. Mend each, then run again."
     assert lines[1].strip() == "0.png: bad. Mend."
-    assert lines[-1].strip() == "... and 5 more"
-    assert len(lines) == 22
+    assert lines[-1].strip() == "24.png: bad. Mend."
+    assert len(lines) == 26
 
 
 def test_an_error_in_a_stage_names_the_command_that_restores_outputs():
     done = run("raise DataError('a', 'b', 'c.')", DVC_STAGE="train")
 
     assert "make restore" in done.stderr
+
+
+@pytest.mark.parametrize("body", ["raise KeyboardInterrupt", "raise RuntimeError('bug')", "return 1"])
+def test_whatever_ends_a_stage_names_that_command(body):
+    assert "make restore" in run(body, DVC_STAGE="train").stderr
+
+
+def test_a_stage_that_succeeds_does_not():
+    assert run("pass", DVC_STAGE="train").stderr == ""
 
 
 def test_the_traceback_comes_with_segline_debug():

@@ -74,7 +74,7 @@ def test_panels_are_at_most_256_long_and_small_images_grow_by_a_whole_factor(siz
     assert {(*expected, 3)} == {panel.shape for panel in panels}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 300), width=st.integers(1, 600))
 def test_masks_show_no_colour_that_is_no_classs(seed, height, width):
     draw = np.random.default_rng(seed)

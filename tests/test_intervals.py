@@ -37,6 +37,16 @@ def test_one_image_has_no_interval():
     assert intervals.over_images(split(1, 0.5, 0), accuracy, 100, 0) is None
 
 
+def test_images_without_a_labelled_pixel_are_left_out():
+    counts = split(5, 0.5, 0)
+    void = np.zeros((3, 2, 2), np.int64)
+
+    assert intervals.over_images(counts, accuracy, 100, 0) == intervals.over_images(
+        np.concatenate([void, counts]), accuracy, 100, 0
+    )
+    assert intervals.over_images(np.concatenate([void, counts[:1]]), accuracy, 100, 0) is None
+
+
 def test_images_that_are_all_alike_have_an_interval_of_no_width():
     interval = intervals.over_images(np.repeat(split(1, 0.5, 0), 5, axis=0), accuracy, 100, 0)
 

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML, YAMLError
 from segline import params
 from segline.errors import ParameterError, PipelineError, Problems
 
+ROOT = Path(__file__).parents[1]
 SCALARS = st.one_of(
     st.from_regex(r"\A[-+]?[0-9._eExXobOB:-]{1,10}\Z"),
     st.from_regex(r"\A(yes|no|on|off|true|false|null|~|y|n|True|FALSE|NULL|\.inf|-\.INF|\.nan|1e-?[0-9]{1,2})\Z"),
@@ -135,9 +136,16 @@ def test_all_problems_of_a_section_come_at_once():
     assert 3 == len(caught.value.problems)
 
 
-def test_a_missing_section_names_the_nearest_one():
-    with pytest.raises(ParameterError, match=r"train: missing. Did you mean trian\?"):
+def test_a_missing_section_says_where_to_look():
+    """What is there under another name is called unknown by `segline check`, which knows the right one."""
+    with pytest.raises(ParameterError, match=r"train: missing\. Add it; see presets/synthetic\.yaml"):
         params.section({"trian": {}}, "train", Section)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_is_read_as_dvc_reads_it(path):
+    """Leaf by leaf, types included."""
+    assert repr(YAML(typ="safe").load(path.read_text())) == repr(params.load(path))
 
 
 def test_a_section_cannot_be_changed():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from segline import dataset
+from segline import cores, dataset
 from segline.dataset import Dataset
 from segline.errors import DataError
 from segline.sources import synthetic
@@ -21,7 +21,7 @@ from segline.streets.layout import CAR, PLATE, WALKER, Bulk, Thing
 from segline.streets.objects import cyclist, sign
 from segline.streets.view import FOG, NEAREST, VOID, Camera, Canvas, Kind
 
-UNUSED = Path("unused")
+CODE = Path(scene.__file__).parent
 SMALL = {"seed": 7, "height": 96, "width": 128, "train": 5, "val": 1, "test": 2}
 OLDER_CPU = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR X86_V3",
@@ -31,7 +31,7 @@ OLDER_CPU = {
 
 
 def collect(folder: Path, **changes: int) -> Dataset:
-    return synthetic.collect(synthetic.Section(**(SMALL | changes)), UNUSED, folder)
+    return synthetic.collect(synthetic.Section(**(SMALL | changes)), CODE, folder)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -79,9 +79,9 @@ def test_no_two_scenes_are_alike(folder: Path, drawn: Dataset) -> None:
 def test_the_number_of_processes_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve streets: two processes, against one."""
     results = []
-    for cores in (1, 2):
-        monkeypatch.setattr(synthetic, "cores", lambda cores=cores: cores)
-        results.append(collect(tmp_path / str(cores), train=40))
+    for number in (1, 2):
+        monkeypatch.setattr(cores, "count", lambda number=number: number)
+        results.append(collect(tmp_path / str(number), train=40))
 
     assert results[0] == results[1]
     assert files(tmp_path / "1") == files(tmp_path / "2")
@@ -100,7 +100,7 @@ def test_bytes_do_not_depend_on_the_cpu(folder: Path, drawn: Dataset, tmp_path: 
     """A process that may not use the newer instructions, nor IPP, draws the same pictures."""
     program = (
         "import sys, cv2; from pathlib import Path; from segline.sources import synthetic as s;"
-        f"s.collect(s.Section(**{SMALL}), Path(), Path(sys.argv[1]));"
+        f"s.collect(s.Section(**{SMALL}), Path({str(CODE)!r}), Path(sys.argv[1]));"
         "print(cv2.getCPUFeaturesLine(), cv2.ipp.useIPP())"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]

@@ -131,6 +131,21 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
     assert "Lower train.learning_rate" in str(caught.value)
 
 
+def test_a_val_loss_that_is_not_finite_stops_it_too():
+    """One huge step: its own loss was finite, what it led to is not."""
+    section = SECTION.model_copy(update={"schedule": "constant"})
+    state = begin(section)
+    loop = training.fit(state, section, samples(10), samples(5))
+    state.network.head.register_forward_hook(
+        lambda module, _, out: out if module.training else torch.full_like(out, torch.inf)
+    )
+
+    with pytest.raises(TrainingError, match=r"val loss is nan after epoch 1; no model is written"):
+        next(loop)
+
+    assert state.history == []
+
+
 def test_every_step_is_counted():
     steps = []
     list(training.fit(begin(SECTION), SECTION, samples(10), samples(5), lambda: steps.append(1)))

@@ -51,6 +51,16 @@ class Section(params.Section):
     splits: Annotated[list[Split], Field(min_length=1), AfterValidator(_unique)]
 
 
+def splits(section: Section) -> list[str]:
+    """The names of the splits that `collect` gives."""
+    return list(section.splits)
+
+
+def require_input(source_input: Path) -> None:
+    """Raises DataError unless `source_input` is a manifest."""
+    _manifest(source_input)
+
+
 def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     """The wanted splits, their files in `folder/<split>/images` and `folder/<split>/masks` exactly as published.
 
@@ -59,8 +69,8 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     Raises FetchError, IntegrityError, DataError.
     """
     manifest = _manifest(source_input)
-    splits: dict[str, list[Pair]] = {split: _pairs(manifest, split, source_input) for split in section.splits}
-    wanted = {split: _members(split, pairs) for split, pairs in splits.items()}
+    listed: dict[str, list[Pair]] = {split: _pairs(manifest, split, source_input) for split in section.splits}
+    wanted = {split: _members(split, pairs) for split, pairs in listed.items()}
     source = fetch.fetch(section.url, key="data.camvid.url")
     try:
         archive.extract(source, {name: item for members in wanted.values() for name, item in members.items()}, folder)
@@ -71,7 +81,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
         found = f"holds no split {' and no split '.join(absent)} (no {error.names[0]} in its top folder)"
         remedy = "Change data.camvid.splits, or set data.camvid.url to an archive that holds all of them."
         raise DataError(source, found, remedy) from None
-    return Dataset(name="camvid", classes=CLASSES, void=VOID, encoding="index", splits=splits)
+    return Dataset(name="camvid", classes=CLASSES, void=VOID, encoding="index", splits=listed)
 
 
 def _manifest(path: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ They exercise the pipeline and rank models; their scores say nothing about real 
 
 import hashlib
 import math
-import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 from pydantic import Field
 
-from segline import params
+from segline import cli, cores, params
 from segline.dataset import Dataset, Label, Pair, Void
-from segline.errors import DataError
+from segline.errors import DataError, ParameterError
 from segline.streets import scene
 from segline.streets.view import VOID, Kind
 
@@ -43,14 +43,27 @@ class Section(params.Section):
     test: int = Field(ge=1, le=100_000)
 
 
+def splits(section: Section) -> list[str]:  # noqa: ARG001 - every source is asked alike
+    """The names of the splits that `collect` gives."""
+    return list(SPLITS)
+
+
+def require_input(source_input: Path) -> None:
+    """Raises ParameterError unless DVC is told to watch the code that draws: stale scenes would go unnoticed."""
+    code = Path(scene.__file__).parent
+    if source_input.resolve() != code.resolve():
+        found = f"expected segline/{code.name}, the code that draws the scenes, got {source_input}"
+        raise ParameterError("params.yaml: data.input", found, f"Write segline/{code.name}.")
+
+
 def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     """The data set; its files are `folder/<split>/images/*.png` (RGB) and `masks/*.png` (0..10, void 11).
 
     Every split shows every class. A scene depends on the seed, the size, its split and its place there alone, so more
-    scenes leave the others as they are. `source_input` is for DVC to watch. Raises DataError if the pictures are too
-    small or too oblong to show every class.
+    scenes leave the others as they are. `source_input` is for DVC to watch. Raises ParameterError if it is another
+    one, DataError if the pictures are too small or too oblong to show every class.
     """
-    del source_input
+    require_input(source_input)
     counts = {"train": section.train, "val": section.val, "test": section.test}
     for split in SPLITS:
         (folder / split / "images").mkdir(parents=True, exist_ok=True)
@@ -60,29 +73,25 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
         for split in SPLITS
         for street in range(math.ceil(counts[split] / FRAMES))
     ]
-    splits: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    listed: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     try:
         for (split, _, _), pairs in zip(tasks, _drawn(section, folder, tasks), strict=True):
-            splits[split].extend(pairs)
-    except LookupError as error:
+            listed[split].extend(pairs)
+    except scene.NoLayoutError as error:
         remedy = "Choose a larger or less oblong size, or another seed."
         raise DataError(f"data.synthetic, {section.height} x {section.width} pixels", str(error), remedy) from None
-    return Dataset("synthetic-streets", CLASSES, Void(VOID, (0, 0, 0)), "index", splits)
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Dataset("synthetic-streets", CLASSES, Void(VOID, (0, 0, 0)), "index", listed)
 
 
 def _drawn(section: Section, folder: Path, tasks: list[Task]) -> list[list[Pair]]:
     """The pairs of each task, in order. Processes are spawned: the fork of one that has run threads may hang."""
     draw = partial(_draw, section, folder)
-    workers = min(cores(), math.ceil(len(tasks) / 8))  # a process costs as much to start as eight streets to draw
+    workers = min(cores.count(), math.ceil(len(tasks) / 8))  # a process costs as much to start as eight streets to draw
     if workers == 1:
-        return [draw(task) for task in tasks]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(draw, tasks, chunksize=4))
+        return [draw(task) for task in cli.progress(tasks, len(tasks), "draw", "street")]
+    quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for them
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=quiet) as pool:
+        return list(cli.progress(pool.map(draw, tasks, chunksize=4), len(tasks), "draw", "street"))
 
 
 def _draw(section: Section, folder: Path, task: Task) -> list[Pair]:

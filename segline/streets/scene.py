@@ -17,10 +17,14 @@ ATTEMPTS = 200
 RARE = 4000  # a class counts as shown if it has one pixel in so many
 
 
+class NoLayoutError(Exception):
+    """No layout of a street shows every class at the size asked for."""
+
+
 def frames(seed: int, split: int, street: int, count: int, size: tuple[int, int]) -> Iterator[tuple[Pixels, Pixels]]:
     """`count` consecutive frames of a street: image (H, W, 3) uint8 RGB and mask (H, W) uint8, 0..10 and 11 for void.
 
-    The first frame shows every class; `size` is (H, W). Raises LookupError if no layout of this street does.
+    The first frame shows every class; `size` is (H, W). Raises NoLayoutError if no layout of this street does.
     """
     for attempt in range(ATTEMPTS):
         key = (seed, split, street, attempt)
@@ -31,7 +35,7 @@ def frames(seed: int, split: int, street: int, count: int, size: tuple[int, int]
             for number in range(1, count):
                 yield _frame(plan, number, np.random.default_rng((*key, number + 1)), size)
             return
-    raise LookupError(f"street {street} of split {split}: {ATTEMPTS} layouts, none shows every class")
+    raise NoLayoutError(f"street {street} of split {split}: {ATTEMPTS} layouts, none shows every class")
 
 
 def _shows_all(mask: Pixels) -> bool:

@@ -4,7 +4,8 @@ All of it is integer arithmetic on whole arrays, H x W at the drawn size. See `s
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise, repeat
+from operator import mul
 from typing import Any
 
 import cv2
@@ -15,7 +16,8 @@ from segline.streets.view import NEAREST, SUPERSAMPLING, VOID, Canvas, Colour, K
 
 FAR = 170.0  # metres; the street ends there
 # Places along the street where the curved edges of the ground are computed, closer together near the camera.
-STATIONS = [1.5 * 1.22**step for step in range(24)] + [FAR]
+# Multiplied step by step: `**` is the pow of the system's library, whose last bits are its own.
+STATIONS = [*accumulate(repeat(1.22, 23), mul, initial=1.5), FAR]
 
 
 @dataclass(frozen=True)

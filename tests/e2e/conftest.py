@@ -39,6 +39,17 @@ def reproduced(unproduced: Project) -> Project:
     return project
 
 
+@pytest.fixture(scope="session")
+def tracked(unproduced: Project) -> Project:
+    """As `reproduced`, but with tracking: its runs are in mlflow.db. Not to be changed: copy it."""
+    project = unproduced.copy(unproduced.root.with_name("tr\u00e4cked"))
+    output = project.dvc("repro", SEGLINE_TRACKING="on")
+    assert list(reruns.STAGES) == stages_run(output)
+    assert "warning" not in output
+    project.commit("Reproduce")
+    return project
+
+
 @pytest.fixture
 def project(reproduced: Project, tmp_path: Path) -> Project:
     """A reproduced project of the test's own."""

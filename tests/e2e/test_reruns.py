@@ -15,6 +15,9 @@ pytestmark = pytest.mark.slow
 PARAMETERS = tiny_parameters()
 LEAVES = leaves(PARAMETERS)
 OTHER = {"data.input": "segline/sources/camvid.sha256", "evaluate.split": "val", "data.source": "camvid"}
+# The folder that DVC watches as one dependency: it names the folder, and not the file in it that differs.
+WATCHED = PARAMETERS["data"]["input"]
+IN_WATCHED = [name for name in working_files() if name.startswith(f"{WATCHED}/")]
 # Files that say what to run, not what with: each has a test of its own, or is made by DVC.
 SPECIAL = {"params.yaml", "dvc.yaml", "dvc.lock"}
 
@@ -86,18 +89,23 @@ def test_the_way_parameters_are_written_changes_nothing(project, before, after):
 
 
 def test_every_file_of_code_has_its_place_in_the_table():
+    """Files that are empty but in a watched folder count as well."""
     code = {name for name in working_files() if name.startswith(("segline/", "stages/"))}
+    empty = {name for name in code if Path(name).name == "__init__.py"}
 
-    assert {name for name in code if Path(name).name != "__init__.py"} == set(reruns.of_code())
+    assert code - (empty - set(IN_WATCHED)) == set(reruns.of_code())
 
 
 def test_a_file_changes_the_stages_of_the_table(project):
-    """Every text file is edited at once: DVC names those that it finds modified, each under its stages."""
+    """Every text file is edited at once: DVC names those that it finds modified, each under its stages.
+
+    But of a watched folder it would name the folder alone: the next test has those files, one by one.
+    """
     content = {name: (project.root / name).read_bytes() for name in project.git("ls-files", "-z").split("\0") if name}
     edited = {
         name: text
         for name, text in content.items()
-        if name not in SPECIAL and b"\0" not in text and not name.startswith("metrics/")
+        if name not in SPECIAL and b"\0" not in text and not name.startswith(("metrics/", f"{WATCHED}/"))
     }
     for name, text in edited.items():
         (project.root / name).write_bytes(text + b"\n")
@@ -112,8 +120,34 @@ def test_a_file_changes_the_stages_of_the_table(project):
             for name in cause["changed deps"]:
                 found[name].add(stage)
 
-    assert found.keys() >= reruns.of_code().keys()
+    assert found.keys() >= reruns.of_code().keys() - set(IN_WATCHED)
     assert {name: reruns.of_code().get(name, set()) for name in edited} == found
+
+
+def test_there_is_a_watched_folder():
+    """Else the tests of its files would try nothing."""
+    assert (reruns.ROOT / WATCHED).is_dir()
+    assert IN_WATCHED
+
+
+@pytest.mark.parametrize("name", IN_WATCHED)
+def test_a_file_of_the_watched_folder_changes_the_stages_of_the_table(project, name):
+    content = project.read(name)
+    project.append(name, "\n")
+    changed = project.changed()
+    project.write(name, content)
+
+    assert reruns.of_code()[name] == changed
+
+
+def test_a_file_more_or_less_in_the_watched_folder_changes_what_its_files_do(project):
+    first = project.root / IN_WATCHED[-1]
+    found = []
+    for source, target in ((first, first.with_name("new.py")), (first.with_name("new.py"), first)):
+        source.rename(target)
+        found.append(project.changed())
+
+    assert [reruns.of_code()[IN_WATCHED[-1]], set()] == found
 
 
 @pytest.mark.parametrize("path", reruns.ARTEFACTS)
@@ -148,7 +182,8 @@ def test_compiled_python_and_half_written_outputs_change_nothing(project):
     """Runs leave `__pycache__` behind, and a crash leaves a partial file: neither is data."""
     compiled = list((project.root / "segline").glob("__pycache__/*.pyc"))
     assert compiled
-    extra = [*compiled, project.root / "data/raw/__pycache__/x.pyc", project.root / "data/raw/train/.x.png.partial"]
+    others = ["data/raw/__pycache__/x.pyc", f"{WATCHED}/__pycache__/x.pyc", "data/raw/train/.x.png.partial"]
+    extra = [*compiled, *(project.root / name for name in others)]
     for file in extra:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"other")

@@ -1,0 +1,43 @@
+"""The network's logits for a split -> predictions, and counts of right and wrong pixels against the truth."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from segline import arrays, batches, confusion, encode, images, predict
+
+
+def logits(network: nn.Module, split: arrays.Split, batch_size: int) -> Iterator[Tensor]:
+    """The logits float32 (K, H, W) of one image after another, in the order of the split."""
+    device = next(network.parameters()).device
+    samples = batches.load(split.images, split.onehot, len(split.index.classes), device)
+    for inputs, _ in batches.in_order(samples, batch_size):
+        yield from predict.logits(network, inputs)
+
+
+def score(
+    raw: Path, split: arrays.Split, found: Iterable[Tensor]
+) -> tuple[npt.NDArray[np.uint8], confusion.Counts, confusion.Counts]:
+    """Predictions uint8 (N, H, W), counts (N, K, K) at the working resolution, and counts at that of the raw masks.
+
+    `found` holds the logits of each image; `raw` is the raw folder of the split.
+    """
+    num_classes = len(split.index.classes)
+    truths = encode.unpack(split.onehot, num_classes)
+    predictions, working, own = [], [], []
+    for image_logits, truth, row in zip(found, truths, split.index.rows, strict=True):
+        predictions.append(predict.classes(image_logits[None])[0])
+        working.append(confusion.count(truth, predictions[-1], num_classes))
+        resized = predict.classes_at(image_logits, row.height, row.width)
+        own.append(confusion.count(_raw_truth(raw / row.mask, split.index), resized, num_classes))
+    return np.stack(predictions), np.stack(working), np.stack(own)
+
+
+def _raw_truth(path: Path, index: arrays.Index) -> npt.NDArray[np.uint16]:
+    """The classes of a raw mask (H, W); void lies above every class."""
+    void = None if index.void is None else index.void.index
+    table = encode.class_table(index.num_labels, void, index.void_is_class)
+    return table[images.decode_mask(images.read(path), path)]

@@ -1,0 +1,22 @@
+"""What holds for every test: hypothesis never judges the machine, and torch is left as it was."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is slow, not wrong; and CI tries the same examples each time.
+settings.register_profile(
+    "segline", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+)
+settings.load_profile("segline")
+
+
+@pytest.fixture(autouse=True)
+def torch_as_before() -> Iterator[None]:
+    """Stages and tests switch torch to deterministic mode; without this, later ones would have it by chance."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.use_deterministic_algorithms(False)
