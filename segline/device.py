@@ -68,5 +68,5 @@ def peak_memory(device: torch.device) -> dict[str, float]:
 def fingerprint() -> dict[str, str]:
     """`description` of the device picked, with the caches that oneDNN sizes its blocks by."""
     device = pick()
-    caches = {path.name: path.read_text().strip() for path in sorted(Path(_CACHES).glob("index*/size"))}
-    return description(device) | {"caches": " ".join(f"{name}={size}" for name, size in caches.items())}
+    sizes = [path.read_text(encoding="ascii").strip() for path in sorted(Path(_CACHES).glob("index*/size"))]
+    return description(device) | {"caches": " ".join(sizes)}

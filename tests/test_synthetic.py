@@ -10,11 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
-from segline import cores, dataset
+from segline import batches, confusion, cores, dataset, predict, randomness
 from segline.dataset import Dataset
 from segline.errors import DataError
+from segline.networks import unet
 from segline.sources import synthetic
 from segline.streets import scene
 from segline.streets.layout import CAR, PLATE, WALKER, Bulk, Thing
@@ -265,3 +267,17 @@ def test_a_street_that_cannot_show_every_class_is_an_error_of_the_parameters(
 
     with pytest.raises(DataError, match=r"96 x 128 pixels: .* none shows every class"):
         collect(tmp_path)
+
+
+def test_an_untrained_network_scores_under_a_tenth(folder: Path, drawn: Dataset) -> None:
+    counts = np.zeros((11, 11), np.int64)
+    for seed in range(3):
+        randomness.deterministic(seed)
+        network = unet.build(unet.Section(width=16, depth=4, norm="batch", dropout=0.0), 3, 11)
+        for pair in drawn.splits["test"]:
+            image = cv2.imread(str(folder / "test" / pair.image))[..., ::-1]
+            mask = cv2.imread(str(folder / "test" / pair.mask), cv2.IMREAD_UNCHANGED)
+            logits = predict.logits(network, batches.inputs(torch.from_numpy(image.copy())[None]))
+            counts += confusion.count(mask, predict.classes(logits)[0], 11)
+
+    assert confusion.scores(counts).miou < 0.10

@@ -104,13 +104,19 @@ def test_restore_brings_back_folders_too(project):
     assert set() == project.changed()
 
 
-@pytest.mark.parametrize("lost", ["metrics/eval.json", "models/model.safetensors", "data/predictions"])
-def test_restore_names_what_the_cache_has_not(project, lost):
-    """The rest is restored all the same."""
-    md5 = project.locked()[lost]
+def remove_from_cache(project: Project, path: str) -> None:
+    md5 = project.locked()[path]
     cached = project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
     cached.chmod(0o600)
     cached.unlink()
+
+
+@pytest.mark.parametrize("lost", ["metrics/eval.json", "models/model.safetensors", "data/predictions"])
+def test_restore_names_what_neither_the_cache_nor_git_has(project, lost):
+    """The rest is restored all the same."""
+    project.git("rm", "--quiet", "--cached", "--ignore-unmatch", lost)
+    project.git("commit", "--quiet", "--allow-empty", "--message", "Forget it")
+    remove_from_cache(project, lost)
     (project.root / lost).rename(project.root.parent / "gone")
     (project.root / "metrics/train.json").unlink()
     output = project.run("python", "-m", "segline", "restore", fails=True)
@@ -119,6 +125,26 @@ def test_restore_names_what_the_cache_has_not(project, lost):
         output.splitlines()
     )
     assert "metrics/train.json" in present(project)
+
+
+def test_restore_takes_from_git_what_the_cache_has_not(project):
+    remove_from_cache(project, "metrics/eval.json")
+    (project.root / "metrics/eval.json").unlink()
+
+    assert "restored metrics/eval.json\n" == project.run("python", "-m", "segline", "restore")
+    assert files_of(project.locked()) == present(project)
+
+
+def test_restore_never_takes_another_version_from_git(project):
+    """The committed curves are those of a longer run than the last one."""
+    project.set(train__epochs=1)
+    project.dvc("repro", "train")
+    remove_from_cache(project, "metrics/history.csv")
+    (project.root / "metrics/history.csv").unlink()
+    output = project.run("python", "-m", "segline", "restore", fails=True)
+
+    assert "not in the cache: metrics/history.csv. " in output
+    assert not (project.root / "metrics/history.csv").exists()
 
 
 def test_restore_finds_a_cache_that_lies_elsewhere(project):
