@@ -128,6 +128,7 @@ def test_what_needs_no_tensors_imports_neither_torch_nor_mlflow(module):
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", sorted(modules()))
 def test_importing_a_module_prints_nothing_and_touches_no_file(module, tmp_path):
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}"
