@@ -10,6 +10,7 @@ from segline import cli
 def parse(argv: Sequence[str] | None) -> Namespace:
     """The subcommand and its arguments."""
     parser = cli.parser(__doc__)
+    parser.prog = "segline"
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add(commands, "check", check, "validate params.yaml before anything runs")
     preset = _add(commands, "preset", use_preset, "copy presets/NAME.yaml over params.yaml")
