@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 
 from segline import dataset, images
+from stages import preprocess
 
 CLASSES = (
     dataset.Label("dark", (0, 0, 0)),
@@ -69,6 +71,16 @@ def write_params(folder: Path, **changes: Any) -> None:
         section, name = key.split("__")
         document[section][name] = value
     (folder / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Makes `folder` the current one, with raw and processed data, in which stages run as DVC runs them."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SEGLINE_TRACKING", "off")
+    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
+    write_raw(Path("data/raw"), {"train": 6, "val": 3, "test": 4})
+    write_params(folder, **changes)
+    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
 
 
 TRAIN = [

@@ -16,12 +16,7 @@ from tests import tiny
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A folder with processed data and a trained model."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SEGLINE_TRACKING", "off")
-    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
-    tiny.write_raw(Path("data/raw"), {"train": 6, "val": 3, "test": 4})
-    tiny.write_params(tmp_path, train__epochs=6)
-    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+    tiny.begin(tmp_path, monkeypatch, train__epochs=6)
     train.main(tiny.TRAIN)
     return tmp_path
 

@@ -7,19 +7,14 @@ import pytest
 
 from segline import checkpoint, records
 from segline.errors import DataError, DeviceError, PipelineError, TrainingError
-from stages import preprocess, train
+from stages import train
 from tests import tiny
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A folder with processed data, in which stages run as DVC runs them."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SEGLINE_TRACKING", "off")
-    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
-    tiny.write_raw(Path("data/raw"), {"train": 6, "val": 3, "test": 4})
-    tiny.write_params(tmp_path)
-    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+    tiny.begin(tmp_path, monkeypatch)
     return tmp_path
 
 
