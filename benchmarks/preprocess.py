@@ -27,7 +27,7 @@ from segline import atomic, cli, dataset, images
 from segline.dataset import Dataset, Label, Pair, Void
 from stages import preprocess
 
-PARAMS = "preprocess:\n  height: 128\n  width: 128\n  void: ignore\n"
+PARAMS = "preprocess:\n  height: 128\n  width: 128\n  channels: 3\n  void: ignore\n  merge: {}\n"
 HEIGHT, WIDTH, NUM_CLASSES = 360, 480, 11
 REPEATS = 7
 SIZES = (100, 400, 1600)
@@ -70,7 +70,8 @@ def describe(raw: Path) -> None:
         Pair(path.stem, None, f"images/{path.name}", f"masks/{path.name}", _sha256(path), _sha256(_mask(path)))
         for path in sorted((raw / "train" / "images").iterdir())
     ]
-    dataset.write(raw, Dataset("benchmark", classes, Void(NUM_CLASSES, (0, 0, 0)), "index", {"train": pairs}))
+    void = Void(NUM_CLASSES, (0, 0, 0))
+    dataset.write(raw, Dataset("benchmark", classes, tuple(range(NUM_CLASSES)), void, "index", {"train": pairs}))
 
 
 def _mask(image: Path) -> Path:

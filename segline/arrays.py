@@ -42,7 +42,7 @@ class Row:
 class Index:
     """Row i describes images[i] and onehot[i]. `classes` has K entries, void among them if `void_is_class`.
 
-    `void`, `num_labels` (classes in the raw masks) and `encoding` are what reading a raw mask takes.
+    A raw mask is read by `encoding`, and `values` gives each of its values a class, or None for void.
     """
 
     dataset: str
@@ -50,8 +50,8 @@ class Index:
     classes: tuple[Label, ...]
     void: Void | None
     void_is_class: bool
-    num_labels: int
     encoding: str
+    values: tuple[tuple[int, int | None], ...]
     rows: tuple[Row, ...]
 
 
@@ -95,6 +95,7 @@ def read(folder: Path) -> Split:
         content["rows"] = tuple(Row(**row) for row in content["rows"])
         content["classes"] = dataset.labels_from_json(content["classes"])
         content["void"] = dataset.void_from_json(content["void"])
+        content["values"] = tuple((int(v), None if k is None else int(k)) for v, k in content["values"])
         index = Index(**content)
         images = np.lib.format.open_memmap(folder / IMAGES, mode="r")
         onehot = np.lib.format.open_memmap(folder / ONEHOT, mode="r")

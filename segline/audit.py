@@ -6,7 +6,7 @@ Knows names and checksums, never pixels.
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from segline import dataset
@@ -23,7 +23,7 @@ def problems(raw: Path, data: Dataset) -> list[PipelineError]:
         if split in ("", ".", "..") or set(split) & set("/\\\0"):
             raise IntegrityError(index, f"split {split!r} is not a folder name", "Rename it in the source.")
     found = [problem for split, listed in data.splits.items() for problem in _in_split(raw / split, listed)]
-    return [*found, *_leaks(raw, data)]
+    return [*found, *leaks(_by_checksum(raw, data), "the same image")]
 
 
 def _in_split(folder: Path, pairs: Sequence[Pair]) -> Iterator[PipelineError]:
@@ -34,10 +34,16 @@ def _in_split(folder: Path, pairs: Sequence[Pair]) -> Iterator[PipelineError]:
         if stems[_key(pair.stem)] > 1:
             found = f"stem {pair.stem!r} comes twice (ignoring case and Unicode form)"
             yield DataError(folder / pair.image, found, "Rename one of them, image and mask alike.")
+        if not pair.stem.isprintable():
+            found = f"stem {pair.stem!r} holds a line break or another character without a picture"
+            yield DataError(folder / pair.image, found, "Rename image and mask.")
     known = {str(folder / name) for pair in pairs for name in (pair.image, pair.mask)}
     present = {f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names}
+    alike = {_key(path): path for path in known}
     for path in sorted(present - known):
-        yield DataError(path, f"not listed in {dataset.FILE}", "Add its partner and run download, or remove it.")
+        near = alike.get(_key(path))
+        case = f"; {near} is, a name that differs only in case or Unicode form" if near else ""
+        yield DataError(path, f"not listed in {dataset.FILE}{case}", "Add its partner and run download, or remove it.")
 
 
 def _key(stem: str) -> str:
@@ -45,15 +51,20 @@ def _key(stem: str) -> str:
     return unicodedata.normalize("NFC", stem).casefold()
 
 
-def _leaks(raw: Path, data: Dataset) -> Iterator[PipelineError]:
+def _by_checksum(raw: Path, data: Dataset) -> Iterable[Sequence[tuple[str, Path]]]:
     places: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for split, listed in data.splits.items():
         for pair in listed:
             places[pair.sha256_image].append((split, raw / split / pair.image))
-    for same in places.values():
+    return places.values()
+
+
+def leaks(equal: Iterable[Sequence[tuple[str, Path]]], what: str) -> Iterator[PipelineError]:
+    """One error for each group of equal images, given as (split, path), that lies in several splits."""
+    for same in equal:
         if len({split for split, _ in same}) > 1:
             others = ", ".join(str(path) for _, path in same[1:])
-            yield DataError(same[0][1], f"the same image is in another split: {others}", "Keep it in one split only.")
+            yield DataError(same[0][1], f"{what} is in another split: {others}", "Keep it in one split only.")
 
 
 def shared_groups(data: Dataset) -> Iterator[str]:

@@ -87,6 +87,23 @@ def _png(content: bytes, where: Path) -> Header:
     return Header("PNG", height, width, depth, name, orientation)
 
 
+def palette_as_gray(content: bytes) -> bytes:
+    """An inspected palette PNG as the gray PNG whose samples are its palette indices: both are stored alike.
+
+    Decoders would give the colours instead of the indices.
+    """
+    parts, position = [PNG], len(PNG)
+    while position < len(content):
+        (length,) = struct.unpack_from(">I", content, position)
+        kind, data = content[position + 4 : position + 8], content[position + 8 : position + 8 + length]
+        if kind == b"IHDR":
+            data = data[:9] + b"\0" + data[10:]  # colour type: gray
+        if kind in (b"IHDR", b"IDAT", b"IEND"):
+            parts.append(struct.pack(">I", length) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+        position += 12 + length
+    return b"".join(parts)
+
+
 def _jpeg(content: bytes, where: Path) -> Header:
     """Walks the markers (ITU-T T.81, annex B) to EOI, and finds nothing after it."""
     header, orientation, position, marker = None, 1, 2, 0

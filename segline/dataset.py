@@ -17,7 +17,8 @@ from segline import atomic
 from segline.errors import DataError
 
 FILE = "dataset.json"
-ENCODINGS = ("index",)
+# How a mask holds its values -> how many values it can hold: samples of up to 16 bits, or colours r << 16 | g << 8 | b.
+ENCODINGS = {"index": 1 << 16, "rgb": 1 << 24}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Label:
 class Void:
     """The mask value that means "not labelled", and the colour it is drawn in."""
 
-    index: int
+    value: int
     rgb: tuple[int, int, int]
 
 
@@ -53,10 +54,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Class k of `classes` has mask value k. Pairs of a split are sorted by stem."""
+    """Class k of `classes` has mask value `values[k]`, a sample or a colour as `encoding` says.
+
+    Pairs of a split are sorted by stem.
+    """
 
     name: str
     classes: tuple[Label, ...]
+    values: tuple[int, ...]
     void: Void | None
     encoding: str
     splits: Mapping[str, Sequence[Pair]]
@@ -69,7 +74,7 @@ def labels_from_json(rows: Any) -> tuple[Label, ...]:
 
 def void_from_json(row: Any) -> Void | None:
     """The void entry as written by `asdict`; raises as `labels_from_json` does."""
-    return None if row is None else Void(int(row["index"]), _rgb(row["rgb"]))
+    return None if row is None else Void(int(row["value"]), _rgb(row["rgb"]))
 
 
 def _rgb(values: Any) -> tuple[int, int, int]:
@@ -96,6 +101,7 @@ def read(folder: Path) -> Dataset:
         dataset = Dataset(
             name=str(content["name"]),
             classes=labels_from_json(content["classes"]),
+            values=tuple(int(value) for value in content["values"]),
             void=void_from_json(content["void"]),
             encoding=str(content["encoding"]),
             splits={split: [Pair(**pair) for pair in pairs] for split, pairs in content["splits"].items()},
@@ -106,5 +112,6 @@ def read(folder: Path) -> Dataset:
         remedy = "Run the download stage again: dvc repro -f download."
         raise DataError(path, f"not a data set index ({type(error).__name__}: {error})", remedy) from None
     if dataset.encoding not in ENCODINGS:
-        raise DataError(path, f"mask encoding {dataset.encoding!r}, expected one of {ENCODINGS}", "Run download again.")
+        found = f"mask encoding {dataset.encoding!r}, expected one of {tuple(ENCODINGS)}"
+        raise DataError(path, found, "Run download again.")
     return dataset

@@ -1,16 +1,18 @@
-"""Index masks <-> one-hot vectors packed into bits.
+"""Mask values -> classes <-> one-hot vectors packed into bits.
 
 Layout of a packed pixel: ceil(K / 8) bytes, bit k (little bit order) set = class k. At most one bit is set;
 no bit set = void. K <= 255.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 VOID = 255
-UNKNOWN = 256
 
 Uint8 = npt.NDArray[np.uint8]
 
@@ -20,27 +22,50 @@ def packed_size(num_classes: int) -> int:
     return (num_classes + 7) // 8
 
 
-def class_table(num_labels: int, void: int | None, void_is_class: bool) -> npt.NDArray[np.uint16]:
-    """Maps a mask value 0..255 to a class, `VOID` or `UNKNOWN`: uint16 (256,).
+@dataclass(frozen=True)
+class Lookup:
+    """What each of S possible mask values means: its class or `VOID`, uint8 (S,), and whether it means anything."""
 
-    Values 0..num_labels-1 are classes; `void` is no class, or class `num_labels` when `void_is_class`.
+    table: Uint8
+    known: npt.NDArray[np.bool_]
+
+    @cached_property
+    def _known_bytes(self) -> bytes:
+        return np.flatnonzero(self.known[:256]).astype(np.uint8).tobytes()
+
+    def knows(self, mask: npt.NDArray[Any]) -> bool:
+        """True if every value of the mask has a meaning."""
+        if mask.dtype == np.uint8:  # by far the most common, and this the fastest way: what is left without the known
+            return not mask.tobytes().translate(None, self._known_bytes)
+        return bool(np.take(self.known, mask).all())
+
+    def classes(self, mask: npt.NDArray[Any]) -> Uint8:
+        """The classes of an unsigned integer mask (H, W), `VOID` where there is none: uint8 (H, W)."""
+        return np.take(self.table, mask)
+
+
+def lookup(values: Iterable[tuple[int, int | None]], size: int) -> Lookup:
+    """The lookup of (mask value, class or None for void) pairs, for masks whose values lie in 0..size-1.
+
+    As large as the values allow, so that one step a pixel finds the class of any value, however sparse.
     """
-    table = np.full(256, UNKNOWN, np.uint16)
-    table[:num_labels] = np.arange(num_labels)
-    if void is not None:
-        table[void] = num_labels if void_is_class else VOID
-    return table
+    table, known = np.full(size, VOID, np.uint8), np.zeros(size, np.bool_)
+    for value, number in values:
+        table[value] = VOID if number is None else number
+        known[value] = True
+    return Lookup(table, known)
 
 
-def packed_table(classes: npt.NDArray[np.uint16], num_classes: int) -> Uint8:
-    """Maps a mask value to its packed one-hot vector: uint8 (256, ceil(K / 8)), void and unknown to no bit at all."""
-    onehot = classes[:, None] == np.arange(num_classes)
+def pack(classes: Uint8, num_classes: int) -> Uint8:
+    """One-hot bits of classes, none for `VOID`: uint8 (H, W) -> uint8 (H, W, ceil(K / 8))."""
+    return np.take(_packed(num_classes), classes, axis=0)
+
+
+@cache
+def _packed(num_classes: int) -> Uint8:
+    """The packed bits of each class and of `VOID`: uint8 (256, ceil(K / 8))."""
+    onehot = np.arange(256)[:, None] == np.arange(num_classes)
     return np.packbits(onehot, axis=-1, bitorder="little")
-
-
-def pack(mask: Uint8, table: Uint8) -> Uint8:
-    """One-hot bits of an index mask: uint8 (H, W) by `packed_table` -> uint8 (H, W, ceil(K / 8))."""
-    return np.take(table, mask, axis=0)
 
 
 def unpack(packed: Uint8, num_classes: int) -> Uint8:

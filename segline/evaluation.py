@@ -35,11 +35,10 @@ def protocol(index: arrays.Index) -> dict[str, str]:
 
 
 def data_hash(index: arrays.Index) -> str:
-    """The first 16 hex digits of a SHA-256 over the split's images, masks and class table."""
+    """The first 16 hex digits of a SHA-256 over the split's images, masks, class table and merging."""
     rows = [(row.stem, row.group, row.sha256_image, row.sha256_mask) for row in index.rows]
     table = [(label.name, label.rgb) for label in index.classes]
-    void = None if index.void is None else index.void.index
-    content = json.dumps([rows, table, void, index.void_is_class, index.encoding])
+    content = json.dumps([rows, table, index.values, index.void_is_class, index.encoding])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

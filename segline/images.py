@@ -1,6 +1,6 @@
 """Pixels: files -> checked arrays -> resized arrays -> PNG. The only room that decodes images.
 
-Layouts: images uint8 (H, W, C), C = 1 (gray) or 3 (RGB); masks uint8 (H, W), a class index a pixel. BGR never leaves.
+Layouts: images uint8 (H, W, C), C = 1 (gray) or 3 (RGB); masks (H, W) of unsigned integers. BGR never leaves.
 """
 
 import os
@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -22,12 +23,18 @@ MAX_BYTES = 1 << 28
 MAX_PIXELS = 1 << 26  # 8192 x 8192: at most 201 MB a decoded image, in each thread
 
 Uint8 = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.unsignedinteger[Any]]
+Value = TypeVar("Value", bound=np.unsignedinteger[Any])
 
 _REMEDIES = {
     "palette": "Save it without a palette",
     "gray with alpha": "Remove the alpha channel",
     "RGB with alpha": "Remove the alpha channel",
     "CMYK": "Convert it to RGB",
+}
+_MASKS = {  # encoding -> the colours of its PNG files, and how a message names them
+    "index": (("gray", "palette"), "gray or palette, one class index a pixel"),
+    "rgb": (("RGB",), "8-bit RGB, one colour a class"),
 }
 _UPRIGHT = "Turn the pixels upright and drop the tag (`mogrify -auto-orient`), for image and mask alike."
 
@@ -55,32 +62,67 @@ def read(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def decode_image(content: bytes, where: Path) -> Uint8:
-    """An 8-bit gray or RGB image, upright: uint8 (H, W, 1) or (H, W, 3). Raises DataError that names `where`."""
+def decode_image(content: bytes, where: Path, channels: int) -> Uint8:
+    """An upright gray or RGB image of 8 or 16 bits as uint8 (H, W, channels). Raises DataError that names `where`.
+
+    16-bit samples v become round(v / 257). 3 `channels` of a gray image are equal; 1 of an RGB image is its luma,
+    0.299 R + 0.587 G + 0.114 B as OpenCV has it in whole numbers: (9798 R + 19235 G + 3735 B + 16384) >> 15.
+    """
     header = _inspect(content, where)
     if header.colour not in ("gray", "RGB"):
         remedy = _REMEDIES.get(header.colour, "Save it as plain 8-bit RGB or gray PNG")
         raise DataError(where, f"{header.colour}, expected RGB or gray", f"{remedy}.")
-    if header.depth != 8:
-        raise DataError(where, f"{header.depth} bits a channel, expected 8", "Convert it to 8 bits a channel.")
-    if header.orientation != 1:
-        raise DataError(where, f"Exif orientation {header.orientation}, expected 1 (upright)", _UPRIGHT)
-    if header.colour == "gray":
-        return _decode(content, where, header, cv2.IMREAD_GRAYSCALE)[:, :, None]
-    return _decode(content, where, header, cv2.IMREAD_COLOR_RGB)
+    if header.depth not in (8, 16):
+        raise DataError(where, f"{header.depth} bits a channel, expected 8 or 16", "Convert it to 8 bits a channel.")
+    _require_upright(header, where)
+    gray = header.colour == "gray"
+    pixels = _decode(content, where, header, cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB)
+    if header.depth == 16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 257 is odd: nothing lies halfway
+    if gray and channels == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    elif channels == 1 and not gray:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return np.asarray(pixels, np.uint8).reshape(header.height, header.width, channels)
 
 
-def decode_mask(content: bytes, where: Path) -> Uint8:
-    """An index mask from an 8-bit gray PNG, value for value: uint8 (H, W). Raises DataError that names `where`."""
+def decode_mask(content: bytes, where: Path, encoding: str) -> Mask:
+    """The values of a PNG mask as stored. Raises DataError that names `where`.
+
+    "index": gray or palette of up to 16 bits -> samples or palette indices, uint8 or uint16 (H, W).
+    "rgb": 8-bit RGB -> colour codes r << 16 | g << 8 | b, uint32 (H, W).
+    """
     header = _inspect(content, where)
     if header.format != "PNG":
         remedy = "JPEG smears class values: export the mask anew, as PNG."
         raise DataError(where, f"a {header.format} mask, expected PNG", remedy)
-    if (header.colour, header.depth, header.orientation) != ("gray", 8, 1):
-        turned = f" with Exif orientation {header.orientation}" if header.orientation != 1 else ""
-        found = f"{header.depth}-bit {header.colour} mask{turned}, expected 8-bit gray, one class index a pixel"
-        raise DataError(where, found, "Convert it to class indices, saved as 8-bit gray PNG.")
-    return _decode(content, where, header, cv2.IMREAD_GRAYSCALE)
+    _require_upright(header, where)
+    colours, expected = _MASKS[encoding]
+    if header.colour not in colours or (encoding, header.depth) == ("rgb", 16):
+        found = f"{header.depth}-bit {header.colour} mask, expected {expected}"
+        raise DataError(where, found, _mask_remedy(header.colour, encoding))
+    if encoding == "rgb":
+        bgra = cv2.cvtColor(_decode(content, where, header, cv2.IMREAD_COLOR_BGR), cv2.COLOR_BGR2BGRA)
+        return np.asarray(bgra.view("<u4")[:, :, 0] & 0xFFFFFF)
+    if header.colour == "palette":
+        content = containers.palette_as_gray(content)
+    samples = _decode(content, where, header, cv2.IMREAD_GRAYSCALE)
+    if header.depth < 8:
+        samples //= 255 // ((1 << header.depth) - 1)  # the decoder spreads them over 0..255
+    return np.asarray(samples)
+
+
+def _mask_remedy(colour: str, encoding: str) -> str:
+    if encoding == "index" and colour == "RGB":
+        return "It looks like an RGB colour mask; set the encoding to rgb."
+    if encoding == "rgb" and colour in ("gray", "palette"):
+        return "It looks like an index mask; set the encoding to index, or save it as plain RGB."
+    return "Convert it, without alpha channel or transparent colour."
+
+
+def _require_upright(header: containers.Header, where: Path) -> None:
+    if header.orientation != 1:
+        raise DataError(where, f"Exif orientation {header.orientation}, expected 1 (upright)", _UPRIGHT)
 
 
 def _inspect(content: bytes, where: Path) -> containers.Header:
@@ -91,14 +133,16 @@ def _inspect(content: bytes, where: Path) -> containers.Header:
     return header
 
 
-def _decode(content: bytes, where: Path, header: containers.Header, mode: int) -> Uint8:
+def _decode(content: bytes, where: Path, header: containers.Header, mode: int) -> Any:
+    """Pixels uint8, or uint16 if the file has 16 bits a sample."""
+    flags = mode | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
         pixels = None
     if pixels is None or pixels.shape[:2] != (header.height, header.width):
         raise DataError(where, "damaged: the pixels cannot be decoded", containers.AGAIN)
-    return np.asarray(pixels, np.uint8)
+    return pixels
 
 
 def resize_image(image_hwc: Uint8, height: int, width: int) -> Uint8:
@@ -112,11 +156,13 @@ def resize_image(image_hwc: Uint8, height: int, width: int) -> Uint8:
     return np.asarray(resized, np.uint8).reshape(height, width, channels)
 
 
-def resize_mask(mask: Uint8, height: int, width: int) -> Uint8:
+def resize_mask(mask: npt.NDArray[Value], height: int, width: int) -> npt.NDArray[Value]:
     """The mask at (height, width): each value is that of the pixel whose centre is nearest, so none is new."""
     if mask.shape == (height, width):
         return mask
-    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+    values: Any = mask.view(np.int32) if mask.dtype == np.uint32 else mask  # OpenCV 4 knows no uint32
+    resized = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized).view(mask.dtype)
 
 
 def write_png(path: Path, pixels: Uint8) -> None:

@@ -5,103 +5,82 @@ Every function that checks returns or raises `PipelineError` for one file; the s
 
 import hashlib
 import re
-from collections import Counter, deque
+import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from segline import arrays, containers, cores, dataset, encode, images, params
-from segline.dataset import Dataset, Label, Pair
-from segline.errors import DataError, IntegrityError, ParameterError, PipelineError
+from segline import arrays, classes, containers, cores, dataset, encode, images, masks, params
+from segline.dataset import Dataset, Pair
+from segline.errors import DataError, IntegrityError, PipelineError
 
 Uint8 = npt.NDArray[np.uint8]
+Pixels = TypeVar("Pixels")
 
-MAX_CLASSES = 255  # class 255 would be `encode.VOID`
 _JPEG_DAMAGE = re.compile(r"(Corrupt JPEG|Premature end of JPEG).*")
 
 
 class Section(params.Section):
-    """`preprocess` in params.yaml. `void: class` makes "not labelled" a class of its own, the last one."""
+    """`preprocess` in params.yaml. `void: class` makes "not labelled" a class of its own, the last one.
+
+    `merge` is empty, or gives each new class the names of the old ones it takes in; every old class comes once.
+    """
 
     height: int = Field(ge=1, le=8192)
     width: int = Field(ge=1, le=8192)
+    channels: Literal[1, 3]
     void: Literal["ignore", "class"]
+    merge: dict[Annotated[str, Field(min_length=1)], Annotated[list[str], Field(min_length=1)]]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every pair must be, and becomes: `classes` are those of the arrays, `num_labels` those of the raw masks."""
+    """What every pair must be, and becomes. `lookup` gives the values of masks of this `encoding` their classes."""
 
     height: int
     width: int
     channels: int
-    classes: tuple[Label, ...]
-    num_labels: int
-    void: int | None
-    table: Uint8
+    encoding: str
+    table: classes.Table
+    lookup: encode.Lookup
 
     @property
-    def void_is_class(self) -> bool:
-        """True if void is the last of the classes."""
-        return len(self.classes) > self.num_labels
+    def depth(self) -> int:
+        """Bytes of one pixel of one-hot bits."""
+        return encode.packed_size(len(self.table.classes))
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row of both arrays."""
-        return self.height * self.width * (self.channels + encode.packed_size(len(self.classes)))
+        return self.height * self.width * (self.channels + self.depth)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A row of the processed arrays: uint8 (H, W, C) and (H, W, ceil(K / 8)). Not `labelled`: all void."""
+    """A row of the processed arrays: uint8 (H, W, C) and (H, W, ceil(K / 8)). Not `labelled`: all void.
+
+    Images of equal pixels have an equal `checksum`; so have, now and then, others.
+    """
 
     row: arrays.Row
     image: Uint8
     onehot: Uint8
     labelled: bool
+    checksum: int
 
 
 def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
-    """The recipe for a data set. Raises DataError for a wrong class table, ParameterError for a wrong void policy."""
-    num_labels, void = len(data.classes), data.void.index if data.void else None
-    if section.void == "class" and data.void is None:
-        raise ParameterError(f"{params.FILE}: preprocess.void", "'class', but this data set has no void", "Set: ignore")
-    if data.void is not None and section.void == "class":
-        classes = (*data.classes, Label("void", data.void.rgb))
-    else:
-        classes = tuple(data.classes)
-    _check_classes(raw / dataset.FILE, classes, num_labels, void)
-    table = encode.packed_table(encode.class_table(num_labels, void, section.void == "class"), len(classes))
-    return Recipe(section.height, section.width, _first_channels(raw, data), classes, num_labels, void, table)
-
-
-def _check_classes(where: Path, classes: tuple[Label, ...], num_labels: int, void: int | None) -> None:
-    remedy = "Mend the class table of the source, then run download."
-    repeated = [name for name, count in Counter(label.name for label in classes).items() if count > 1]
-    if repeated:
-        raise DataError(where, f"class names repeat: {', '.join(repeated)}", remedy)
-    if not 2 <= len(classes) <= MAX_CLASSES:
-        raise DataError(where, f"{len(classes)} classes, expected 2 to {MAX_CLASSES}", remedy)
-    if void is not None and not num_labels <= void <= 255:
-        raise DataError(where, f"void has mask value {void}, expected {num_labels}..255, beyond the classes", remedy)
-
-
-def _first_channels(raw: Path, data: Dataset) -> int:
-    """The channels of the first readable image, which all others must share."""
-    for split, listed in data.splits.items():
-        for pair in listed:
-            path = raw / split / pair.image
-            try:
-                return 1 if containers.inspect(images.read(path), path).colour == "gray" else 3
-            except PipelineError:
-                continue  # `prepare` tells what is wrong with it
-    return 3
+    """The recipe for a data set. Raises DataError for a wrong class table, ParameterError for what does not fit it."""
+    table = classes.table(raw / dataset.FILE, data, section.merge, section.void == "class")
+    lookup = encode.lookup(table.values, dataset.ENCODINGS[data.encoding])
+    return Recipe(section.height, section.width, section.channels, data.encoding, table, lookup)
 
 
 def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[PipelineError]:
@@ -115,12 +94,15 @@ def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[Pipelin
     if image.shape[:2] != (height, width):
         found = f"{width}x{height} pixels, expected {image.shape[1]}x{image.shape[0]} as {pair.image}"
         return [DataError(folder / pair.mask, found, "Export the mask at the size of its image.")]
-    onehot = encode.pack(images.resize_mask(mask, recipe.height, recipe.width), recipe.table)
+    labels = recipe.lookup.classes(images.resize_mask(mask, recipe.height, recipe.width))
+    resized = images.resize_image(image, recipe.height, recipe.width)
+    onehot = encode.pack(labels, len(recipe.table.classes))
     return Prepared(
         arrays.Row(pair.stem, pair.group, height, width, pair.image, pair.mask, pair.sha256_image, pair.sha256_mask),
-        images.resize_image(image, recipe.height, recipe.width),
+        resized,
         onehot,
         bool(onehot.any()),
+        zlib.crc32(resized.data),
     )
 
 
@@ -151,7 +133,7 @@ def damaged(folder: Path, recipe: Recipe, listed: Iterable[Pair], heard: Callabl
             yield DataError(folder / pair.image, f"damaged: {said.group()}", containers.AGAIN)
 
 
-def _attempt(problems: list[PipelineError], load: Callable[[], Uint8]) -> Uint8 | None:
+def _attempt(problems: list[PipelineError], load: Callable[[], Pixels]) -> Pixels | None:
     try:
         return load()
     except PipelineError as error:
@@ -161,28 +143,13 @@ def _attempt(problems: list[PipelineError], load: Callable[[], Uint8]) -> Uint8 
 
 def _image(folder: Path, recipe: Recipe, pair: Pair) -> Uint8:
     path, content = _content(folder, pair.image, pair.sha256_image)
-    image = images.decode_image(content, path)
-    if (channels := image.shape[2]) != recipe.channels:
-        found = f"{channels} channel{'s' * (channels != 1)}, expected {recipe.channels} as in the first image"
-        raise DataError(path, found, "Convert all images to RGB, or all to gray.")
-    return image
+    return images.decode_image(content, path, recipe.channels)
 
 
-def _mask(folder: Path, recipe: Recipe, pair: Pair) -> Uint8:
+def _mask(folder: Path, recipe: Recipe, pair: Pair) -> images.Mask:
     path, content = _content(folder, pair.mask, pair.sha256_mask)
-    mask = images.decode_mask(content, path)
-    unknown = mask >= recipe.num_labels
-    if recipe.void is not None:
-        unknown &= mask != recipe.void
-    if unknown.any():
-        y, x = (int(place) for place in np.argwhere(unknown)[0])
-        label, others = mask[y, x], len(np.unique(mask[unknown])) - 1
-        count = np.count_nonzero(mask == label)
-        also = f" (and {others} other unknown label{'s' * (others != 1)})" if others else ""
-        void = "" if recipe.void is None else f", void {recipe.void}"
-        found = f"label {label} on {count} pixels, first at (x, y) = ({x}, {y}){also}"
-        allowed = f"expected a label of the class table (0..{recipe.num_labels - 1}{void})"
-        raise DataError(path, f"{found}, {allowed}", "Correct the mask, or add the class to the source's table.")
+    mask = images.decode_mask(content, path, recipe.encoding)
+    masks.require_known(mask, path, recipe.lookup, recipe.encoding)
     return mask
 
 

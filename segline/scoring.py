@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from segline import arrays, batches, confusion, encode, images, predict
+from segline import arrays, batches, confusion, dataset, encode, images, masks, predict
 
 
 def logits(network: nn.Module, split: arrays.Split, batch_size: int) -> Iterator[Tensor]:
@@ -27,17 +27,16 @@ def score(
     """
     num_classes = len(split.index.classes)
     truths = encode.unpack(split.onehot, num_classes)
+    lookup = encode.lookup(split.index.values, dataset.ENCODINGS[split.index.encoding])
     predictions, working, own = [], [], []
     for image_logits, truth, row in zip(found, truths, split.index.rows, strict=True):
         predictions.append(predict.classes(image_logits[None])[0])
         working.append(confusion.count(truth, predictions[-1], num_classes))
         resized = predict.classes_at(image_logits, row.height, row.width)
-        own.append(confusion.count(_raw_truth(raw / row.mask, split.index), resized, num_classes))
+        own.append(confusion.count(_raw_truth(raw / row.mask, lookup, split.index.encoding), resized, num_classes))
     return np.stack(predictions), np.stack(working), np.stack(own)
 
 
-def _raw_truth(path: Path, index: arrays.Index) -> npt.NDArray[np.uint16]:
-    """The classes of a raw mask (H, W); void lies above every class."""
-    void = None if index.void is None else index.void.index
-    table = encode.class_table(index.num_labels, void, index.void_is_class)
-    return table[images.decode_mask(images.read(path), path)]
+def _raw_truth(path: Path, lookup: encode.Lookup, encoding: str) -> npt.NDArray[np.uint8]:
+    """The classes of a raw mask (H, W); `encode.VOID` lies above every class."""
+    return masks.classes(images.decode_mask(images.read(path), path, encoding), path, lookup, encoding)

@@ -68,7 +68,7 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of nested mappings, their keys joined by dots. Lists are leaves."""
     leaves: dict[str, Any] = {}
     for key, value in document.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             leaves |= {f"{key}.{inner}": leaf for inner, leaf in flat(value).items()}
         else:
             leaves[str(key)] = value

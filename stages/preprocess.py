@@ -2,12 +2,15 @@
 
 import argparse
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from segline import arrays, atomic, audit, cli, dataset, images, pairs, params
+from segline import arrays, atomic, audit, cli, dataset, images, pairs, params, twins
 from segline.dataset import Dataset
 from segline.errors import PipelineError, combined
+
+Alike = dict[int, list[tuple[str, arrays.Row]]]  # by checksum of the image: its split and row
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -24,16 +27,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     problems = audit.problems(arguments.raw, data)
     _check_space(arguments.processed, recipe, data)
     images.single_threaded()
+    alike: Alike = defaultdict(list)
     with atomic.folder(arguments.processed) as processed, images.muffled() as heard:
         for split, listed in data.splits.items():
-            problems += _write(arguments.raw / split, processed / split, recipe, data)
+            problems += _write(arguments.raw / split, processed / split, recipe, data, alike)
             problems += pairs.damaged(arguments.raw / split, recipe, listed, heard)
+        problems += twins.problems(arguments.raw, recipe.channels, alike.values())
         if problems:
             raise combined(arguments.raw, problems)
     for warning in audit.shared_groups(data):
         cli.warn(warning)
     counts = ", ".join(f"{split} {len(listed)}" for split, listed in data.splits.items())
-    form = f"{recipe.width}x{recipe.height}, {recipe.channels} channels, {len(recipe.classes)} classes"
+    form = f"{recipe.width}x{recipe.height}, {recipe.channels} channels, {len(recipe.table.classes)} classes"
     cli.say(f"preprocess: {counts} pairs at {form} -> {arguments.processed}")
 
 
@@ -45,8 +50,11 @@ def _check_space(target: Path, recipe: pairs.Recipe, data: Dataset) -> None:
         raise PipelineError(target, found, "Free some, or lower preprocess.height and preprocess.width.")
 
 
-def _write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> list[PipelineError]:
-    """Writes the arrays of one split in the order of the data set, and returns what is wrong with its pairs."""
+def _write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset, alike: Alike) -> list[PipelineError]:
+    """Writes the arrays of one split in the order of the data set, and returns what is wrong with its pairs.
+
+    Notes each row in `alike`, under the checksum of its image.
+    """
     processed.mkdir()
     listed = data.splits[processed.name]
     shape = (len(listed), recipe.height, recipe.width)
@@ -55,7 +63,7 @@ def _write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> l
     unlabelled: list[str] = []
     with (
         arrays.writing(processed / arrays.IMAGES, (*shape, recipe.channels)) as add_image,
-        arrays.writing(processed / arrays.ONEHOT, (*shape, recipe.table.shape[1])) as add_onehot,
+        arrays.writing(processed / arrays.ONEHOT, (*shape, recipe.depth)) as add_onehot,
     ):
         for result in cli.progress(pairs.prepare_all(raw, recipe, listed), len(listed), f"preprocess {raw.name}"):
             if isinstance(result, list):
@@ -64,6 +72,7 @@ def _write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> l
             add_image(result.image)
             add_onehot(result.onehot)
             rows.append(result.row)
+            alike[result.checksum].append((raw.name, result.row))
             if not result.labelled:
                 unlabelled.append(result.row.mask)
     if unlabelled:
@@ -71,11 +80,11 @@ def _write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> l
     index = arrays.Index(
         dataset=data.name,
         split=raw.name,
-        classes=recipe.classes,
+        classes=recipe.table.classes,
         void=data.void,
-        void_is_class=recipe.void_is_class,
-        num_labels=recipe.num_labels,
+        void_is_class=recipe.table.void_is_class,
         encoding=data.encoding,
+        values=recipe.table.values,
         rows=tuple(rows),
     )
     arrays.write_index(processed, index)

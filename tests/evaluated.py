@@ -8,7 +8,7 @@ import numpy as np
 
 from segline import arrays, confusion, dataset, encode, evaluation, records
 
-VOID = dataset.Void(index=250, rgb=(1, 2, 3))
+VOID = dataset.Void(value=250, rgb=(1, 2, 3))
 PARAMS = """\
 data:
   source: synthetic
@@ -90,21 +90,22 @@ def build(
         predictions[row].flat[:wrong] = present[
             (np.resize(np.arange(len(present)), truth[row].size)[:wrong] + 1) % len(present)
         ]
-    truth[:, -1] = VOID.index
-    truth[list(void_rows)] = VOID.index
+    truth[:, -1] = VOID.value
+    truth[list(void_rows)] = VOID.value
 
     labels = tuple(dataset.Label(name, (20 + 10 * k, 255 - 10 * k, 90)) for k, name in enumerate(names))
     rows = tuple(
         arrays.Row(f"{row:02d} frame", "left" if row % 2 else None, *size, "i.png", "m.png", "0" * 64, "0" * 64)
         for row in range(images)
     )
-    index = arrays.Index("toy", "test", labels, VOID, False, len(labels), "index", rows)
+    values = (*((k, k) for k in range(len(labels))), (VOID.value, None))
+    index = arrays.Index("toy", "test", labels, VOID, False, "index", values, rows)
     world = Evaluated(folder)
     processed = world.inputs["processed"]
     processed.mkdir(parents=True)
     np.save(processed / arrays.IMAGES, draw.integers(0, 256, (images, *size, channels), np.uint8))
-    table = encode.packed_table(encode.class_table(len(labels), VOID.index, void_is_class=False), len(labels))
-    np.save(processed / arrays.ONEHOT, encode.pack(truth, table))
+    classes = np.where(truth == VOID.value, encode.VOID, truth).astype(np.uint8)
+    np.save(processed / arrays.ONEHOT, encode.pack(classes, len(labels)))
     arrays.write_index(processed, index)
     world.inputs["predictions"].mkdir()
     np.save(world.inputs["predictions"] / "test.npy", predictions)

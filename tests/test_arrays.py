@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ ROWS = tuple(
     arrays.Row(name, group, 5, 7, f"images/{name}.png", f"masks/{name}.png", "a" * 64, "b" * 64)
     for name, group in (("a", "drive"), ("b", None), ("c", "drive"))
 )
-INDEX = arrays.Index("street", "train", CLASSES, Void(255, (0, 0, 0)), False, 2, "index", ROWS)
+VALUES = ((0, 0), (7, 1), (8, 1), (255, None))
+INDEX = arrays.Index("street", "train", CLASSES, Void(255, (0, 0, 0)), False, "index", VALUES, ROWS)
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
 ONEHOT = np.random.default_rng(1).choice(np.array([0, 1, 2], np.uint8), (3, 5, 7, 1))
 
@@ -60,7 +62,7 @@ def test_writing_twice_gives_equal_bytes(tmp_path):
 
 
 def test_void_none_comes_back_as_none(tmp_path):
-    index = arrays.Index("street", "train", CLASSES, None, False, 2, "index", ROWS)
+    index = replace(INDEX, void=None, values=VALUES[:3])
 
     assert arrays.read(write(tmp_path / "train", index)).index == index
 
@@ -114,7 +116,10 @@ def test_files_that_do_not_fit_each_other_are_refused(tmp_path, name, content):
         arrays.read(folder)
 
 
-@pytest.mark.parametrize("damage", [{"rows": [{"stem": "a"}]}, {"classes": 3}, {"void": {}}, {"new": 1}])
+@pytest.mark.parametrize(
+    "damage",
+    [{"rows": [{"stem": "a"}]}, {"classes": 3}, {"void": {}}, {"values": [[1]]}, {"values": [[1, "a"]]}, {"new": 1}],
+)
 def test_an_index_of_another_form_is_refused(tmp_path, damage):
     folder = write(tmp_path / "train")
     content = json.loads((folder / arrays.INDEX).read_text())

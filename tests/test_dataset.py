@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ def pair(stem: str, group: str | None = None) -> Pair:
 STREET = Dataset(
     name="street",
     classes=(Label("sky", (128, 128, 128)), Label("road", (128, 64, 128))),
+    values=(0, 1),
     void=Void(255, (0, 0, 0)),
     encoding="index",
     splits={"train": [pair("a", "drive"), pair("b")], "val": [pair("c")]},
@@ -22,7 +24,7 @@ STREET = Dataset(
 
 @pytest.mark.parametrize("void", [STREET.void, None])
 def test_what_was_written_is_read(tmp_path, void):
-    expected = Dataset(STREET.name, STREET.classes, void, STREET.encoding, STREET.splits)
+    expected = replace(STREET, void=void)
 
     dataset.write(tmp_path, expected)
 
@@ -31,7 +33,7 @@ def test_what_was_written_is_read(tmp_path, void):
 
 def test_bytes_do_not_depend_on_the_order_of_pairs_and_splits(tmp_path):
     splits = {"val": [pair("c")], "train": [pair("b"), pair("a", "drive")]}
-    shuffled = Dataset(STREET.name, STREET.classes, STREET.void, STREET.encoding, splits)
+    shuffled = replace(STREET, splits=splits)
     dataset.write(tmp_path / "one", STREET)
     dataset.write(tmp_path / "two", shuffled)
 
@@ -39,7 +41,7 @@ def test_bytes_do_not_depend_on_the_order_of_pairs_and_splits(tmp_path):
 
 
 def test_pairs_are_sorted_by_stem(tmp_path):
-    dataset.write(tmp_path, Dataset("d", STREET.classes, None, "index", {"train": [pair("b"), pair("a")]}))
+    dataset.write(tmp_path, replace(STREET, splits={"train": [pair("b"), pair("a")]}))
 
     assert [row.stem for row in dataset.read(tmp_path).splits["train"]] == ["a", "b"]
 
@@ -62,7 +64,9 @@ def test_a_broken_index_is_named(tmp_path, content):
     [
         {"classes": [{"name": "sky", "rgb": [1, 2]}]},
         {"classes": None},
-        {"void": {"index": 3}},
+        {"void": {"value": 3}},
+        {"void": {"index": 3, "rgb": [0, 0, 0]}},
+        {"values": 3},
         {"splits": []},
         {"splits": {"train": [{"stem": "a"}]}},
         {"splits": {"train": [{**pair("a").__dict__, "depth": "a.exr"}]}},
@@ -78,7 +82,7 @@ def test_an_index_of_another_form_is_refused(tmp_path, change):
 
 
 def test_an_unknown_mask_encoding_is_refused(tmp_path):
-    dataset.write(tmp_path, Dataset("d", STREET.classes, None, "polygons", STREET.splits))
+    dataset.write(tmp_path, replace(STREET, encoding="polygons"))
 
     with pytest.raises(DataError, match="mask encoding 'polygons'"):
         dataset.read(tmp_path)

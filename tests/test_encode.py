@@ -6,72 +6,75 @@ from hypothesis.extra import numpy as hnp
 
 from segline import encode
 
-LABELS = st.integers(1, 254)
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
+KINDS = st.sampled_from([(np.uint8, 1 << 8, 1 << 16), (np.uint16, 1 << 16, 1 << 16), (np.uint32, 1 << 17, 1 << 17)])
 
 
 @st.composite
-def masks(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
-    """A mask, its number of labels, and its void value, which lies anywhere beyond them."""
-    num_labels = draw(LABELS)
-    void = draw(st.integers(num_labels, 255))
-    values = st.one_of(st.integers(0, num_labels - 1), st.just(void))
-    shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))
-    return draw(hnp.arrays(np.uint8, shape, elements=values)), num_labels, void
+def labelled(draw: st.DrawFn) -> tuple[np.ndarray, int]:
+    """Classes, with void among them, and how many classes there are."""
+    num_classes = draw(st.integers(1, 255))
+    elements = st.one_of(st.integers(0, num_classes - 1), st.just(encode.VOID))
+    return draw(hnp.arrays(np.uint8, draw(SHAPES), elements=elements)), num_classes
 
 
-@given(masks())
-def test_unpack_undoes_pack_and_void_comes_back_as_void(case):
-    mask, num_labels, void = case
-    table = encode.packed_table(encode.class_table(num_labels, void, False), num_labels)
-
-    expected = np.where(mask == void, encode.VOID, mask)
-
-    np.testing.assert_array_equal(encode.unpack(encode.pack(mask, table), num_labels), expected)
-
-
-@given(masks())
-def test_void_as_a_class_is_the_last_one(case):
-    mask, num_labels, void = case
-    table = encode.packed_table(encode.class_table(num_labels, void, True), num_labels + 1)
-
-    expected = np.where(mask == void, num_labels, mask)
-
-    np.testing.assert_array_equal(encode.unpack(encode.pack(mask, table), num_labels + 1), expected)
+@st.composite
+def masks(draw: st.DrawFn) -> tuple[np.ndarray, dict[int, int | None], int]:
+    """A mask of any values, a class or void for some of the values, and the size of the lookup."""
+    kind, top, size = draw(KINDS)
+    pool = draw(st.lists(st.integers(0, top - 1), min_size=2, max_size=12, unique=True))
+    meaning = st.one_of(st.none(), st.integers(0, 254))
+    values = draw(st.dictionaries(st.sampled_from(pool), meaning, max_size=len(pool)))
+    return draw(hnp.arrays(kind, draw(SHAPES), elements=st.sampled_from(pool))), values, size
 
 
-@given(masks())
+@given(labelled())
+def test_unpack_undoes_pack(case):
+    classes, num_classes = case
+
+    np.testing.assert_array_equal(encode.unpack(encode.pack(classes, num_classes), num_classes), classes)
+
+
+@given(labelled())
 def test_a_pixel_has_one_bit_and_void_has_none(case):
-    mask, num_labels, void = case
-    table = encode.packed_table(encode.class_table(num_labels, void, False), num_labels)
+    classes, num_classes = case
 
-    packed = encode.pack(mask, table)
+    packed = encode.pack(classes, num_classes)
 
-    assert packed.shape == (*mask.shape, encode.packed_size(num_labels))
-    np.testing.assert_array_equal(np.unpackbits(packed, axis=-1).sum(axis=-1), (mask != void).astype(int))
+    assert packed.shape == (*classes.shape, encode.packed_size(num_classes))
+    np.testing.assert_array_equal(np.unpackbits(packed, axis=-1).sum(axis=-1), (classes != encode.VOID).astype(int))
 
 
-@given(masks())
+@given(labelled())
 def test_bits_equal_a_one_hot_vector_built_pixel_by_pixel(case):
     """Bit k of a pixel, in little order, is class k."""
-    mask, num_labels, void = case
-    table = encode.packed_table(encode.class_table(num_labels, void, False), num_labels)
-    expected = np.zeros((*mask.shape, encode.packed_size(num_labels)), np.uint8)
-    for y, x in np.ndindex(mask.shape):
-        if mask[y, x] != void:
-            expected[y, x, mask[y, x] // 8] = 1 << (mask[y, x] % 8)
+    classes, num_classes = case
+    expected = np.zeros((*classes.shape, encode.packed_size(num_classes)), np.uint8)
+    for y, x in np.ndindex(classes.shape):
+        if classes[y, x] != encode.VOID:
+            expected[y, x, classes[y, x] // 8] = 1 << (classes[y, x] % 8)
 
-    np.testing.assert_array_equal(encode.pack(mask, table), expected)
-
-
-def test_values_beyond_the_labels_are_unknown():
-    table = encode.class_table(11, 11, void_is_class=False)
-
-    assert table[:13].tolist() == [*range(11), encode.VOID, encode.UNKNOWN]
-    assert set(table[12:].tolist()) == {encode.UNKNOWN}
+    np.testing.assert_array_equal(encode.pack(classes, num_classes), expected)
 
 
-def test_without_void_only_labels_are_known():
-    assert np.flatnonzero(encode.class_table(3, None, void_is_class=False) != encode.UNKNOWN).tolist() == [0, 1, 2]
+@given(masks())
+def test_a_lookup_gives_each_pixel_what_a_dictionary_gives(case):
+    mask, values, size = case
+    lookup = encode.lookup(values.items(), size)
+    meanings = [values.get(int(value)) for value in mask.ravel()]
+    expected = [encode.VOID if meaning is None else meaning for meaning in meanings]
+
+    assert lookup.knows(mask) == all(int(value) in values for value in mask.ravel())
+    assert lookup.classes(mask).dtype == np.uint8
+    assert lookup.classes(mask).ravel().tolist() == expected
+
+
+def test_a_lookup_of_255_classes_still_tells_void_from_unknown():
+    lookup = encode.lookup([*((value, value) for value in range(255)), (300, None)], 1 << 16)
+    void, unknown = np.full((2, 2), 300, np.uint16), np.full((2, 2), 255, np.uint8)
+
+    assert (lookup.knows(void), lookup.knows(unknown)) == (True, False)
+    assert lookup.classes(void).tolist() == [[encode.VOID] * 2] * 2
 
 
 @pytest.mark.parametrize(("num_classes", "size"), [(1, 1), (8, 1), (9, 2), (12, 2), (16, 2), (17, 3), (255, 32)])

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -23,9 +24,17 @@ def encoded(pixels: np.ndarray, extension: str = ".png") -> bytes:
     return cv2.imencode(extension, pixels)[1].tobytes()
 
 
-def refusal(decode, content: bytes, name: str) -> str:
+def stored(values: np.ndarray, depth: int, colour: int, before: bytes = b"") -> bytes:
+    """A PNG of samples (H, W) or (H, W, C) of so many bits, most significant first (PNG 3rd edition, section 7.2)."""
+    bits = (values[..., None] >> np.arange(depth)[::-1]) & 1
+    rows = np.packbits(bits.reshape(len(values), -1), axis=1)
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    return png(*values.shape[:2], depth=depth, colour=colour, before=before, data=zlib.compress(lines))
+
+
+def refusal(decode, content: bytes, name: str, kind: int | str) -> str:
     with pytest.raises(DataError) as caught:
-        decode(content, Path(name))
+        decode(content, Path(name), kind)
     assert str(caught.value).startswith(f"{name}: ")
     return str(caught.value)
 
@@ -33,14 +42,46 @@ def refusal(decode, content: bytes, name: str) -> str:
 def test_colours_come_in_the_order_red_green_blue(tmp_path):
     images.write_png(tmp_path / "a.png", RGB)
 
-    np.testing.assert_array_equal(images.decode_image(images.read(tmp_path / "a.png"), tmp_path / "a.png"), RGB)
+    np.testing.assert_array_equal(images.decode_image(images.read(tmp_path / "a.png"), Path("a.png"), 3), RGB)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"))[:, :, ::-1], RGB)
 
 
-def test_a_gray_image_keeps_its_one_channel(tmp_path):
-    images.write_png(tmp_path / "a.png", RGB[:, :, :1])
+def test_a_gray_image_keeps_its_one_channel_or_repeats_it():
+    gray = RGB[:, :, 0]
 
-    np.testing.assert_array_equal(images.decode_image(images.read(tmp_path / "a.png"), Path("a.png")), RGB[:, :, :1])
+    for channels in (1, 3):
+        decoded = images.decode_image(encoded(gray), Path("a.png"), channels)
+        np.testing.assert_array_equal(decoded, gray[:, :, None].repeat(channels, axis=2))
+
+
+def test_an_rgb_image_of_one_channel_is_its_luma():
+    """In whole numbers, which do not depend on the CPU."""
+    luma = (RGB.astype(int) @ [9798, 19235, 3735] + 16384) >> 15
+
+    decoded = images.decode_image(encoded(RGB[:, :, ::-1]), Path("a.png"), 1)
+
+    np.testing.assert_array_equal(decoded, luma[:, :, None])
+
+
+@pytest.mark.parametrize("colour", [0, 2])
+def test_a_16_bit_image_is_rounded_to_8_bits(colour):
+    """Every value there is: v becomes round(v / 257)."""
+    values = np.arange(1 << 16).reshape(256, 256)
+    pixels = values if colour == 0 else np.stack([values, values[::-1], values.T], axis=2)
+
+    decoded = images.decode_image(stored(pixels, 16, colour), Path("a.png"), 1 if colour == 0 else 3)
+
+    np.testing.assert_array_equal(decoded.squeeze(), np.round(pixels / 257).astype(np.uint8))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gray_jpeg_is_taken(channels):
+    content = encoded(RGB[:, :, 0], ".jpg")
+    expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+
+    decoded = images.decode_image(content, Path("a.jpg"), channels)
+
+    np.testing.assert_array_equal(decoded, expected[:, :, None].repeat(channels, axis=2))
 
 
 def test_a_jpeg_comes_as_opencv_decodes_it():
@@ -48,12 +89,32 @@ def test_a_jpeg_comes_as_opencv_decodes_it():
 
     expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
 
-    np.testing.assert_array_equal(images.decode_image(content, Path("a.jpg")), expected)
+    np.testing.assert_array_equal(images.decode_image(content, Path("a.jpg"), 3), expected)
 
 
-@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)))
-def test_a_mask_comes_back_value_for_value(mask):
-    np.testing.assert_array_equal(images.decode_mask(encoded(mask), Path("a.png")), mask)
+@given(st.data(), st.sampled_from([(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (3, 1), (3, 2), (3, 4), (3, 8)]))
+def test_an_index_mask_comes_back_as_stored_whatever_its_depth(data, form):
+    """OpenCV spreads 1, 2 and 4 bits over 0..255 and turns palettes into their colours."""
+    colour, depth = form
+    kind = np.uint16 if depth == 16 else np.uint8
+    shape = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
+    mask = data.draw(hnp.arrays(kind, shape, elements=st.integers(0, (1 << depth) - 1)))
+    palette = chunk(b"PLTE", bytes(3 << depth)) + chunk(b"tRNS", bytes(1 << depth)) if colour == 3 else b""
+
+    decoded = images.decode_mask(stored(mask, depth, colour, palette), Path("a.png"), "index")
+
+    assert decoded.dtype == kind
+    np.testing.assert_array_equal(decoded, mask)
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
+def test_a_colour_mask_comes_as_codes(mask):
+    expected = [[int(r) << 16 | int(g) << 8 | int(b) for r, g, b in row] for row in mask]
+
+    decoded = images.decode_mask(encoded(mask[:, :, ::-1]), Path("a.png"), "rgb")
+
+    assert decoded.dtype == np.uint32
+    assert decoded.tolist() == expected
 
 
 def test_writing_twice_gives_equal_bytes(tmp_path):
@@ -66,7 +127,7 @@ def test_writing_twice_gives_equal_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("content", "name", "expected"),
     [
-        (png(depth=16), "a.png", "16 bits a channel, expected 8"),
+        (png(colour=0, depth=2), "a.png", "2 bits a channel, expected 8 or 16"),
         (png(colour=3, before=chunk(b"PLTE", bytes(9))), "a.png", "palette, expected RGB or gray"),
         (png(colour=4), "a.png", "gray with alpha"),
         (png(colour=6), "a.png", "RGB with alpha, expected RGB or gray. Remove the alpha channel."),
@@ -81,28 +142,42 @@ def test_writing_twice_gives_equal_bytes(tmp_path):
     ],
 )
 def test_an_image_that_decoders_would_change_or_cannot_read_is_refused(content, name, expected):
-    assert expected in refusal(images.decode_image, content, name)
+    for channels in (1, 3):
+        assert expected in refusal(images.decode_image, content, name, channels)
+
+
+NOT_INDEX = "RGB mask, expected gray or palette, one class index a pixel. It looks like an RGB colour mask; set the"
+NOT_RGB = "mask, expected 8-bit RGB, one colour a class. It looks like an index mask; set the encoding to index, or"
+PALETTE = chunk(b"PLTE", bytes(9))
 
 
 @pytest.mark.parametrize(
-    ("content", "name", "expected"),
+    ("encoding", "content", "name", "expected"),
     [
-        (png(colour=2), "a.png", ": 8-bit RGB mask, expected 8-bit gray, one class index a pixel. Convert"),
-        (png(colour=3, before=chunk(b"PLTE", bytes(9))), "a.png", "palette mask"),
-        (png(colour=6), "a.png", "RGB with alpha mask"),
-        (png(colour=0, depth=16), "a.png", "16-bit gray mask"),
-        *((png(colour=0, depth=depth), "a.png", f"{depth}-bit gray mask") for depth in (1, 2, 4)),
-        (png(colour=0, before=chunk(b"eXIf", exif(3))), "a.png", "Exif orientation 3"),
-        (encoded(MASK, ".jpg"), "a.jpg", "JPEG smears class values"),
+        ("index", png(colour=2), "a.png", f"8-bit {NOT_INDEX} encoding to rgb."),
+        ("index", png(colour=2, depth=16), "a.png", f"16-bit {NOT_INDEX}"),
+        ("index", png(colour=6), "a.png", "RGB with alpha mask, expected gray or palette"),
+        ("index", png(colour=4), "a.png", "gray with alpha mask"),
+        ("index", png(colour=0, before=chunk(b"tRNS", bytes(2))), "a.png", "gray with a transparent colour mask"),
+        ("index", png(colour=0, before=chunk(b"eXIf", exif(3))), "a.png", "Exif orientation 3"),
+        ("index", encoded(MASK, ".jpg"), "a.jpg", "JPEG smears class values"),
+        ("index", png(colour=3, before=PALETTE, data=zlib.compress(bytes(9))), "a.png", "cannot be decoded"),
+        ("rgb", png(colour=0), "a.png", f"8-bit gray {NOT_RGB}"),
+        ("rgb", png(colour=3, before=PALETTE), "a.png", f"8-bit palette {NOT_RGB}"),
+        ("rgb", png(colour=2, depth=16), "a.png", "16-bit RGB mask, expected 8-bit RGB"),
+        ("rgb", png(colour=6), "a.png", "Convert it, without alpha channel"),
+        ("rgb", png(before=chunk(b"tRNS", bytes(6))), "a.png", "RGB with a transparent colour mask"),
+        ("rgb", png(before=chunk(b"eXIf", exif(5))), "a.png", "Exif orientation 5"),
+        ("rgb", jpeg(), "a.jpg", "JPEG smears class values"),
     ],
 )
-def test_a_mask_whose_values_are_not_its_classes_is_refused(content, name, expected):
-    assert expected in refusal(images.decode_mask, content, name)
+def test_a_mask_whose_values_are_not_what_the_encoding_says_is_refused(encoding, content, name, expected):
+    assert expected in refusal(images.decode_mask, content, name, encoding)
 
 
 def test_an_upright_exif_tag_changes_nothing():
     np.testing.assert_array_equal(
-        images.decode_image(jpeg(1), Path("a.jpg")), images.decode_image(jpeg(), Path("a.jpg"))
+        images.decode_image(jpeg(1), Path("a.jpg"), 3), images.decode_image(jpeg(), Path("a.jpg"), 3)
     )
 
 
@@ -140,11 +215,11 @@ def test_a_file_too_large_for_an_image_is_not_read(tmp_path):
         images.read(tmp_path / "a.png")
 
 
-@given(hnp.arrays(np.uint8, st.tuples(SIDES, SIDES)), SIDES, SIDES)
+@given(hnp.arrays(st.sampled_from([np.uint8, np.uint16, np.uint32]), st.tuples(SIDES, SIDES)), SIDES, SIDES)
 def test_resizing_a_mask_adds_no_label(mask, height, width):
     resized = images.resize_mask(mask, height, width)
 
-    assert resized.shape == (height, width)
+    assert (resized.shape, resized.dtype) == ((height, width), mask.dtype)
     assert set(np.unique(resized)) <= set(np.unique(mask))
 
 
@@ -202,7 +277,7 @@ def test_muffled_hears_the_decoder_and_lets_python_speak(tmp_path):
         "import sys, cv2\nfrom pathlib import Path\nfrom segline import images\n"
         "content = images.read(Path('a.jpg'))\n"
         "with images.muffled() as heard:\n"
-        "    images.decode_image(content, Path('a.jpg'))\n"
+        "    images.decode_image(content, Path('a.jpg'), 3)\n"
         "    print('inside', file=sys.stderr)\n"
         "    print(heard().startswith('Corrupt JPEG data'), heard() == '')\n"
         "print('after', file=sys.stderr)\n"

@@ -20,7 +20,7 @@ VOID = dataset.Void(9, (255, 0, 0))
 SIZE = (18, 30)
 
 PARAMETERS: dict[str, Any] = {
-    "preprocess": {"height": 12, "width": 20, "void": "ignore"},
+    "preprocess": {"height": 12, "width": 20, "channels": 3, "void": "ignore", "merge": {}},
     "model": {"name": "unet", "unet": {"width": 4, "depth": 1, "norm": "batch", "dropout": 0.1}},
     "train": {
         "seed": 1,
@@ -45,7 +45,7 @@ def write_raw(folder: Path, counts: dict[str, int]) -> dataset.Dataset:
         for kind in ("images", "masks"):
             (folder / split / kind).mkdir(parents=True)
         splits[split] = [_pair(folder / split, split, number) for number in range(count)]
-    data = dataset.Dataset("bands", CLASSES, VOID, "index", splits)
+    data = dataset.Dataset("bands", CLASSES, (0, 1, 2), VOID, "index", splits)
     dataset.write(folder, data)
     return data
 
@@ -55,7 +55,7 @@ def _pair(folder: Path, split: str, number: int) -> dataset.Pair:
     mask = np.repeat(np.arange(3), 10)[None].repeat(SIZE[0], axis=0).astype(np.uint8)
     mask = np.roll(mask, rng.integers(30), axis=1)
     image = (mask[..., None] * 100 + rng.integers(0, 30, size=(*SIZE, 3))).astype(np.uint8)
-    mask[-2:] = VOID.index
+    mask[-2:] = VOID.value
     stem = f"{split}{number}"
     paths = {"image": f"images/{stem}.png", "mask": f"masks/{stem}.png"}
     images.write_png(folder / paths["image"], image)

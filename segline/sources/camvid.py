@@ -81,7 +81,8 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
         found = f"holds no split {' and no split '.join(absent)} (no {error.names[0]} in its top folder)"
         remedy = "Change data.camvid.splits, or set data.camvid.url to an archive that holds all of them."
         raise DataError(source, found, remedy) from None
-    return Dataset(name="camvid", classes=CLASSES, void=VOID, encoding="index", splits=listed)
+    values = tuple(range(len(CLASSES)))
+    return Dataset(name="camvid", classes=CLASSES, values=values, void=VOID, encoding="index", splits=listed)
 
 
 def _manifest(path: Path) -> dict[str, str]:

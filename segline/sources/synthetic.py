@@ -80,7 +80,8 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     except scene.NoLayoutError as error:
         remedy = "Choose a larger or less oblong size, or another seed."
         raise DataError(f"data.synthetic, {section.height} x {section.width} pixels", str(error), remedy) from None
-    return Dataset("synthetic-streets", CLASSES, Void(VOID, (0, 0, 0)), "index", listed)
+    values = tuple(range(len(CLASSES)))
+    return Dataset("synthetic-streets", CLASSES, values, Void(VOID, (0, 0, 0)), "index", listed)
 
 
 def _drawn(section: Section, folder: Path, tasks: list[Task]) -> list[list[Pair]]:

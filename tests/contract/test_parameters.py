@@ -35,7 +35,8 @@ def leaves(document: dict[str, Any], prefix: str = "") -> set[str]:
     """Dotted keys of everything that is no section."""
     found = set()
     for key, value in document.items():
-        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+        nested = isinstance(value, dict) and value  # an empty mapping is a leaf
+        found |= leaves(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}"}
     return found
 
 
@@ -130,7 +131,8 @@ def test_the_stages_after_it(project, reads):
 
 def test_a_leaf_that_is_read_but_not_declared_would_be_seen(project, reads, monkeypatch):
     """The meta-test: with one declaration gone, what is read is more than what is declared."""
-    monkeypatch.setitem(PIPELINE["preprocess"], "params", ["preprocess.height", "preprocess.width"])
+    others = [f"preprocess.{key}" for key in ("height", "width", "channels", "merge")]
+    monkeypatch.setitem(PIPELINE["preprocess"], "params", others)
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
 
     assert {"preprocess.void"} == reads - declared("preprocess", project)

@@ -156,10 +156,11 @@ def overlaid(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str
 
 
 def leaves(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value of nested sections by its dotted key; lists are values."""
+    """Every value of nested sections by its dotted key; lists and empty sections are values."""
     found: dict[str, Any] = {}
     for key, value in document.items():
-        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        nested = isinstance(value, Mapping) and value  # an empty mapping is a value
+        found |= leaves(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return found
 
 

@@ -40,7 +40,7 @@ CODE = {
     "preprocess train evaluate plot": "segline/arrays.py segline/encode.py",
     "download train evaluate": "segline/choice.py",
     "download preprocess": "segline/cores.py",
-    "preprocess evaluate": "segline/containers.py segline/images.py",
+    "preprocess evaluate": "segline/containers.py segline/images.py segline/masks.py",
     "train evaluate plot": "segline/records.py",
     "train evaluate": """
         segline/batches.py segline/checkpoint.py segline/confusion.py segline/device.py segline/networks/blocks.py
@@ -51,7 +51,7 @@ CODE = {
         segline/streets/cars.py segline/streets/houses.py segline/streets/layout.py segline/streets/objects.py
         segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py
         """,
-    "preprocess": "stages/preprocess.py segline/audit.py segline/pairs.py",
+    "preprocess": "stages/preprocess.py segline/audit.py segline/classes.py segline/pairs.py segline/twins.py",
     "train": "stages/train.py segline/losses.py segline/training.py",
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """

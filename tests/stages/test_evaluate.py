@@ -1,13 +1,14 @@
 """The evaluate stage, against a count by hand at the masks' own resolution."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from segline import arrays, batches, checkpoint, predict, records
+from segline import arrays, batches, checkpoint, evaluation, images, predict, records
 from segline.errors import DataError, IntegrityError
 from stages import evaluate, preprocess, train
 from tests import tiny
@@ -41,7 +42,7 @@ def test_the_headline_is_a_count_by_hand_over_the_raw_masks(project):
     for image_logits, row in zip(logits, split.index.rows, strict=True):
         truth = cv2.imread(f"data/raw/test/{row.mask}", cv2.IMREAD_UNCHANGED)
         found = predict.classes_at(image_logits, *tiny.SIZE)
-        valid = truth != tiny.VOID.index
+        valid = truth != tiny.VOID.value
         right += int((truth == found)[valid].sum())
         total += int(valid.sum())
         for k in range(3):
@@ -157,3 +158,35 @@ def test_a_raw_mask_that_is_damaged_is_named(project):
         evaluate.main(tiny.EVALUATE)
 
     assert not Path("metrics/eval.json").exists()
+
+
+def test_merged_classes_are_scored_at_the_resolution_of_the_raw_masks_and_are_other_data(project):
+    evaluate.main(tiny.EVALUATE)
+    unmerged = scores()["protocol"]["data"]
+    tiny.write_params(project, preprocess__merge={"low": ["dark", "middle"], "high": ["bright"]}, train__epochs=1)
+    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+    train.main(tiny.TRAIN)
+    evaluate.main(tiny.EVALUATE)
+    masks = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in Path("data/raw/test/masks").iterdir()]
+
+    pixels = {row["class"]: int(row["pixels"]) for row in rows("metrics/per_class.csv")}
+
+    assert {"low": sum((mask < 2).sum() for mask in masks), "high": sum((mask == 2).sum() for mask in masks)} == pixels
+    assert unmerged != scores()["protocol"]["data"]
+
+
+def test_other_mask_values_of_the_same_classes_are_other_data(project):
+    index = arrays.read(Path("data/processed/test")).index
+
+    changed = replace(index, values=(*index.values[:-1], (200, None)))
+
+    assert evaluation.data_hash(index) != evaluation.data_hash(changed)
+    assert evaluation.data_hash(index) == evaluation.data_hash(replace(index))
+
+
+def test_a_raw_mask_with_an_unknown_value_is_named(project):
+    mask = Path("data/raw/test/masks/test0.png")
+    images.write_png(mask, np.full(tiny.SIZE, 77, np.uint8))
+
+    with pytest.raises(DataError, match=r"test0.png: value 77 on 540 pixels"):
+        evaluate.main(tiny.EVALUATE)
