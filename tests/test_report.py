@@ -167,25 +167,3 @@ def test_every_picture_has_a_text_for_those_who_do_not_see_it(tmp_path):
 
     assert 6 * 4 + 1 == len(re.findall(r"<img [^>]*>", page))
     assert [] == [image for image in re.findall(r"<img [^>]*>", page) if not re.search(r'alt="[^"]+"', image)]
-
-
-def test_parameters_are_written_with_dotted_keys_as_yaml_writes_them():
-    document = {"a": {"b": {"c": 0.1}, "d": None, "e": True}, "f": [1, 2], "g": {}, "h": 1, "i": 0}
-
-    expected = [
-        ("a.b.c", "0.1"),
-        ("a.d", "null"),
-        ("a.e", "true"),
-        ("f", "[1, 2]"),
-        ("g", "{}"),
-        ("h", "1"),
-        ("i", "0"),
-    ]
-    assert expected == list(report.flat(document))
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(0, "0"), (999, "999"), (1_943_000, "1.94 M"), (1.21e9, "1.21 G"), (7_812, "7.81 k")]
-)
-def test_large_numbers_are_written_with_three_digits(value, expected):
-    assert expected == report.compact(value).replace("\N{NO-BREAK SPACE}", " ")

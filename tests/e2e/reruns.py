@@ -55,8 +55,8 @@ CODE = {
     "train": "stages/train.py segline/losses.py segline/training.py",
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
-        stages/plot.py segline/charts.py segline/drawing.py segline/ranking.py segline/report.css segline/report.html
-        segline/report.js segline/report.py segline/results.py
+        stages/plot.py segline/card.md segline/card.py segline/charts.py segline/drawing.py segline/notation.py
+        segline/ranking.py segline/report.css segline/report.html segline/report.js segline/report.py segline/results.py
         """,
     "": """
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
@@ -87,6 +87,7 @@ ARTEFACTS = {
     "data/predictions/test.npy": "evaluate plot",
     "metrics/plots/sheet.png": "plot",
     "metrics/report.html": "plot",
+    "models/README.md": "plot",
 }
 
 # The README's summary: what is changed, and the entry above that tells its stages.
