@@ -38,7 +38,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "tracking_store": (2, {"mlflow"}, set()),
     "tracking_worker": (2, set(), {"tracking_store"}),
     "fetch": (2, {"pooch", "requests", "tqdm", "urllib3"}, set()),
-    "archive": (2, set(), set()),
+    "archive": (2, set(), {"cli"}),
     "audit": (2, set(), set()),
     "images": (2, {"cv2", "numpy"}, set()),
     "arrays": (2, {"numpy"}, set()),
