@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segline import choice, device, evaluation, pairs, params, ranking, training
+from segline import choice, device, evaluation, fetch, pairs, params, ranking, tracking, training
 from segline.errors import ParameterError, PipelineError, Problems, suggestion
 
 OWNERS: dict[str, type[params.Section]] = {
@@ -42,7 +42,22 @@ def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
     source = choice.choose("segline.sources", params.text(document, "data.source"), key="data.source")
     precision = params.section(document, "train", training.Section).precision
     found = _raised(source.require_input, Path(params.text(document, "data.input")))
-    return found + _raised(lambda: device.require_precision(device.pick(), precision))
+    found += _raised(lambda: device.require_precision(device.pick(), precision))
+    return found + _raised(tracking.switched_on)
+
+
+def doubts(path: Path = params.FILE) -> list[str]:
+    """What may stop a run, a sentence each: an archive that is not where `data.<source>.url` of valid parameters says.
+
+    No error: only `download` reads it, and where the raw data come from a cache or a remote that stage does not run.
+    """
+    document = params.load(path)
+    key = f"data.{params.text(document, 'data.source')}"
+    url = params.find(document, key).get("url")
+    archive = fetch.local(url) if isinstance(url, str) else None
+    if archive is None or archive.is_file():
+        return []
+    return [f"{params.FILE}: {key}.url: there is no file {archive}. The download stage fails if it has to run."]
 
 
 def _unknown(section: str, key: str, known: list[str]) -> ParameterError:

@@ -193,6 +193,50 @@ def test_every_source_and_network_has_a_section_and_its_function():
             assert callable(getattr(module, function))
 
 
+def test_a_tracking_switch_that_is_none_is_found_out_before_anything_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SEGLINE_TRACKING", "no")
+
+    assert ["SEGLINE_TRACKING: expected on or off, got 'no'. Set it to one of them or unset it."] == [
+        str(error) for error in check.on_this_machine(ROOT / "params.yaml")
+    ]
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_local_archive_that_is_missing_is_a_doubt_and_no_error(tmp_path, monkeypatch, capsys, form):
+    """Where the raw data came from a cache nobody reads it."""
+    monkeypatch.chdir(tmp_path)
+    archive = tmp_path / "x.tar.gz"
+    document = params.load(ROOT / "presets/camvid-small.yaml")
+    document["data"]["camvid"]["url"] = form.format(archive)
+    document["data"]["input"] = str(ROOT / "segline/sources/camvid.sha256")
+    document["train"]["precision"] = "float32"
+    Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    main(["check"])
+    missing = capsys.readouterr()
+    archive.touch()
+    main(["check"])
+
+    assert "params.yaml: valid\n" == missing.out
+    assert f"warning: params.yaml: data.camvid.url: there is no file {archive}. " in missing.err
+    assert "" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", presets.names(ROOT))
+def test_data_that_are_downloaded_or_drawn_leave_no_doubt(name):
+    assert [] == check.doubts(ROOT / "presets" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("command", [["check"], ["preset", "synthetic"], ["restore"]])
+def test_a_command_in_a_subfolder_names_the_top_folder(tmp_path, monkeypatch, command):
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+
+    with pytest.raises(PipelineError, match=f": missing here. Run it in the project's top folder: cd {tmp_path}$"):
+        main(command)
+
+
 def test_the_command_prints_one_line_for_a_valid_file(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     main(["check"])
