@@ -167,3 +167,25 @@ def test_every_picture_has_a_text_for_those_who_do_not_see_it(tmp_path):
 
     assert 6 * 4 + 1 == len(re.findall(r"<img [^>]*>", page))
     assert [] == [image for image in re.findall(r"<img [^>]*>", page) if not re.search(r'alt="[^"]+"', image)]
+
+
+def test_the_page_says_at_which_size_scores_and_pictures_are(tmp_path):
+    page = render(evaluated.build(tmp_path / "run"))
+
+    assert 2 == page.count("at the masks' own size</p>"), "in both headline cards"
+    assert "shown at the working size, 16&nbsp;&times;&nbsp;12." in page
+
+
+@pytest.mark.parametrize(("images", "expected"), [(9, 2), (10, 0)])
+def test_an_interval_of_few_images_is_not_to_be_trusted(tmp_path, images, expected):
+    page = render(evaluated.build(tmp_path / "run", images=images))
+
+    assert expected == page.count(", of too few images to be trusted")
+
+
+def test_the_protocol_is_told_in_words(tmp_path):
+    page = render(evaluated.build(tmp_path / "run"))
+
+    assert "<dt>fingerprint of the images, masks and classes</dt>" in page
+    assert "<dt>data</dt>" not in page
+    assert "<dt>schema</dt>" not in page
