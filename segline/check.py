@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segline import choice, device, evaluation, fetch, pairs, params, ranking, tracking, training
+from segline import choice, device, evaluation, fetch, heads, pairs, params, ranking, tracking, training
 from segline.errors import ParameterError, PipelineError, Problems, suggestion
 
 OWNERS: dict[str, type[params.Section]] = {
@@ -19,7 +19,7 @@ OWNERS: dict[str, type[params.Section]] = {
 # Section: the key that picks one of a package, the package, and the keys that are no alternative.
 CHOICES = {
     "data": ("source", "segline.sources", ("source", "input")),
-    "model": ("name", "segline.networks", ("name",)),
+    "model": ("name", "segline.networks", ("name", "head")),
 }
 
 
@@ -33,6 +33,7 @@ def problems(path: Path = params.FILE) -> list[PipelineError]:
         found += _raised(params.section, document, key, owner)
     for key in CHOICES:
         found += _choice(document, key)
+    found += _head(document)
     return found or _splits(document)
 
 
@@ -94,6 +95,13 @@ def _choice(document: params.Document, key: str) -> list[PipelineError]:
             owner = choice.choose(package, name, key=f"{key}.{selector}").Section
             found += _raised(params.section, document, f"{key}.{name}", owner)
     return found
+
+
+def _head(document: params.Document) -> list[PipelineError]:
+    """A head that does not exist. One that is missing, or no text, has been found by `_choice`."""
+    section = document.get("model")
+    head = section.get("head") if isinstance(section, dict) else None
+    return _raised(heads.require_known, head) if isinstance(head, str) else []
 
 
 def _splits(document: params.Document) -> list[PipelineError]:
