@@ -133,8 +133,8 @@ def shown(world, page):
     truth = np.load(world.inputs["predictions"] / "test.npy")[0].copy()  # row 0 is predicted without a mistake
     colours = np.zeros((256, 3), np.uint8)
     colours[:3] = [(20 + 10 * k, 255 - 10 * k, 90) for k in range(3)]
-    colours[evaluated.VOID.index] = evaluated.VOID.rgb
-    truth[-1] = evaluated.VOID.index
+    colours[evaluated.VOID.value] = evaluated.VOID.rgb
+    truth[-1] = evaluated.VOID.value
     return colours[truth], colours[predictions]
 
 
