@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
 
-from segline import batches, confusion, encode, losses, params, predict, randomness
+from segline import augmentation, batches, confusion, encode, losses, params, predict, randomness
 from segline.batches import Samples
 from segline.errors import TrainingError
 
@@ -91,7 +91,12 @@ def _schedule(optimizer: optim.Optimizer, section: Section, total: int) -> lr_sc
 
 
 def fit(
-    state: State, section: Section, train: Samples, val: Samples, step_done: Callable[[], None] = lambda: None
+    state: State,
+    section: Section,
+    augment: augmentation.Section,
+    train: Samples,
+    val: Samples,
+    step_done: Callable[[], None] = lambda: None,
 ) -> Iterator[Epoch]:
     """Trains `state` in place up to `section.epochs`, yielding each epoch when it is complete.
 
@@ -99,7 +104,7 @@ def fit(
     """
     for number in range(len(state.history) + 1, section.epochs + 1):
         learning_rate = float(state.schedule.get_last_lr()[0])
-        train_loss = one_pass(state, section, train, number, step_done)
+        train_loss = one_pass(state, section, augment, train, number, step_done)
         val_loss, scores = _validate(state.network, section, val)
         if not math.isfinite(val_loss):
             raise _diverged(f"val loss is {val_loss} after epoch {number}")
@@ -111,13 +116,19 @@ def fit(
 
 
 def one_pass(
-    state: State, section: Section, train: Samples, number: int, step_done: Callable[[], None] = lambda: None
+    state: State,
+    section: Section,
+    augment: augmentation.Section,
+    train: Samples,
+    number: int,
+    step_done: Callable[[], None] = lambda: None,
 ) -> float:
     """One optimiser step for each batch of epoch `number`, in place; returns the mean loss a valid pixel."""
     state.network.train()
     step_losses, weights = [], []
     first_step = (number - 1) * num_steps(section, len(train))
-    for step, (images, onehot) in enumerate(batches.shuffled(train, section.batch_size, section.seed, number)):
+    shuffled = augmentation.shuffled(train, section.batch_size, augment, section.seed, number)
+    for step, (images, onehot) in enumerate(shuffled):
         randomness.reseed(section.seed, first_step + step)
         with _autocast(section, images):
             logits = state.network(images)

@@ -7,12 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from segline import arrays, batches, checkpoint, choice, cli, device, params, randomness, records, tracking, training
+from segline import (
+    arrays,
+    atomic,
+    augmentation,
+    batches,
+    checkpoint,
+    choice,
+    cli,
+    device,
+    encode,
+    params,
+    randomness,
+    records,
+    tracking,
+    training,
+)
 from segline.batches import Samples
 from segline.errors import DataError
 
+AUGMENTED = 12  # samples to show
 HISTORY = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou")
 
 
@@ -26,6 +43,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
         model="model file to write",
         history="CSV of losses and scores by epoch to write",
         metrics="JSON of the epoch that was kept to write",
+        augmented="folder of samples as the first epoch showed them to write",
     )
 
 
@@ -70,14 +88,28 @@ def write_outputs(
     cli.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
 
 
+def write_augmented(folder: Path, samples: Samples, section: augmentation.Section, seed: int) -> None:
+    """Writes the first samples of the split as epoch 1 shows them: images, and classes with `encode.VOID`."""
+    rows = np.arange(min(AUGMENTED, len(samples)))
+    images, packed = augmentation.views(samples, augmentation.epoch_plan(samples, section, seed, epoch=1), rows)
+    with atomic.folder(folder) as temporary:
+        np.save(temporary / "images.npy", images.cpu().numpy())
+        np.save(temporary / "classes.npy", encode.unpack(packed.cpu().numpy(), samples.num_classes))
+
+
 def train(
-    section: training.Section, state: training.State, train_split: Samples, val_split: Samples, run: tracking.Run
+    section: training.Section,
+    augment: augmentation.Section,
+    state: training.State,
+    train_split: Samples,
+    val_split: Samples,
+    run: tracking.Run,
 ) -> None:
     """Trains `state` to its end, with a line and a row of metrics an epoch."""
     steps = section.epochs * training.num_steps(section, len(train_split))
     with cli.Steps(steps, "train") as bar:
         began = time.perf_counter()
-        for epoch in training.fit(state, section, train_split, val_split, bar.update):
+        for epoch in training.fit(state, section, augment, train_split, val_split, bar.update):
             rate = len(train_split) / (time.perf_counter() - began)
             bar.line(
                 f"epoch {epoch.epoch}/{section.epochs}:"
@@ -95,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     document = params.load()
     section = params.section(document, "train", training.Section)
+    augment = params.section(document, "augment", augmentation.Section)
     target = device.pick()
     device.require_precision(target, section.precision)
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
@@ -105,8 +138,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
         state = training.start(checkpoint.network(model).to(target), section, len(train_split))
         with device.within_memory("lower train.batch_size or the width of the network"):
-            train(section, state, train_split, val_split, run)
+            train(section, augment, state, train_split, val_split, run)
         write_outputs(args, section, state, model)
+        write_augmented(args.augmented, train_split, augment, section.seed)
         run.tags({"model.sha256": hashlib.sha256(args.model.read_bytes()).hexdigest()})
         run.artifacts([args.history, args.metrics])
 

@@ -27,6 +27,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "losses": (1, {"torch"}, set()),
     "randomness": (1, {"numpy", "torch"}, set()),
     "device": (1, {"torch"}, set()),
+    "pixels": (1, {"torch"}, set()),
     "networks.blocks": (1, {"numpy", "torch"}, set()),
     **{
         f"networks.{name}": (1, {"torch", "pydantic"}, {"networks.blocks", "params"})
@@ -64,7 +65,8 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "ranking": (3, {"pydantic"}, {"results"}),
     "charts": (3, {"matplotlib", "numpy"}, {"results"}),
     "report": (3, {"jinja2", "numpy"}, {"results", "ranking"}),
-    "training": (3, {"numpy", "pydantic", "torch"}, set()),
+    "augmentation": (3, {"numpy", "pydantic", "torch"}, set()),
+    "training": (3, {"numpy", "pydantic", "torch"}, {"augmentation"}),
     "check": (4, set(), set()),
     "__main__": (5, set(), set()),
 }

@@ -28,6 +28,7 @@ LEAVES = {
     "model.unet.*": "train plot",
     "model.*": "",
     "train.*": "train plot",
+    "augment.*": "train plot",
     "evaluate.*": "evaluate plot",
     "plot.*": "plot",
 }
@@ -52,7 +53,7 @@ CODE = {
         segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py
         """,
     "preprocess": "stages/preprocess.py segline/audit.py segline/pairs.py",
-    "train": "stages/train.py segline/losses.py segline/training.py",
+    "train": "stages/train.py segline/augmentation.py segline/losses.py segline/pixels.py segline/training.py",
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
         stages/plot.py segline/charts.py segline/drawing.py segline/ranking.py segline/report.css segline/report.html
@@ -78,6 +79,7 @@ ARTEFACTS = {
     "data/processed/test/images.npy": "preprocess evaluate plot",
     "data/processed/test/index.json": "preprocess evaluate plot",
     "models/model.safetensors": "train evaluate plot",
+    "data/augmented/images.npy": "train plot",
     "metrics/history.csv": "train plot",
     "metrics/train.json": "train plot",
     "metrics/eval.json": "evaluate plot",
@@ -97,6 +99,7 @@ SUMMARY = {
     "`model.name`": "model.name",
     "a parameter of the chosen network": "model.unet.width",
     "`train.*`": "train.learning_rate",
+    "`augment.*`": "augment.rotation",
     "`evaluate.*`": "evaluate.resamples",
     "`plot.*`": "plot.images",
     "the code of the chosen source": "segline/sources/synthetic.py",
