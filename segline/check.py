@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segline import augmentation, choice, device, evaluation, pairs, params, ranking, training
+from segline import choice, device, draws, evaluation, pairs, params, ranking, training
 from segline.errors import ParameterError, PipelineError, Problems, suggestion
 
 OWNERS: dict[str, type[params.Section]] = {
     "preprocess": pairs.Section,
     "train": training.Section,
-    "augment": augmentation.Section,
+    "augment": draws.Section,
     "evaluate": evaluation.Section,
     "plot": ranking.Section,
 }

@@ -13,8 +13,8 @@ ONE = 1 << BITS
 GREY = 128
 # Places are used in 1/256 of a pixel.
 FINE = 8
-# The luma of ITU-R BT.601, of 256.
-LUMA = (77, 150, 29)
+# The luma of ITU-R BT.601, of 1024.
+LUMA = (306, 601, 117)
 # Standard deviation of the sum of four random bytes, of which the variance of each is (256^2 - 1) / 12.
 FOUR_BYTES = ((256**2 - 1) / 3) ** 0.5
 WORD = (1 << 32) - 1
@@ -69,16 +69,16 @@ def recoloured(images: Tensor, colours: Tensor, noise: Tensor | int) -> Tensor:
     total = images * own
     total += noise
     total += offset + ONE // 2
-    total += _luma(images) * (luma >> 8)
+    total += _luma(images) * (luma >> 10)
     return (total >> BITS).clamp_(0, 255).byte()
 
 
 def _luma(images: Tensor) -> Tensor:
-    """256 times the luma of each pixel, which of a single channel is its value: int32 (n, h, w, 1)."""
+    """1024 times the luma of each pixel, which of a single channel is its value: int32 (n, h, w, 1)."""
     if images.shape[-1] == 1:
-        return images.int() << 8
-    red, green, blue = images.int().split(1, dim=-1)
-    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+        return images.int() << 10
+    red, green, blue = images.int().unbind(dim=-1)
+    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[..., None]
 
 
 def noise(keys: Tensor, shape: tuple[int, ...], amplitude: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
 
 from segline import augmentation, batches, confusion, encode, losses, params, predict, randomness
+from segline.augmentation import Augmented
 from segline.batches import Samples
 from segline.errors import TrainingError
 
@@ -91,12 +92,7 @@ def _schedule(optimizer: optim.Optimizer, section: Section, total: int) -> lr_sc
 
 
 def fit(
-    state: State,
-    section: Section,
-    augment: augmentation.Section,
-    train: Samples,
-    val: Samples,
-    step_done: Callable[[], None] = lambda: None,
+    state: State, section: Section, train: Augmented, val: Samples, step_done: Callable[[], None] = lambda: None
 ) -> Iterator[Epoch]:
     """Trains `state` in place up to `section.epochs`, yielding each epoch when it is complete.
 
@@ -104,7 +100,7 @@ def fit(
     """
     for number in range(len(state.history) + 1, section.epochs + 1):
         learning_rate = float(state.schedule.get_last_lr()[0])
-        train_loss = one_pass(state, section, augment, train, number, step_done)
+        train_loss = one_pass(state, section, train, number, step_done)
         val_loss, scores = _validate(state.network, section, val)
         if not math.isfinite(val_loss):
             raise _diverged(f"val loss is {val_loss} after epoch {number}")
@@ -116,19 +112,13 @@ def fit(
 
 
 def one_pass(
-    state: State,
-    section: Section,
-    augment: augmentation.Section,
-    train: Samples,
-    number: int,
-    step_done: Callable[[], None] = lambda: None,
+    state: State, section: Section, train: Augmented, number: int, step_done: Callable[[], None] = lambda: None
 ) -> float:
     """One optimiser step for each batch of epoch `number`, in place; returns the mean loss a valid pixel."""
     state.network.train()
     step_losses, weights = [], []
     first_step = (number - 1) * num_steps(section, len(train))
-    shuffled = augmentation.shuffled(train, section.batch_size, augment, section.seed, number)
-    for step, (images, onehot) in enumerate(shuffled):
+    for step, (images, onehot) in enumerate(augmentation.shuffled(train, section.batch_size, section.seed, number)):
         randomness.reseed(section.seed, first_step + step)
         with _autocast(section, images):
             logits = state.network(images)

@@ -19,6 +19,7 @@ from segline import (
     choice,
     cli,
     device,
+    draws,
     encode,
     params,
     randomness,
@@ -26,6 +27,7 @@ from segline import (
     tracking,
     training,
 )
+from segline.augmentation import Augmented
 from segline.batches import Samples
 from segline.errors import DataError
 
@@ -88,28 +90,23 @@ def write_outputs(
     cli.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
 
 
-def write_augmented(folder: Path, samples: Samples, section: augmentation.Section, seed: int) -> None:
+def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
     """Writes the first samples of the split as epoch 1 shows them: images, and classes with `encode.VOID`."""
-    rows = np.arange(min(AUGMENTED, len(samples)))
-    images, packed = augmentation.views(samples, augmentation.epoch_plan(samples, section, seed, epoch=1), rows)
+    rows = np.arange(min(AUGMENTED, len(augmented)))
+    images, packed = augmentation.views(augmented.samples, augmentation.epoch_plan(augmented, seed, epoch=1), rows)
     with atomic.folder(folder) as temporary:
         np.save(temporary / "images.npy", images.cpu().numpy())
-        np.save(temporary / "classes.npy", encode.unpack(packed.cpu().numpy(), samples.num_classes))
+        np.save(temporary / "classes.npy", encode.unpack(packed.cpu().numpy(), augmented.samples.num_classes))
 
 
 def train(
-    section: training.Section,
-    augment: augmentation.Section,
-    state: training.State,
-    train_split: Samples,
-    val_split: Samples,
-    run: tracking.Run,
+    section: training.Section, state: training.State, train_split: Augmented, val_split: Samples, run: tracking.Run
 ) -> None:
     """Trains `state` to its end, with a line and a row of metrics an epoch."""
     steps = section.epochs * training.num_steps(section, len(train_split))
     with cli.Steps(steps, "train") as bar:
         began = time.perf_counter()
-        for epoch in training.fit(state, section, augment, train_split, val_split, bar.update):
+        for epoch in training.fit(state, section, train_split, val_split, bar.update):
             rate = len(train_split) / (time.perf_counter() - began)
             bar.line(
                 f"epoch {epoch.epoch}/{section.epochs}:"
@@ -117,7 +114,7 @@ def train(
                 f" accuracy {epoch.val_accuracy:.4f}, mIoU {epoch.val_miou:.4f}, {rate:.1f} images/s"
             )
             values = {name: getattr(epoch, name) for name in HISTORY if name != "epoch"}
-            memory = device.peak_memory(train_split.images.device)
+            memory = device.peak_memory(val_split.images.device)
             run.metrics(values | {"images_per_second": rate} | memory, step=epoch.epoch)
             began = time.perf_counter()
 
@@ -127,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     document = params.load()
     section = params.section(document, "train", training.Section)
-    augment = params.section(document, "augment", augmentation.Section)
+    augment = params.section(document, "augment", draws.Section)
     target = device.pick()
     device.require_precision(target, section.precision)
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
@@ -136,11 +133,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.tags(device.description(target))
         randomness.deterministic(section.seed)
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
+        shown = Augmented(train_split, augment)
         state = training.start(checkpoint.network(model).to(target), section, len(train_split))
         with device.within_memory("lower train.batch_size or the width of the network"):
-            train(section, augment, state, train_split, val_split, run)
+            train(section, state, shown, val_split, run)
         write_outputs(args, section, state, model)
-        write_augmented(args.augmented, train_split, augment, section.seed)
+        write_augmented(args.augmented, shown, section.seed)
         run.tags({"model.sha256": hashlib.sha256(args.model.read_bytes()).hexdigest()})
         run.artifacts([args.history, args.metrics])
 

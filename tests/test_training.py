@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segline import augmentation, batches, randomness, training
+from segline import augmentation, batches, draws, randomness, training
 from segline.errors import TrainingError
 from segline.networks import unet
 from tests import tiny
@@ -23,7 +23,6 @@ SECTION = training.Section(
     precision="float32",
     keep="best",
 )
-OFF = augmentation.Section(**tiny.PARAMETERS["augment"])
 
 
 def samples(count: int, seed: int = 0) -> batches.Samples:
@@ -35,6 +34,11 @@ def samples(count: int, seed: int = 0) -> batches.Samples:
     return batches.load(images, packed, K, torch.device("cpu"))
 
 
+def shown(count: int) -> augmentation.Augmented:
+    """Samples with every augmentation off."""
+    return augmentation.Augmented(samples(count), draws.Section(**tiny.PARAMETERS["augment"]))
+
+
 def begin(section: training.Section, count: int = 10) -> training.State:
     randomness.deterministic(section.seed)
     network = unet.build(unet.Section(width=4, depth=1, norm="batch", dropout=0.2), 1, K)
@@ -43,7 +47,7 @@ def begin(section: training.Section, count: int = 10) -> training.State:
 
 def run(section: training.Section) -> training.State:
     state = begin(section)
-    list(training.fit(state, section, OFF, samples(10), samples(5, seed=1)))
+    list(training.fit(state, section, shown(10), samples(5, seed=1)))
     return state
 
 
@@ -76,11 +80,11 @@ def test_it_learns_an_easy_task():
 def test_a_run_that_stops_and_goes_on_is_the_run_that_did_not_stop():
     """The whole state of a run is one value, and every draw depends on (seed, epoch or step) alone."""
     stopped = begin(SECTION)
-    loop: Iterator[training.Epoch] = training.fit(stopped, SECTION, OFF, samples(10), samples(5, seed=1))
+    loop: Iterator[training.Epoch] = training.fit(stopped, SECTION, shown(10), samples(5, seed=1))
     next(loop)
     loop.close()
     torch.manual_seed(999)
-    list(training.fit(stopped, SECTION, OFF, samples(10), samples(5, seed=1)))
+    list(training.fit(stopped, SECTION, shown(10), samples(5, seed=1)))
 
     assert weights(run(SECTION)) == weights(stopped)
     assert run(SECTION).history == stopped.history
@@ -96,7 +100,7 @@ def test_the_first_of_equally_good_epochs_is_kept():
 def test_the_best_weights_are_those_of_the_best_epoch():
     state = begin(SECTION)
     seen = {}
-    for epoch in training.fit(state, SECTION, OFF, samples(10), samples(5, seed=1)):
+    for epoch in training.fit(state, SECTION, shown(10), samples(5, seed=1)):
         seen[epoch.epoch] = [tensor.clone() for tensor in state.network.state_dict().values()]
 
     assert all(torch.equal(a, b) for a, b in zip(seen[state.best_epoch.epoch], state.best.values(), strict=True))
@@ -128,7 +132,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
         state.network.head.weight[0, 0] = torch.nan
 
     with pytest.raises(TrainingError, match=r"loss is nan at step 1 of epoch 1; no model is written") as caught:
-        list(training.fit(state, section, OFF, samples(10), samples(5)))
+        list(training.fit(state, section, shown(10), samples(5)))
 
     assert "Lower train.learning_rate" in str(caught.value)
 
@@ -137,7 +141,7 @@ def test_a_val_loss_that_is_not_finite_stops_it_too():
     """One huge step: its own loss was finite, what it led to is not."""
     section = SECTION.model_copy(update={"schedule": "constant"})
     state = begin(section)
-    loop = training.fit(state, section, OFF, samples(10), samples(5))
+    loop = training.fit(state, section, shown(10), samples(5))
     state.network.head.register_forward_hook(
         lambda module, _, out: out if module.training else torch.full_like(out, torch.inf)
     )
@@ -150,7 +154,7 @@ def test_a_val_loss_that_is_not_finite_stops_it_too():
 
 def test_every_step_is_counted():
     steps = []
-    list(training.fit(begin(SECTION), SECTION, OFF, samples(10), samples(5), lambda: steps.append(1)))
+    list(training.fit(begin(SECTION), SECTION, shown(10), samples(5), lambda: steps.append(1)))
 
     assert SECTION.epochs * training.num_steps(SECTION, 10) == len(steps)
 

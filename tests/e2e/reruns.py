@@ -53,7 +53,9 @@ CODE = {
         segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py
         """,
     "preprocess": "stages/preprocess.py segline/audit.py segline/pairs.py",
-    "train": "stages/train.py segline/augmentation.py segline/losses.py segline/pixels.py segline/training.py",
+    "train": """
+        stages/train.py segline/augmentation.py segline/draws.py segline/losses.py segline/pixels.py segline/training.py
+        """,
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
         stages/plot.py segline/charts.py segline/drawing.py segline/ranking.py segline/report.css segline/report.html
