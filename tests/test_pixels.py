@@ -87,6 +87,29 @@ def test_the_strongest_changes_and_noise_do_not_overflow(numbers, shade):
         assert abs(expected - pixels.recoloured(image, fixed, added).float()).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "label"),
+    [
+        (0, 10, 1),
+        (127, 15, 1),
+        (128, 16, 2),
+        (255, 21, 2),
+        (-128, 10, 1),
+        (-129, pixels.GREY, 0),
+        (384, pixels.GREY, 0),
+    ],
+)
+def test_values_are_rounded_to_the_nearest_and_masks_take_the_nearest_pixel(place, value, label):
+    """One pixel, from `place` / 256 pixels right of the first of two; the outside begins half a pixel beyond them."""
+    images = torch.tensor([10, 21], dtype=torch.uint8).view(1, 1, 2, 1)
+    packed = torch.tensor([1, 2], dtype=torch.uint8).view(1, 1, 2, 1)
+    affine = torch.tensor([[[0, 0, 0], [0, 0, place << (pixels.BITS - pixels.FINE)]]])
+    image, mask, outside = pixels.moved(images, packed, torch.tensor([0]), affine, (1, 1))
+    image.masked_fill_(outside[..., None], pixels.GREY)
+
+    assert (value, label) == (image.item(), mask.item())
+
+
 def test_a_paste_shows_the_other_in_the_box_alone():
     """Against a loop over pixels."""
     stack = torch.arange(3 * 4 * 5 * 2, dtype=torch.uint8).view(3, 4, 5, 2)
