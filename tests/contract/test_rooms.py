@@ -32,6 +32,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "balance": (1, {"numpy"}, set()),
     "randomness": (1, {"numpy", "torch"}, set()),
     "device": (1, {"torch"}, set()),
+    "pixels": (1, {"torch"}, set()),
     "networks.blocks": (1, {"numpy", "torch"}, set()),
     **{
         f"networks.{name}": (1, {"torch", "pydantic"}, {"networks.blocks", "params"})
@@ -51,6 +52,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "drawing": (2, {"cv2", "numpy"}, set()),
     "presets": (2, set(), set()),
     "restore": (2, {"yaml"}, set()),
+    "draws": (2, {"numpy", "pydantic"}, set()),
     "batches": (2, {"numpy", "torch"}, set()),
     "predict": (2, {"numpy", "torch"}, set()),
     "streets.view": (2, {"cv2", "numpy"}, set()),
@@ -70,7 +72,8 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "charts": (3, {"matplotlib", "numpy"}, {"results"}),
     "report": (3, {"jinja2", "numpy"}, {"results", "ranking"}),
     "card": (3, {"jinja2"}, {"results"}),
-    "training": (3, {"numpy", "pydantic", "torch"}, set()),
+    "augmentation": (3, {"numpy", "torch"}, set()),
+    "training": (3, {"numpy", "pydantic", "torch"}, {"augmentation"}),
     "check": (4, set(), set()),
     "__main__": (5, set(), set()),
 }
