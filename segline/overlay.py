@@ -42,7 +42,8 @@ def picture(image: Uint8, mask: Uint8, classes: Sequence[dataset.Label]) -> Uint
 
 def _entry(label: dataset.Label, line: int) -> Uint8:
     """A swatch and the name, on white, `line` pixels high."""
-    name = " ".join(label.name.split())[:NAME_LENGTH]
+    name = " ".join(label.name.split())
+    name = name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 3]}..."
     scale, thickness, margin = _SCALE * line, max(1, line // LINE), line // 5
     (length, height), _ = cv2.getTextSize(name, _FONT, scale, thickness)
     entry = np.full((line, line + length + 3 * margin, 3), 255, np.uint8)
