@@ -74,8 +74,14 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "card": (3, {"jinja2"}, {"results"}),
     "augmentation": (3, {"numpy", "torch"}, set()),
     "training": (3, {"numpy", "pydantic", "torch"}, {"augmentation"}),
+    "discovery": (2, set(), set()),
+    "instances": (2, {"cv2", "numpy"}, set()),
+    "averaging": (3, {"numpy", "torch"}, set()),
+    "overlay": (3, {"cv2", "numpy"}, set()),
+    "gallery": (4, {"numpy"}, set()),
     "check": (4, set(), set()),
-    "__main__": (5, set(), set()),
+    "inference": (5, {"numpy", "torch"}, set()),
+    "__main__": (6, set(), set()),
 }
 ROOMS = {
     f"segline.{name}": (tier, outside, {f"segline.{other}" for other in beside})

@@ -64,6 +64,8 @@ CODE = {
         segline/ranking.py segline/report.css segline/report.html segline/report.js segline/report.py segline/results.py
         """,
     "": """
+        segline/averaging.py segline/discovery.py segline/gallery.py segline/inference.py segline/instances.py
+        segline/overlay.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
         segline/networks/fcn.py segline/networks/small_unet.py
         segline/sources/camvid.py segline/sources/camvid.sha256
