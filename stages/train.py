@@ -9,7 +9,20 @@ from typing import Any
 
 import torch
 
-from segline import arrays, batches, checkpoint, choice, cli, device, params, randomness, records, tracking, training
+from segline import (
+    arrays,
+    batches,
+    checkpoint,
+    choice,
+    cli,
+    device,
+    params,
+    pretrained,
+    randomness,
+    records,
+    tracking,
+    training,
+)
 from segline.batches import Samples
 from segline.errors import DataError
 
@@ -36,7 +49,7 @@ def describe(document: params.Document, split: arrays.Split) -> checkpoint.Descr
     _, height, width, channels = split.images.shape
     return checkpoint.Description(
         network=name,
-        parameters=section.model_dump(),
+        parameters=pretrained.described(section),
         channels=channels,
         height=height,
         width=width,
@@ -103,7 +116,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.tags(device.description(target))
         randomness.deterministic(section.seed)
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
-        state = training.start(checkpoint.network(model).to(target), section, len(train_split))
+        network = checkpoint.network(model)
+        pretrained.load(network, document)
+        state = training.start(network.to(target), section, len(train_split))
         with device.within_memory("lower train.batch_size or the width of the network"):
             train(section, state, train_split, val_split, run)
         write_outputs(args, section, state, model)

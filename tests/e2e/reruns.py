@@ -52,7 +52,7 @@ CODE = {
         segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py
         """,
     "preprocess": "stages/preprocess.py segline/audit.py segline/pairs.py",
-    "train": "stages/train.py segline/losses.py segline/training.py",
+    "train": "stages/train.py segline/losses.py segline/pretrained.py segline/training.py",
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
         stages/plot.py segline/charts.py segline/drawing.py segline/ranking.py segline/report.css segline/report.html
@@ -60,7 +60,8 @@ CODE = {
         """,
     "": """
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
-        segline/networks/fcn.py segline/networks/small_unet.py
+        segline/networks/fcn.py segline/networks/small_unet.py segline/networks/unet_mobilenet_v2.py
+        segline/networks/unet_vgg16.py
         segline/sources/camvid.py segline/sources/camvid.sha256
         segline/tracking.py segline/tracking_store.py segline/tracking_worker.py
         """,
