@@ -25,6 +25,8 @@ repro: setup ## run what a change affects, download to report; PRESET=name takes
 	@if [ -n "$(PRESET)" ]; then python -m segline preset "$(PRESET)"; fi
 	@python -m segline check
 	python -m dvc repro
+	@if [ -n "$$(git status --porcelain params.yaml dvc.lock metrics 2>/dev/null)" ]; then \
+	echo 'now: git add params.yaml dvc.lock metrics && git commit'; fi
 
 test: setup ## all tests
 	python -m pytest

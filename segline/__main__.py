@@ -35,21 +35,25 @@ def check(_: Namespace) -> None:
     found = checking.problems() or checking.on_this_machine()
     if found:
         raise combined(params.FILE, found)
+    for doubt in checking.doubts():
+        cli.warn(doubt)
     cli.say(f"{params.FILE}: valid")
 
 
 def use_preset(args: Namespace) -> None:
     """Copies a preset over params.yaml, unless that would lose edits."""
-    from segline import presets  # noqa: PLC0415
+    from segline import params, presets  # noqa: PLC0415
 
+    params.require_top_folder()
     presets.use(args.name, Path.cwd())
     cli.say(f"params.yaml is now presets/{args.name}.yaml")
 
 
 def restore_outputs(_: Namespace) -> None:
     """Brings outputs back from DVC's cache."""
-    from segline import restore  # noqa: PLC0415
+    from segline import params, restore  # noqa: PLC0415
 
+    params.require_top_folder(Path(restore.LOCK))
     for path in restore.restore(Path.cwd()):
         cli.say(f"restored {path}")
 

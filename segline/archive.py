@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from segline import cli
 from segline.errors import IntegrityError
 
 CHUNK = 1 << 20
 HEADER = 8 << 10  # bytes of one extended header; a path of 4,096 bytes fits
-REMEDY = "Delete this file and get the archive again, or name a good copy of it."
+REMEDY = "Get a good copy of it."
 SHOWN = 3
 
 # What tarfile, gzip and zlib raise on bytes that are not theirs. Not OSError: a failing disk is not its fault.
@@ -80,7 +81,8 @@ def _write(chunks: Iterator[bytes], path: Path) -> None:
 def _verify(archive: Path, compressed: BinaryIO, wanted: Mapping[str, Wanted], limits: Limits) -> None:
     """Passes if every member is safe and every wanted one has the bytes that were promised."""
     missing, wrong = set(wanted), []
-    for name, member, chunks in _members(archive, compressed, limits):
+    watched = cli.progress(_members(archive, compressed, limits), None, "verify", "file")
+    for name, member, chunks in watched:
         if name in missing and member.isreg():
             missing.remove(name)
             digest = hashlib.sha256()

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segline import dataset, drawing, results
+from segline.notation import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,11 +63,6 @@ def short(name: str) -> str:
     """The name on one line, cut to `NAME_LENGTH` characters."""
     name = " ".join(name.split())
     return name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 3] + "..."
-
-
-def percent(value: float | None) -> str:
-    """ "91.2 %" for 0.912; "undefined" for None."""
-    return "undefined" if value is None else f"{100 * value:.1f} %"
 
 
 def loss(path: Path, history: Sequence[results.Epoch], kept: int) -> None:

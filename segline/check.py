@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segline import choice, device, evaluation, pairs, params, pretrained, ranking, training
+from segline import choice, device, evaluation, fetch, heads, pairs, params, pretrained, ranking, tracking, training
 from segline.errors import ParameterError, PipelineError, Problems, suggestion
 
 OWNERS: dict[str, type[params.Section]] = {
@@ -19,7 +19,7 @@ OWNERS: dict[str, type[params.Section]] = {
 # Section: the key that picks one of a package, the package, and the keys that are no alternative.
 CHOICES = {
     "data": ("source", "segline.sources", ("source", "input")),
-    "model": ("name", "segline.networks", ("name",)),
+    "model": ("name", "segline.networks", ("name", "head")),
 }
 
 
@@ -33,6 +33,7 @@ def problems(path: Path = params.FILE) -> list[PipelineError]:
         found += _raised(params.section, document, key, owner)
     for key in CHOICES:
         found += _choice(document, key)
+    found += _head(document)
     return found or _splits(document)
 
 
@@ -43,7 +44,22 @@ def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
     precision = params.section(document, "train", training.Section).precision
     found = _raised(source.require_input, Path(params.text(document, "data.input")))
     found += _raised(pretrained.read, document)
-    return found + _raised(lambda: device.require_precision(device.pick(), precision))
+    found += _raised(lambda: device.require_precision(device.pick(), precision))
+    return found + _raised(tracking.switched_on)
+
+
+def doubts(path: Path = params.FILE) -> list[str]:
+    """What may stop a run, a sentence each: an archive that is not where `data.<source>.url` of valid parameters says.
+
+    No error: only `download` reads it, and where the raw data come from a cache or a remote that stage does not run.
+    """
+    document = params.load(path)
+    key = f"data.{params.text(document, 'data.source')}"
+    url = params.find(document, key).get("url")
+    archive = fetch.local(url) if isinstance(url, str) else None
+    if archive is None or archive.is_file():
+        return []
+    return [f"{params.FILE}: {key}.url: there is no file {archive}. The download stage fails if it has to run."]
 
 
 def _unknown(section: str, key: str, known: list[str]) -> ParameterError:
@@ -80,6 +96,13 @@ def _choice(document: params.Document, key: str) -> list[PipelineError]:
             owner = choice.choose(package, name, key=f"{key}.{selector}").Section
             found += _raised(params.section, document, f"{key}.{name}", owner)
     return found
+
+
+def _head(document: params.Document) -> list[PipelineError]:
+    """A head that does not exist. One that is missing, or no text, has been found by `_choice`."""
+    section = document.get("model")
+    head = section.get("head") if isinstance(section, dict) else None
+    return _raised(heads.require_known, head) if isinstance(head, str) else []
 
 
 def _splits(document: params.Document) -> list[PipelineError]:

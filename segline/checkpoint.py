@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from segline import atomic, choice, dataset
+from segline import atomic, choice, dataset, heads
 from segline.errors import IntegrityError
 
 # One key alone: with several, their order in the file would follow a hash table.
@@ -24,24 +24,33 @@ REMEDY = "Train it again: dvc repro train."
 
 @dataclass(frozen=True)
 class Description:
-    """What a model is: its network by name and parameters, K `classes`, input scaling (x - mean) / std of bytes,
-    input size (height, width) it was trained at, and C `channels`."""
+    """What a model is: its network by name and parameters, its `head` (see `segline.heads`), K `classes`, input scaling
+    (x - mean) / std of bytes, input size (height, width) it was trained at, and C `channels`.
+
+    `class_weights` are those of the loss it was trained with, one a class, or none.
+    """
 
     network: str
     parameters: dict[str, Any]
+    head: str
     channels: int
     height: int
     width: int
     mean: float
     std: float
     classes: tuple[dataset.Label, ...]
+    class_weights: tuple[float, ...]
 
 
 def network(description: Description) -> nn.Module:
-    """A new network as described, with weights drawn from torch's global generator, channels last in memory."""
+    """A new network as described, with weights drawn from torch's global generator, channels last in memory.
+
+    Raises ParameterError if there is no such network or head, or if the head does not fit the classes.
+    """
     module = choice.choose("segline.networks", description.network, key="model.name")
     section = module.Section.model_validate(description.parameters)
-    built: nn.Module = module.build(section, description.channels, len(description.classes))
+    outputs = heads.outputs(description.head, len(description.classes))
+    built: nn.Module = module.build(section, description.channels, outputs)
     built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
     return built
 
@@ -66,6 +75,7 @@ def read(path: Path) -> tuple[nn.Module, Description]:
             content = json.loads((archive.metadata() or {})[KEY])
             weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 - it is no dict
         content["classes"] = dataset.labels_from_json(content["classes"])
+        content["class_weights"] = tuple(content["class_weights"])
         description = Description(**content)
         built = network(description)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:

@@ -46,8 +46,8 @@ def in_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def progress(items: Iterable[Item], total: int, description: str, unit: str = "image") -> Iterable[Item]:
-    """`items`, with a bar and the time left in a terminal, and without a word where output is piped."""
+def progress(items: Iterable[Item], total: int | None, description: str, unit: str = "image") -> Iterable[Item]:
+    """`items`, with a bar and the time left (a count if there is no `total`) in a terminal; no word where piped."""
     return tqdm(items, total=total, desc=description, unit=unit, disable=not in_terminal(), leave=False)
 
 

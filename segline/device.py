@@ -19,7 +19,7 @@ _CACHES = "/sys/devices/system/cpu/cpu0/cache"
 
 def pick() -> torch.device:
     """The device asked for. Raises DeviceError where it is missing: never a silent fallback."""
-    wanted = os.environ.get(VARIABLE, "auto")
+    wanted = os.environ.get(VARIABLE) or "auto"
     if wanted not in ("auto", "cpu", "cuda"):
         raise DeviceError(VARIABLE, f"expected auto, cpu or cuda, got {wanted!r}", "Set it to one of them or unset it.")
     if wanted == "cuda" and not torch.cuda.is_available():

@@ -44,9 +44,9 @@ def data_hash(index: arrays.Index) -> str:
 
 
 def summary(own: confusion.Counts, working: confusion.Counts, index: arrays.Index, section: Section) -> dict[str, Any]:
-    """eval.json without its cost: `at` of the counts at the masks' own resolution, and of those at the working one."""
+    """eval.json without its cost: `at` of the counts at the masks' own resolution, the rates at the working one."""
     names = [label.name for label in index.classes]
-    return at(own, names, section) | {"working": at(working, names, section), "protocol": protocol(index)}
+    return at(own, names, section) | {"working": _rates(working), "protocol": protocol(index)}
 
 
 def at(counts: confusion.Counts, names: list[str], section: Section) -> dict[str, Any]:
@@ -56,14 +56,20 @@ def at(counts: confusion.Counts, names: list[str], section: Section) -> dict[str
     accuracy and mIoU. What is undefined is left out.
     """
     scores = confusion.scores(counts.sum(axis=0))
-    rates = {name: rate for name, rate in means(counts).items() if rate is not None}
     iou = {name: float(value) for name, value, there in zip(names, scores.iou, scores.present, strict=True) if there}
     statistics: dict[str, intervals.Statistic] = {"accuracy": lambda s: s.accuracy, "miou": lambda s: s.miou}
     bounds = {
         name: intervals.over_images(counts, statistic, section.resamples, section.seed)
         for name, statistic in statistics.items()
     }
-    return rates | {"iou": iou, "interval": {name: bound for name, bound in bounds.items() if bound is not None}}
+    return _rates(counts) | {
+        "iou": iou,
+        "interval": {name: bound for name, bound in bounds.items() if bound is not None},
+    }
+
+
+def _rates(counts: confusion.Counts) -> dict[str, Any]:
+    return {name: rate for name, rate in means(counts).items() if rate is not None}
 
 
 def means(counts: confusion.Counts) -> dict[str, float | None]:

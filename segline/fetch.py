@@ -49,16 +49,15 @@ def fetch(source: str, key: str, cache: Path | None = None, limits: Limits = LIM
     """The local file that `source` stands for: a path or file:// URL itself, an http(s) URL downloaded at most once.
 
     `key` is the parameter that holds `source`; error messages name it. `cache` is $SEGLINE_CACHE or the cache folder
-    of this system unless given.
-
-    Raises FetchError.
+    of this system unless given. Raises FetchError.
     """
     remedy = f"Check the address and the network, or set {key} to a local copy of the archive."
-    scheme, separator, _ = source.partition("://")
-    if not separator or scheme.lower() == "file":
-        return _local(source, key)
-    if scheme.lower() not in ("http", "https"):
-        raise FetchError(source, "expected http://, https://, file:// or a path", remedy)
+    try:
+        path = local(source)
+    except ValueError as error:
+        raise FetchError(source, str(error), remedy) from None
+    if path:
+        return _present(path, source, key)
     target = (cache or _cache()) / _name(source)
     if not target.exists():
         with _alone(target):
@@ -67,8 +66,18 @@ def fetch(source: str, key: str, cache: Path | None = None, limits: Limits = LIM
     return target
 
 
-def _local(source: str, key: str) -> Path:
-    path = Path(unquote(urlsplit(source).path) if "://" in source else source).expanduser()
+def local(source: str) -> Path | None:
+    """Where a path or file:// URL leads, whether it is there or not; None for http(s). Raises ValueError on others."""
+    scheme, separator, _ = source.lower().partition("://")
+    if separator and scheme in ("http", "https"):
+        return None
+    if separator and scheme != "file":
+        raise ValueError("expected http://, https://, file:// or a path")
+    path = unquote(urlsplit(source).path) if separator else source
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises on a home that is not there
+
+
+def _present(path: Path, source: str, key: str) -> Path:
     if not path.is_file():
         found = f"{path} is not a regular file" if path.exists() else f"there is no file {path}"
         raise FetchError(source, found, f"Set {key} to the archive file or to its URL.")

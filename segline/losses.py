@@ -1,22 +1,81 @@
-"""Logits and one-hot targets -> a scalar. N images, K classes, H x W pixels.
+"""Logits and one-hot targets -> a scalar to minimise. N images, K classes, H x W pixels; both are (N, K, H, W).
 
-A pixel is valid if any bit of its target is set; void pixels (the zero vector) give no loss and no gradient.
+A pixel is valid if any bit of its target is set; void pixels (the zero vector) give no loss and no gradient, and where
+all are void, each loss is 0. Targets are 0 or 1, at most one 1 a pixel. Everything is computed in float32 and written
+with products and sums alone, clear of the 2-D NLL kernel that has no deterministic form on CUDA.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Name = Literal["cross_entropy", "weighted_cross_entropy", "dice", "focal"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+FOCUS = 2  # gamma: the value that Lin et al. 2017 found best (table 1b)
+
+
+def criterion(names: Sequence[Name], label_smoothing: float, class_weights: Tensor) -> Loss:
+    """The sum of the named losses. `class_weights` (K,), those of weighted_cross_entropy, may be empty without it."""
+    parts: dict[Name, Loss] = {
+        "cross_entropy": partial(cross_entropy, smoothing=label_smoothing),
+        "weighted_cross_entropy": partial(cross_entropy, smoothing=label_smoothing, class_weights=class_weights),
+        "dice": dice,
+        "focal": focal,
+    }
+    return lambda logits, onehot: torch.stack([parts[name](logits, onehot) for name in names]).sum()
+
 
 def num_valid(onehot: Tensor) -> Tensor:
-    """How many pixels of an (N, K, H, W) target are labelled: a scalar tensor."""
+    """How many pixels of a target are labelled: a scalar tensor."""
     return onehot.sum()
 
 
-def cross_entropy(logits: Tensor, onehot: Tensor) -> Tensor:
-    """Mean over valid pixels of -log softmax(logits)[class], in nats; 0 when all pixels are void.
+def cross_entropy(
+    logits: Tensor, onehot: Tensor, smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Mean over valid pixels of -sum_k w_k q_k log p_k, in nats, where p is the softmax of the logits.
 
-    `logits` and `onehot`: (N, K, H, W), onehot 0 or 1 and at most one 1 a pixel. Written with products and sums alone,
-    it stays clear of the 2-D NLL kernel that has no deterministic form on CUDA.
+    q is the target; with `smoothing` s it is (1 - s) target + s / K at a valid pixel (Szegedy et al. 2016, sec. 7).
+    w is `class_weights` (K,) or 1 throughout. The mean divides by the sum of w at the valid pixels' own classes, as
+    `torch.nn.functional.cross_entropy` does, and is 0 where that sum is.
     """
-    total = -(onehot * F.log_softmax(logits.float(), dim=1)).sum()
-    return total / num_valid(onehot).clamp(min=1)
+    targets = onehot
+    if smoothing:
+        targets = (1 - smoothing) * onehot + smoothing / onehot.shape[1] * onehot.sum(dim=1, keepdim=True)
+    own = onehot
+    if class_weights is not None:
+        targets, own = (class_weights.view(1, -1, 1, 1) * tensor for tensor in (targets, onehot))
+    return _mean(-(targets * F.log_softmax(logits.float(), dim=1)).sum(), own.sum())
+
+
+def dice(logits: Tensor, onehot: Tensor) -> Tensor:
+    """Mean over the classes that the batch has of 1 - 2 |p t| / (|p| + |t|), in 0..1.
+
+    p is the softmax of the logits and t the target, both at valid pixels, and |x| the sum over the batch. Source:
+    Milletari et al. 2016, without their squares, as in Drozdzal et al. 2016.
+    """
+    valid = onehot.sum(dim=1, keepdim=True)
+    probabilities = F.softmax(logits.float(), dim=1) * valid
+    pixels = (0, 2, 3)
+    truth = onehot.sum(dim=pixels)
+    # Where a class is in the batch the sum of the sizes is 1 at least; elsewhere its term is not counted.
+    sizes = (probabilities.sum(dim=pixels) + truth).clamp(min=1)
+    present = (truth > 0).float()
+    terms = 1 - 2 * (probabilities * onehot).sum(dim=pixels) / sizes
+    return _mean((terms * present).sum(), present.sum())
+
+
+def focal(logits: Tensor, onehot: Tensor) -> Tensor:
+    """Mean over valid pixels of -(1 - p)^2 log p, p the probability of the pixel's class. Source: Lin et al. 2017."""
+    log_p = (onehot * F.log_softmax(logits.float(), dim=1)).sum(dim=1)  # 0 at void: as if p were 1
+    return _mean(-((1 - log_p.exp()) ** FOCUS * log_p).sum(), num_valid(onehot))
+
+
+def _mean(total: Tensor, weight: Tensor) -> Tensor:
+    """total / weight, and 0 with no gradient where the weight is 0."""
+    return total * (weight > 0) / weight.clamp(min=torch.finfo(torch.float32).tiny)

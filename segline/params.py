@@ -6,6 +6,7 @@ reader does, and refuses the exotic ones (hexadecimal, 1_000, dates). A property
 """
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from segline.errors import ParameterError, combined, suggestion
 
 FILE = Path("params.yaml")
+PROJECT = Path("dvc.yaml")  # marks the project's top folder
+PRESETS = Path("presets")
 MAX_BYTES = 1 << 20
 
 Document = dict[str, Any]
@@ -89,6 +92,7 @@ def load(path: Path = FILE) -> Document:
             raise ParameterError(path, f"{len(content)} bytes, expected at most {MAX_BYTES}", "Is this the right file?")
         document = yaml.load(content.decode("utf-8"), Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
     except (FileNotFoundError, IsADirectoryError):
+        require_top_folder(path)
         raise ParameterError(path, "missing", "Copy one: cp presets/synthetic.yaml params.yaml") from None
     except UnicodeDecodeError as error:
         raise ParameterError(path, f"not UTF-8 at byte {error.start}", "Save it as UTF-8 text.") from None
@@ -97,9 +101,19 @@ def load(path: Path = FILE) -> Document:
         raise ParameterError(path, f"{line}{error.problem}", "Mend that line.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParameterError(path, f"not YAML ({error})", "Compare with presets/synthetic.yaml.") from None
+    if document is None:
+        raise ParameterError(path, "is empty, expected sections", "Copy one: cp presets/synthetic.yaml params.yaml")
     if not isinstance(document, dict):
         raise ParameterError(path, f"holds {type(document).__name__}, expected sections", "See presets/synthetic.yaml.")
     return document
+
+
+def require_top_folder(wanted: Path = FILE) -> None:
+    """Raises ParameterError, which names the project's top folder, if the current one lies within it."""
+    above = next((folder for folder in Path.cwd().parents if (folder / PROJECT).is_file()), None)
+    if above and not PROJECT.is_file():
+        remedy = f"Run it in the project's top folder: cd {shlex.quote(str(above))}"
+        raise ParameterError(wanted, "missing here", remedy)
 
 
 def find(document: Document, key: str) -> Any:
@@ -107,10 +121,26 @@ def find(document: Document, key: str) -> Any:
     found: Any = document
     for depth, part in enumerate(parts := key.split(".")):
         if not isinstance(found, dict) or part not in found:
-            where = f"{FILE}: {'.'.join(parts[: depth + 1])}"
-            raise ParameterError(where, "missing", "Add it; see presets/synthetic.yaml.")
+            raise _missing(".".join(parts[: depth + 1]))
         found = found[part]
     return found
+
+
+def _missing(key: str) -> ParameterError:
+    examples = sorted(PRESETS.glob("*.yaml"), key=lambda path: (path.stem != "synthetic", path.name))
+    example = next((path for path in examples if _holds(path, key)), f"a file of {PRESETS}/ that has it")
+    return ParameterError(f"{FILE}: {key}", "missing", f"Add it; see {example}.")
+
+
+def _holds(path: Path, key: str) -> bool:
+    """Whether the file, which may be broken, has something at the dotted key."""
+    try:
+        found: Any = load(path)
+    except ParameterError:
+        return False
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found is not None
 
 
 def text(document: Document, key: str) -> str:
@@ -134,10 +164,12 @@ def section(document: Document, key: str, model: type[SectionType]) -> SectionTy
 
 
 def _problem(key: str, detail: dict[str, Any], known: list[str]) -> ParameterError:
-    where = ".".join([f"{FILE}: {key}", *(str(part) for part in detail["loc"])])
+    key = ".".join([key, *(str(part) for part in detail["loc"])])
     if detail["type"] == "missing":
-        return ParameterError(where, "missing", "Add it; see presets/synthetic.yaml.")
+        return _missing(key)
+    where = f"{FILE}: {key}"
     if detail["type"] == "extra_forbidden":
         return ParameterError(where, "unknown key", suggestion(str(detail["loc"][-1]), known, "Remove it."))
-    expected = detail["msg"][0].lower() + detail["msg"][1:]
+    message = detail["msg"].removeprefix("Value error, ")
+    expected = message[0].lower() + message[1:]
     return ParameterError(where, f"{expected}, got {detail['input']!r}", "Mend the value.")

@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from segline import heads
+
 
 def logits(network: nn.Module, inputs: Tensor) -> Tensor:
     """Float32 (N, K, H, W) for float32 inputs (N, C, H, W), without gradients, dropout or batch statistics."""
     with torch.inference_mode():
-        out: Tensor = network.eval()(inputs)
+        out = heads.class_logits(network.eval()(inputs))
     return out.float()
 
 

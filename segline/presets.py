@@ -22,7 +22,10 @@ def use(name: str, root: Path) -> None:
         raise ParameterError(f"PRESET={name}", "no such preset", remedy)
     target = root / params.FILE
     if not _safe_to_replace(target, [root / FOLDER / f"{known_name}.yaml" for known_name in known]):
-        remedy = "Commit them, or save the file under another name in presets/, then run again."
+        remedy = (
+            "Keep them: `cp params.yaml presets/NAME.yaml` or `git commit params.yaml`; "
+            "or drop them: `git checkout HEAD params.yaml`. Then run again."
+        )
         raise ParameterError(target.name, "holds edits that are not committed and would be lost", remedy)
     with atomic.file(target) as temporary:
         temporary.write_bytes((root / FOLDER / f"{name}.yaml").read_bytes())

@@ -11,17 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from segline import arrays, drawing, encode, params, ranking, results
+from segline import arrays, drawing, encode, notation, params, ranking, results
+from segline.notation import percent
 
 TEMPLATE, CODE = "report.html", "report.js"
 VIEWER_BYTES = 2_000_000
-SCORES = {
-    "accuracy": "Pixel accuracy",
-    "miou": "mIoU",
-    "mean_class_accuracy": "Mean class accuracy",
-    "mean_dice": "Mean Dice",
-}
-COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds an image", "model_bytes": "bytes of model file"}
 
 
 @dataclass(frozen=True)
@@ -57,15 +51,17 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "compact": compact}
+    environment.filters |= {"percent": percent, "compact": notation.compact}
     code = environment.get_template(CODE).render()
+    evaluation = material.results.evaluation
     return environment.get_template(TEMPLATE).render(
         index=material.split.index,
-        evaluation=material.results.evaluation,
+        evaluation=evaluation,
         network=params.text(material.parameters, "model.name"),
         names=[label.name for label in material.split.index.classes],
-        scores=SCORES,
-        costs=COSTS,
+        scores=notation.SCORES,
+        costs=notation.COSTS,
+        few=material.results.few,
         classes=list(zip(material.split.index.classes, material.results.classes, strict=True)),
         pixels=int(material.results.confusion.sum()),
         confusion=_shares(material.results.confusion),
@@ -73,38 +69,16 @@ def render(
         jumps={pick.kind: pick.rank for pick in ranking.one_a_kind(picks)},
         viewer=_viewer(material, picks),
         curves={title: data_uri(picture, "image/png") for title, picture in curves.items()},
-        parameters=list(flat(material.parameters)),
+        parameters=[(key, notation.written(value)) for key, value in notation.flat(material.parameters).items()],
+        protocol=[(notation.PROTOCOL.get(key, key), value) for key, value in evaluation.protocol.items()],
         code=code,
         code_hash=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
     )
 
 
-def percent(value: float | None) -> str:
-    """ "91.2 %" for 0.912; "undefined" for None. The space does not break."""
-    return "undefined" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
-
-
-def compact(value: float) -> str:
-    """Three digits and a unit: "1.94 M" for 1,943,000. The space does not break."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g}\N{NO-BREAK SPACE}{unit}"
-    return f"{value:.3g}"
-
-
 def data_uri(content: bytes, kind: str) -> str:
     """The content as an address that needs no network."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def flat(document: params.Document, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted key, value as YAML writes it) of every parameter, in the order of the file."""
-    for key, value in document.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            plain = {True: "true", False: "false", None: "null"}
-            yield f"{prefix}{key}", plain[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _shares(counts: npt.NDArray[np.int64]) -> list[list[tuple[int, float | None]]]:

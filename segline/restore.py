@@ -6,6 +6,7 @@ copied from there. What a stage wrote before it failed is replaced: it belongs t
 """
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from segline.errors import DataError
 
 LOCK = "dvc.lock"
 REMEDY = "Run `make repro` to make them anew."
+CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
 
 
 def restore(root: Path) -> list[Path]:
@@ -32,7 +34,9 @@ def restore(root: Path) -> list[Path]:
         _copy(cache, outputs[path], root / path)
     checkout = _dvc(root, "checkout", "--force")
     if missing := [str(path) for path in lost if not _is_there(root / path, outputs[path])]:
-        raise DataError(root / LOCK, f"not in the cache: {', '.join(missing)}", REMEDY)
+        shared = "`dvc pull` to fetch them, or " if _dvc(root, "remote", "list").stdout else ""
+        remedy = f"Run {shared}`make repro` to make them anew from params.yaml, which is left as it is."
+        raise DataError(root / LOCK, f"not in the cache: {', '.join(missing)}", remedy)
     if checkout.returncode:
         reason = checkout.stderr.strip() or "`dvc checkout` failed"
         raise DataError(root / LOCK, reason, REMEDY)
@@ -42,13 +46,17 @@ def restore(root: Path) -> list[Path]:
 def _outputs(root: Path) -> dict[Path, str]:
     """Path -> md5, which ends with .dir for a folder."""
     try:
-        lock: Any = yaml.safe_load((root / LOCK).read_text(encoding="utf-8"))
+        text = (root / LOCK).read_text(encoding="utf-8")
+        if CONFLICT.search(text):
+            remedy = "Take one side of it, git checkout --ours dvc.lock (or --theirs), then run again."
+            raise DataError(root / LOCK, "holds an unsettled merge conflict", remedy)
+        lock: Any = yaml.safe_load(text)
         outputs = [out for stage in lock["stages"].values() for out in stage.get("outs", [])]
         return {Path(out["path"]): out["md5"] for out in outputs}
     except FileNotFoundError:
         raise DataError(root / LOCK, "missing: nothing was ever produced here", "Run `make repro`.") from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        remedy = "Settle its merge conflict, or take the committed one: git checkout dvc.lock"
+        remedy = "Take the committed one: git checkout HEAD dvc.lock"
         raise DataError(root / LOCK, "not a lock file of DVC", remedy) from None
 
 

@@ -15,6 +15,7 @@ from segline import arrays, records
 from segline.errors import DataError
 
 REMEDY = "Write it again: dvc repro -f train evaluate."
+FEW = 10  # images, a rule of thumb: percentile intervals of fewer are far too narrow
 
 
 class _Record(BaseModel):
@@ -96,6 +97,11 @@ class Results:
     classes: Sequence[ClassScore]
     images: Sequence[ImageScore]
     confusion: npt.NDArray[np.int64]
+
+    @property
+    def few(self) -> bool:
+        """Whether the images with a score are too few for their intervals to be trusted."""
+        return sum(image.accuracy is not None for image in self.images) < FEW
 
 
 def read_history(path: Path) -> list[Epoch]:

@@ -5,7 +5,7 @@ stage is done it waits for the child: up to 60 s for a local store, where a slow
 a server. Whatever goes wrong there costs one warning; the results do not know of it.
 
     MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME    as in MLflow; by default `mlflow.db` in the DVC root, and `segline`
-    SEGLINE_TRACKING=off                           no child process, no run
+    SEGLINE_TRACKING=on|off                        on by default; off: no child process, no run
     SEGLINE_DEBUG=1                                what MLflow prints is shown
 """
 
@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from segline import cli
+from segline.errors import ParameterError
+from segline.notation import flat
 from segline.params import FILE as PARAMS_FILE
 
 Message = dict[str, Any]
@@ -64,15 +66,12 @@ class Run:
         self._send({"artifacts": [str(path.absolute()) for path in paths]})
 
 
-def flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of nested mappings, their keys joined by dots. Lists are leaves."""
-    leaves: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            leaves |= {f"{key}.{inner}": leaf for inner, leaf in flat(value).items()}
-        else:
-            leaves[str(key)] = value
-    return leaves
+def switched_on() -> bool:
+    """Whether runs are logged: SEGLINE_TRACKING, on unless set. Raises ParameterError on any other text."""
+    switch = os.environ.get(SWITCH) or "on"
+    if switch not in ("on", "off"):
+        raise ParameterError(SWITCH, f"expected on or off, got {switch!r}", "Set it to one of them or unset it.")
+    return switch == "on"
 
 
 def store() -> str:
@@ -112,7 +111,7 @@ def prepare() -> None:
 
 @contextmanager
 def _child(opening: Message) -> Iterator[Callable[[Message], None]]:
-    if os.environ.get(SWITCH) == "off":
+    if not switched_on():
         yield lambda _: None
         return
     try:

@@ -3,65 +3,52 @@
 All that a run is made of lies in one `State`; the loop goes on from whatever state it is given.
 """
 
+import copy
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
-from torch import Tensor, nn, optim
-from torch.optim import lr_scheduler
+from pydantic import AfterValidator, Field
+from torch import Tensor, nn
 
-from segline import batches, confusion, encode, losses, params, predict, randomness
+from segline import batches, confusion, encode, heads, losses, optimisation, params, predict, randomness
 from segline.batches import Samples
-from segline.errors import TrainingError
+from segline.errors import ParameterError, TrainingError
+from segline.state import Epoch, State
+
+
+def _unique(names: list[losses.Name]) -> list[losses.Name]:
+    if len(set(names)) != len(names):
+        raise ValueError("a loss stands twice")
+    return names
 
 
 class Section(params.Section):
-    """`keep: best` keeps the epoch of highest mIoU on val (the first of equals). Rates are per step."""
+    """`keep: best` keeps the epoch of highest mIoU on val (the first of equals). Rates are per step.
+
+    0 switches off: `label_smoothing` (of the cross entropies); `clip_norm`, the length that the gradient is cut to;
+    `ema`, the decay of a moving average of the weights, which then is what is validated and kept; `frozen_epochs`, the
+    first epochs, which leave the encoder as it is; `patience`, the epochs without a better mIoU on val that end it all.
+    """
 
     seed: int = Field(ge=0, lt=2**32)
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(ge=1, le=4096)
-    optimizer: Literal["adam", "adamw"]
+    loss: Annotated[list[losses.Name], Field(min_length=1), AfterValidator(_unique)]
+    label_smoothing: float = Field(ge=0, lt=1)
+    optimizer: optimisation.Optimizer
     learning_rate: float = Field(gt=0, le=10)
     weight_decay: float = Field(ge=0, le=1)
-    schedule: Literal["constant", "cosine", "one_cycle"]
+    schedule: optimisation.Schedule
+    clip_norm: float = Field(ge=0)
+    ema: float = Field(ge=0, lt=1)
+    frozen_epochs: int = Field(ge=0, le=100_000)
+    patience: int = Field(ge=0, le=100_000)
     precision: Literal["float32", "bfloat16"]
     keep: Literal["best", "last"]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training samples came to, counted from 1.
-
-    Losses are in nats, scores those on val at the working resolution; the rate is that of the first step.
-    """
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    val_miou: float
-
-
-@dataclass
-class State:
-    """Everything a run is made of. `best` holds the weights of the best epoch so far."""
-
-    network: nn.Module
-    optimizer: optim.Optimizer
-    schedule: lr_scheduler.LRScheduler
-    history: list[Epoch] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def best_epoch(self) -> Epoch:
-        """The epoch of highest val mIoU, the first of equals."""
-        return max(self.history, key=lambda epoch: epoch.val_miou)
 
 
 def num_steps(section: Section, num_samples: int) -> int:
@@ -69,25 +56,23 @@ def num_steps(section: Section, num_samples: int) -> int:
     return -(-num_samples // section.batch_size)
 
 
-def start(network: nn.Module, section: Section, num_samples: int) -> State:
-    """The state before the first step. `network` must be on its device already."""
-    optimizer = _optimizer(network, section)
-    total = section.epochs * num_steps(section, num_samples)
-    return State(network, optimizer, _schedule(optimizer, section, total))
+def start(network: nn.Module, section: Section, num_samples: int, class_weights: Sequence[float] = ()) -> State:
+    """The state before the first step. `network` must be on its device already.
 
-
-def _optimizer(network: nn.Module, section: Section) -> optim.Optimizer:
-    kind = optim.Adam if section.optimizer == "adam" else optim.AdamW
-    return kind(network.parameters(), lr=section.learning_rate, weight_decay=section.weight_decay, fused=True)
-
-
-def _schedule(optimizer: optim.Optimizer, section: Section, total: int) -> lr_scheduler.LRScheduler:
-    if section.schedule == "one_cycle":
-        # Smith and Topin 2018: up to the full rate over the first 30 % of the steps, then down to nothing.
-        return lr_scheduler.OneCycleLR(optimizer, section.learning_rate, total_steps=total, cycle_momentum=False)
-    if section.schedule == "cosine":
-        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=total)
-    return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
+    `class_weights` are needed for weighted_cross_entropy. Raises ParameterError if there is no encoder to freeze.
+    """
+    if section.frozen_epochs and not isinstance(getattr(network, "encoder", None), nn.Module):
+        found = f"{section.frozen_epochs}, but the network has no part named encoder"
+        raise ParameterError("params.yaml: train.frozen_epochs", found, "Write 0, or choose another model.name.")
+    rate, total = section.learning_rate, section.epochs * num_steps(section, num_samples)
+    optimizer = optimisation.optimizer(section.optimizer, network.parameters(), rate, section.weight_decay)
+    return State(
+        network=network,
+        kept=copy.deepcopy(network) if section.ema else network,
+        optimizer=optimizer,
+        schedule=optimisation.schedule(section.schedule, optimizer, rate, total),
+        class_weights=torch.tensor(class_weights, device=next(network.parameters()).device),
+    )
 
 
 def fit(
@@ -95,66 +80,104 @@ def fit(
 ) -> Iterator[Epoch]:
     """Trains `state` in place up to `section.epochs`, yielding each epoch when it is complete.
 
-    Raises TrainingError at the first loss that is not finite, and names the step.
+    Ends before that when patience does. Raises TrainingError at the first loss that is not finite, and names the step.
     """
     for number in range(len(state.history) + 1, section.epochs + 1):
+        if 0 < section.patience <= state.epochs_since_best:
+            return
         learning_rate = float(state.schedule.get_last_lr()[0])
         train_loss = one_pass(state, section, train, number, step_done)
-        val_loss, scores = _validate(state.network, section, val)
-        if not math.isfinite(val_loss):
-            raise _diverged(f"val loss is {val_loss} after epoch {number}")
+        val_loss, scores = _validate(state, section, val)
         epoch = Epoch(number, learning_rate, train_loss, val_loss, scores.accuracy, scores.miou)
         state.history.append(epoch)
         if state.best_epoch is epoch:
-            state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
+            state.best = {name: tensor.detach().clone() for name, tensor in state.kept.state_dict().items()}
         yield epoch
 
 
 def one_pass(
     state: State, section: Section, train: Samples, number: int, step_done: Callable[[], None] = lambda: None
 ) -> float:
-    """One optimiser step for each batch of epoch `number`, in place; returns the mean loss a valid pixel."""
-    state.network.train()
-    step_losses, weights = [], []
+    """One optimiser step for each batch of epoch `number`, in place; returns the mean loss.
+
+    Nothing in it waits for the device before its last step.
+    """
+    criterion = losses.criterion(section.loss, section.label_smoothing, state.class_weights)
+    _set_modes(state.network, section, number)
+    found = []
     first_step = (number - 1) * num_steps(section, len(train))
-    for step, (images, onehot) in enumerate(batches.shuffled(train, section.batch_size, section.seed, number)):
-        randomness.reseed(section.seed, first_step + step)
-        with _autocast(section, images):
-            logits = state.network(images)
-        loss = losses.cross_entropy(logits, onehot)
+    shuffled = batches.shuffled(train, section.batch_size, section.seed, number)
+    for step, (images, onehot) in enumerate(shuffled, start=first_step):
+        randomness.reseed(section.seed, step)
+        with _autocast(section, images), _enough_values(len(images)):
+            logits = heads.class_logits(state.network(images))
+        loss = criterion(logits, onehot)
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        if section.clip_norm:
+            nn.utils.clip_grad_norm_(state.network.parameters(), section.clip_norm)
         state.optimizer.step()
         state.schedule.step()
-        step_losses.append(loss.detach())
-        weights.append(losses.num_valid(onehot))
+        if section.ema:
+            optimisation.average(state.kept, state.network, section.ema, step)
+        found.append(_with_weight(loss, onehot))
         step_done()
-    return _mean_loss(torch.stack(step_losses), torch.stack(weights), number)
+    pairs = torch.stack(found).tolist()
+    for step, (value, _) in enumerate(pairs, 1):
+        if not math.isfinite(value):
+            raise _diverged(section, f"loss is {value} at step {step} of epoch {number}")
+    return _mean(pairs)
 
 
-def _mean_loss(step_losses: Tensor, weights: Tensor, number: int) -> float:
-    if not bool(step_losses.isfinite().all()):
-        step = int((~step_losses.isfinite()).nonzero()[0])
-        raise _diverged(f"loss is {step_losses[step].item()} at step {step + 1} of epoch {number}")
-    return float((step_losses * weights).sum() / weights.sum().clamp(min=1))
+def _set_modes(network: nn.Module, section: Section, number: int) -> None:
+    """All of it learns; in the frozen epochs the encoder gets no gradients and keeps its batch statistics."""
+    network.train()
+    if section.frozen_epochs:
+        frozen = number <= section.frozen_epochs
+        network.encoder.train(not frozen).requires_grad_(not frozen)  # type: ignore[union-attr]
 
 
-def _diverged(found: str) -> TrainingError:
-    return TrainingError("train", f"{found}; no model is written", "Lower train.learning_rate, or use float32.")
+@contextmanager
+def _enough_values(num_images: int) -> Iterator[None]:
+    """Turns batch normalisation's refusal of a single value a channel into a TrainingError."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        found = f"a batch of {num_images} leaves batch normalisation one value a channel, at its smallest feature map"
+        remedy = "Choose one that leaves no single image over, or a larger preprocess.height and width."
+        raise TrainingError("params.yaml: train.batch_size", found, remedy) from None
 
 
-def _validate(network: nn.Module, section: Section, val: Samples) -> tuple[float, confusion.Scores]:
-    total, valid, predictions = 0.0, 0.0, []
+def _with_weight(loss: Tensor, onehot: Tensor) -> Tensor:
+    return torch.stack([loss.detach(), losses.num_valid(onehot)])
+
+
+def _mean(pairs: list[list[float]]) -> float:
+    """The mean of the losses in (loss, weight)."""
+    return sum(loss * weight for loss, weight in pairs) / max(sum(weight for _, weight in pairs), 1.0)
+
+
+def _diverged(section: Section, found: str) -> TrainingError:
+    remedy = "Lower train.learning_rate" + (", or use float32." if section.precision != "float32" else ".")
+    return TrainingError("train", f"{found}; no model is written", remedy)
+
+
+def _validate(state: State, section: Section, val: Samples) -> tuple[float, confusion.Scores]:
+    criterion = losses.criterion(section.loss, section.label_smoothing, state.class_weights)
+    found, predictions = [], []
     for images, onehot in batches.in_order(val, section.batch_size):
         with _autocast(section, images):
-            logits = predict.logits(network, images)
-        weight = float(losses.num_valid(onehot))
-        total += float(losses.cross_entropy(logits, onehot)) * weight
-        valid += weight
+            logits = predict.logits(state.kept, images)
+        found.append(_with_weight(criterion(logits, onehot), onehot))
         predictions.append(predict.classes(logits))
+    loss = _mean(torch.stack(found).tolist())
+    if not math.isfinite(loss):
+        raise _diverged(section, f"val loss is {loss} after epoch {len(state.history) + 1}")
     truth = encode.unpack(val.packed.cpu().numpy(), val.num_classes)
     counts = confusion.count(truth, np.concatenate(predictions), val.num_classes)
-    return total / max(valid, 1.0), confusion.scores(counts)
+    return loss, confusion.scores(counts)
 
 
 def _autocast(section: Section, images: Tensor) -> torch.autocast:

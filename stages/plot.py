@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from segline import arrays, atomic, charts, cli, drawing, params, ranking, report, results, tracking
+from segline import arrays, atomic, card, charts, cli, drawing, params, ranking, report, results, tracking
+from segline.notation import percent
 
 CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}
 SECTIONS = ("data", "preprocess", "model", "train", "evaluate", "plot")
@@ -24,14 +25,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         confusion="JSON of the confusion matrix",
         processed="processed split that was evaluated",
         predictions="folder of predicted classes",
-        model="model file, which names the MLflow run to add to",
+        model="model file, which the card is about, and which names the MLflow run to add to",
         plots="folder of PNG files to write",
         report="HTML file to write",
+        card="Markdown file to write: the model card",
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes the PNG files and the report, all or none."""
+    """Writes the PNG files, the report and the model card, all or none."""
     args = parse(argv)
     document = params.load()
     section = params.section(document, "plot", ranking.Section)
@@ -46,16 +48,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     panels = [material.panels(pick.row) for pick in picks]
     kept = results.read_kept_epoch(args.train)
+    subject = card.Subject(args.model, split, found, kept, material.parameters)
     inputs = {"processed": args.processed, "predictions": args.predictions, "model": args.model}
     with tracking.run("plot", inputs, {"plot": document["plot"]}, model=args.model) as run:
         with atomic.folder(args.plots) as plots:
             _draw(plots, split.index, found, kept)
             _sheets(plots, split.index, found, list(zip(picks, panels, strict=True)))
             curves = {title: (plots / name).read_bytes() for title, name in CURVES.items()}
-            with atomic.file(args.report) as page:
+            with atomic.file(args.report) as page, atomic.file(args.card) as text:
                 page.write_text(report.render(material, picks, panels, curves), encoding="utf-8")
-        run.artifacts([args.report, *sorted(args.plots.iterdir())])
-    cli.say(f"plot: {len(list(args.plots.iterdir()))} pictures -> {args.plots}, report -> {args.report}")
+                text.write_text(card.render(subject), encoding="utf-8")
+        run.artifacts([args.report, args.card, *sorted(args.plots.iterdir())])
+    count = len(list(args.plots.iterdir()))
+    cli.say(f"plot: {count} pictures -> {args.plots}, report -> {args.report}, model card -> {args.card}")
 
 
 def _in_use(document: params.Document) -> params.Document:
@@ -99,7 +104,7 @@ def _sheets(
 
 def _caption(pick: ranking.Pick, images: Sequence[results.ImageScore]) -> str:
     score = images[pick.row]
-    scores = f"mIoU {charts.percent(score.miou)}, accuracy {charts.percent(score.accuracy)}"
+    scores = f"mIoU {percent(score.miou)}, accuracy {percent(score.accuracy)}"
     return f"{pick.kind}, rank {pick.rank} of {len(images)}: {charts.short(score.stem)}, {scores}"
 
 

@@ -11,6 +11,7 @@ import torch
 
 from segline import (
     arrays,
+    balance,
     batches,
     checkpoint,
     choice,
@@ -25,6 +26,7 @@ from segline import (
 )
 from segline.batches import Samples
 from segline.errors import DataError
+from segline.state import Epoch, State
 
 HISTORY = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou")
 
@@ -42,20 +44,25 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     )
 
 
-def describe(document: params.Document, split: arrays.Split) -> checkpoint.Description:
-    """The network that params.yaml asks for, for data of this shape."""
+def describe(
+    document: params.Document, training_section: training.Section, split: arrays.Split
+) -> checkpoint.Description:
+    """The model that params.yaml asks for, for these data."""
     name = params.text(document, "model.name")
     section = params.section(document, f"model.{name}", choice.choose("segline.networks", name, "model.name").Section)
     _, height, width, channels = split.images.shape
+    weighted = "weighted_cross_entropy" in training_section.loss
     return checkpoint.Description(
         network=name,
         parameters=pretrained.described(section),
+        head=params.text(document, "model.head"),
         channels=channels,
         height=height,
         width=width,
         mean=batches.MEAN,
         std=batches.STD,
         classes=split.index.classes,
+        class_weights=balance.median_frequency(split.onehot, len(split.index.classes)) if weighted else (),
     )
 
 
@@ -66,26 +73,22 @@ def load(folder: Path, split: arrays.Split, target: torch.device) -> Samples:
     return batches.load(split.images, split.onehot, len(split.index.classes), target)
 
 
-def row(epoch: training.Epoch) -> list[Any]:
+def row(epoch: Epoch) -> list[Any]:
     """A row of history.csv; a rate has its own scale, so it keeps six digits instead of six decimals."""
     return [f"{epoch.learning_rate:.6g}" if name == "learning_rate" else getattr(epoch, name) for name in HISTORY]
 
 
-def write_outputs(
-    args: Namespace, section: training.Section, state: training.State, model: checkpoint.Description
-) -> None:
+def write_outputs(args: Namespace, section: training.Section, state: State, model: checkpoint.Description) -> None:
     """Writes the weights of the epoch that is kept, its losses and scores, and those of every epoch."""
     best = section.keep == "best"
     kept = state.best_epoch if best else state.history[-1]
-    checkpoint.write(args.model, state.best if best else state.network.state_dict(), model)
+    checkpoint.write(args.model, state.best if best else state.kept.state_dict(), model)
     records.write_csv(args.history, HISTORY, [row(epoch) for epoch in state.history])
     records.write_json(args.metrics, {name: getattr(kept, name) for name in HISTORY if name != "learning_rate"})
     cli.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
 
 
-def train(
-    section: training.Section, state: training.State, train_split: Samples, val_split: Samples, run: tracking.Run
-) -> None:
+def train(section: training.Section, state: State, train_split: Samples, val_split: Samples, run: tracking.Run) -> None:
     """Trains `state` to its end, with a line and a row of metrics an epoch."""
     steps = section.epochs * training.num_steps(section, len(train_split))
     with cli.Steps(steps, "train") as bar:
@@ -101,6 +104,8 @@ def train(
             memory = device.peak_memory(train_split.images.device)
             run.metrics(values | {"images_per_second": rate} | memory, step=epoch.epoch)
             began = time.perf_counter()
+        if (last := len(state.history)) < section.epochs:
+            bar.line(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -111,14 +116,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     target = device.pick()
     device.require_precision(target, section.precision)
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
-    model = describe(document, splits[args.train])
+    model = describe(document, section, splits[args.train])
     with tracking.run("train", {"train": args.train, "val": args.val}, document) as run:
         run.tags(device.description(target))
         randomness.deterministic(section.seed)
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
         network = checkpoint.network(model)
         pretrained.load(network, document)
-        state = training.start(network.to(target), section, len(train_split))
+        state = training.start(network.to(target), section, len(train_split), model.class_weights)
         with device.within_memory("lower train.batch_size or the width of the network"):
             train(section, state, train_split, val_split, run)
         write_outputs(args, section, state, model)

@@ -60,8 +60,12 @@ class Evaluated:
         return self.folder / "report.html"
 
     @property
+    def card(self) -> Path:
+        return self.folder / "README.md"
+
+    @property
     def arguments(self) -> list[str]:
-        paths = {**self.inputs, "plots": self.plots, "report": self.report}
+        paths = {**self.inputs, "plots": self.plots, "report": self.report, "card": self.card}
         return [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", str(path))]
 
 

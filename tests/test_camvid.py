@@ -7,6 +7,7 @@ import os
 import tarfile
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -41,6 +42,27 @@ def packed(files):
             header.size = len(content)
             tar.addfile(header, io.BytesIO(content))
     return gzip.compress(buffer.getvalue())
+
+
+@contextmanager
+def served(content):
+    """A server that sends the content, as its address, and the paths that were asked for."""
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            requests.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield f"http://127.0.0.1:{server.server_port}/archive.tar.gz", requests
+        server.shutdown()
 
 
 @pytest.fixture
@@ -137,28 +159,37 @@ def test_wrong_bytes_are_refused(source, manifest, tmp_path):
 
 
 def test_other_splits_download_nothing_again(source, manifest, tmp_path, monkeypatch):
-    requests = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            requests.append(self.path)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(source.read_bytes())
-
-        def log_message(self, *_):
-            pass
-
     monkeypatch.setenv("SEGLINE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        url = f"http://127.0.0.1:{server.server_port}/archive.tar.gz"
+    with served(source.read_bytes()) as (url, requests):
         camvid.collect(section(url, "train"), manifest, tmp_path / "first")
         camvid.collect(section(url, "train", "test"), manifest, tmp_path / "second")
-        server.shutdown()
 
     assert requests == ["/archive.tar.gz"]
+
+
+def test_the_user_is_told_to_delete_a_broken_download_but_never_a_file_of_their_own(
+    source, manifest, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SEGLINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    source.write_bytes(packed(FILES | {"CamVid/train/0001TP_000001.png": b"other"}))
+    with served(source.read_bytes()) as (url, _), pytest.raises(IntegrityError) as ours:
+        camvid.collect(section(url, "train"), manifest, tmp_path / "raw")
+    with pytest.raises(IntegrityError) as theirs:
+        camvid.collect(section(source, "train"), manifest, tmp_path / "raw")
+
+    assert ours.value.where.startswith(str(tmp_path / "cache"))
+    assert "Delete this download, and run again, or set data.camvid.url to a good one." == ours.value.remedy
+    assert "Get another copy of the archive, or set data.camvid.url to a good one." == theirs.value.remedy
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x.tar.gz", "s3://bucket/x.tar.gz", "file://[", "://x"])
+def test_an_address_that_cannot_be_fetched_is_refused_with_the_parameters(url):
+    with pytest.raises(ParameterError, match=r"params.yaml: data.camvid.url: ") as caught:
+        params.section({"data": {"camvid": {"url": url, "splits": ["val"]}}}, "data.camvid", camvid.Section)
+
+    assert f"got {url!r}" in str(caught.value)
 
 
 SHA = "0" * 64

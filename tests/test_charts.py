@@ -10,6 +10,7 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from segline import charts, dataset, drawing, results
 
@@ -122,6 +123,18 @@ def test_any_number_of_epochs_can_be_drawn(tmp_path, epochs):
     charts.accuracy(tmp_path / "accuracy.png", history(epochs), kept=epochs)
 
     assert pixels(tmp_path / "loss.png").shape == pixels(tmp_path / "accuracy.png").shape
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 40])
+def test_ticks_of_epochs_are_epochs(tmp_path, monkeypatch, epochs):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    charts.loss(tmp_path / "loss.png", history(epochs), kept=1)
+    low, high = figures[0].axes[0].get_xlim()
+    ticks = [tick for tick in figures[0].axes[0].get_xticks() if low <= tick <= high]
+
+    assert ticks
+    assert set(ticks) <= set(range(epochs + 1))
 
 
 def test_the_epoch_kept_is_marked(tmp_path):

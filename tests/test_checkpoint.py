@@ -9,17 +9,19 @@ import torch
 from safetensors.torch import save_file
 
 from segline import checkpoint, dataset, predict, randomness
-from segline.errors import IntegrityError
+from segline.errors import IntegrityError, ParameterError
 
 DESCRIPTION = checkpoint.Description(
     network="unet",
     parameters={"width": 4, "depth": 2, "norm": "batch", "dropout": 0.1},
+    head="softmax",
     channels=3,
     height=16,
     width=24,
     mean=127.5,
     std=127.5,
     classes=(dataset.Label("sky", (1, 2, 3)), dataset.Label("road", (4, 5, 6))),
+    class_weights=(0.5, 1.1),
 )
 
 
@@ -93,6 +95,9 @@ def test_safetensors_of_another_program_are_refused(tmp_path):
         ({"parameters": {**DESCRIPTION.parameters, "width": 8}}, "expected (8, 3, 3, 3), got (4, 3, 3, 3)"),
         ({"parameters": {**DESCRIPTION.parameters, "depth": 1}}, "missing or too many"),
         ({"parameters": {**DESCRIPTION.parameters, "depth": "two"}}, "not a Segline model"),
+        ({"head": "sigmoid"}, "expected (1, 4, 1, 1), got (2, 4, 1, 1)"),
+        ({"head": "tanh"}, "expected softmax or sigmoid, got 'tanh'"),
+        ({"class_weights": None}, "not a Segline model"),
         ({"channels": 1}, "expected (4, 1, 3, 3), got (4, 3, 3, 3)"),
     ],
 )
@@ -119,4 +124,29 @@ def test_the_metadata_names_no_time_host_or_run(path):
     header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
     description = json.loads(header["__metadata__"][checkpoint.KEY])
 
-    assert {"network", "parameters", "channels", "height", "width", "mean", "std", "classes"} == set(description)
+    assert {
+        *("network", "parameters", "head", "channels", "height", "width", "mean", "std", "classes", "class_weights")
+    } == set(description)
+
+
+def test_a_sigmoid_network_has_one_output_and_is_read_back_as_one(tmp_path):
+    path, description = tmp_path / "model.safetensors", replace(DESCRIPTION, head="sigmoid")
+    checkpoint.write(path, checkpoint.network(description).state_dict(), description)
+    read, found = checkpoint.read(path)
+
+    assert description == found
+    assert read(torch.randn(1, 3, 16, 24)).shape == (1, 1, 16, 24)
+    assert predict.logits(read, torch.randn(1, 3, 16, 24)).shape == (1, 2, 16, 24)
+
+
+def test_s3_with_its_sigmoid_and_one_channel_has_exactly_56_689_parameters():
+    description = replace(DESCRIPTION, network="small_unet", parameters={"width": 16}, head="sigmoid", channels=1)
+
+    assert 56_689 == predict.cost(checkpoint.network(description), 1, 16, 16)["parameters"]
+
+
+def test_sigmoid_is_refused_for_three_classes():
+    classes = (*DESCRIPTION.classes, dataset.Label("car", (7, 8, 9)))
+
+    with pytest.raises(ParameterError, match=r"model.head: sigmoid is for two classes"):
+        checkpoint.network(replace(DESCRIPTION, head="sigmoid", classes=classes))

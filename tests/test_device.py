@@ -15,6 +15,12 @@ def test_auto_takes_cuda_where_it_is_and_else_the_cpu(monkeypatch):
     assert device.pick().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def test_an_empty_variable_is_auto(monkeypatch):
+    monkeypatch.setenv(device.VARIABLE, "")
+
+    assert device.pick().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def test_cpu_is_the_cpu_even_beside_a_gpu(monkeypatch):
     monkeypatch.setenv(device.VARIABLE, "cpu")
 
@@ -45,6 +51,22 @@ def test_bfloat16_is_refused_on_a_cpu_without_it_unless_forced(monkeypatch):
     monkeypatch.setenv(device.FORCE_BFLOAT16, "1")
     device.require_precision(torch.device("cpu"), "bfloat16")
     device.require_precision(torch.device("cpu"), "float32")
+
+
+def test_want_of_memory_is_one_line_with_what_to_lower():
+    """A real allocation, which no machine can grant: 4 PiB."""
+    with pytest.raises(DeviceError) as caught, device.within_memory("lower train.batch_size"):
+        torch.empty(1 << 50)
+
+    assert str(caught.value).startswith("memory: ")
+    assert str(caught.value).endswith(" To need less, lower train.batch_size.")
+    assert "can't allocate memory: you tried to allocate 4503599627370496 bytes" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_fault_of_torch_is_no_want_of_memory():
+    with pytest.raises(RuntimeError, match="must match the size"), device.within_memory("lower train.batch_size"):
+        torch.ones(2) + torch.ones(3)
 
 
 def test_the_fingerprint_names_what_the_bytes_depend_on(monkeypatch):

@@ -256,6 +256,11 @@ def test_a_local_file_is_used_where_it_lies(tmp_path, monkeypatch, form):
     assert found == path
 
 
+def test_a_home_that_is_not_there_is_one_error():
+    with pytest.raises(FetchError, match="there is no file ~nobody-of-that-name/x"):
+        fetch.fetch("~nobody-of-that-name/x.tar.gz", KEY)
+
+
 def test_a_local_file_that_is_not_there_is_one_error(tmp_path):
     path = tmp_path / "x.tar.gz"
 

@@ -78,7 +78,8 @@ def test_a_rate_may_be_written_in_any_usual_way(tmp_path, text):
         ("1: a\n", "key 1 is not text"),
         ("a: [1\n", "line 2"),
         ("just text\n", "expected sections"),
-        ("", "expected sections"),
+        ("", "params.yaml: is empty"),
+        ("# comments only\n", "params.yaml: is empty"),
         ("a: \x00\n", "not YAML"),
         ("a: " + "[" * 20_000 + "\n", "not YAML"),
         ("#" * (params.MAX_BYTES + 1), "expected at most"),
@@ -140,6 +141,40 @@ def test_a_missing_section_says_where_to_look():
     """What is there under another name is called unknown by `segline check`, which knows the right one."""
     with pytest.raises(ParameterError, match=r"train: missing\. Add it; see presets/synthetic\.yaml"):
         params.section({"trian": {}}, "train", Section)
+
+
+@pytest.mark.parametrize(
+    ("key", "preset"),
+    [("train.epochs", "synthetic"), ("data.camvid", "camvid-fcn"), ("data.camvid.url", "camvid-fcn")],
+)
+def test_a_missing_key_names_a_preset_that_has_it(key, preset, monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+    with pytest.raises(ParameterError, match=f"Add it; see presets/{preset}.yaml"):
+        params.find({"data": {}, "train": {}} if key.count(".") == 1 else {"data": {"camvid": {}}}, key)
+
+
+def test_a_missing_key_that_no_preset_has_names_none(tmp_path, monkeypatch):
+    """A preset that is broken has nothing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "broken.yaml").write_text("data: [", encoding="utf-8")
+
+    with pytest.raises(ParameterError, match=r"data.folder: missing. Add it; see a file of presets/ that has it."):
+        params.find({"data": {}}, "data.folder")
+
+
+def test_a_folder_within_the_project_names_its_top_folder(tmp_path, monkeypatch):
+    top = tmp_path / "my project"
+    (top / "data" / "raw").mkdir(parents=True)
+    (top / "dvc.yaml").touch()
+    (top / "params.yaml").write_text("a: 1\n", encoding="utf-8")
+    monkeypatch.chdir(top / "data" / "raw")
+
+    with pytest.raises(ParameterError) as caught:
+        params.load()
+
+    assert f"params.yaml: missing here. Run it in the project's top folder: cd '{top}'" == str(caught.value)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)

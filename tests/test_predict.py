@@ -31,6 +31,14 @@ def test_classes_are_the_highest_logits_as_bytes():
     assert predict.classes(logits).dtype == "uint8"
 
 
+def test_a_single_output_is_the_logit_of_class_1_against_0():
+    images = torch.randn(2, 1, 5, 6)
+    found = predict.logits(nn.Identity(), images)
+
+    assert torch.equal(torch.cat([torch.zeros_like(images), images], dim=1), found)
+    assert ((images[:, 0] > 0).numpy() == predict.classes(found)).all()
+
+
 def test_resizing_to_the_same_size_changes_no_class():
     logits = torch.randn(5, 9, 7)
 

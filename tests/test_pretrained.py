@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segline import check, checkpoint, choice, pretrained, randomness
-from segline.errors import IntegrityError, ParameterError, PipelineError
+from segline.errors import IntegrityError, ParameterError, PipelineError, TrainingError
 from stages import train
 from tests import tiny
 
@@ -47,7 +47,7 @@ def naming(path: Path | str, sha256: str | None = None, name: str = MOBILENET) -
     if sha256 is None:
         sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     section = {"decoder_width": 4, "weights": str(path), "weights_sha256": sha256}
-    return {"model": {"name": name, name: section}}
+    return {"model": {"name": name, "head": "softmax", name: section}}
 
 
 def refusal(document: dict[str, Any]) -> PipelineError:
@@ -260,3 +260,14 @@ def test_a_model_that_started_from_a_file_keeps_its_hash_and_not_its_path(tmp_pa
         assert b"imagenet" not in (tmp_path / "models/model.safetensors").read_bytes()
         assert document["model"][MOBILENET] | {"weights": ""} == description.parameters
     assert distances[0] < 0.1 < distances[1]
+
+
+def test_one_small_image_alone_in_a_batch_is_refused_in_a_line(tmp_path, monkeypatch):
+    """Up to 32x32 pixels it is one value a channel at the bottom of the network."""
+    tiny.begin(tmp_path, monkeypatch)
+    training = tiny.PARAMETERS["train"] | {"batch_size": 5}
+    document = tiny.PARAMETERS | naming("", "") | {"train": training}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+
+    with pytest.raises(TrainingError, match=r"^params.yaml: train.batch_size: a batch of 1 leaves batch normalisation"):
+        train.main(tiny.TRAIN)

@@ -169,23 +169,23 @@ def test_every_picture_has_a_text_for_those_who_do_not_see_it(tmp_path):
     assert [] == [image for image in re.findall(r"<img [^>]*>", page) if not re.search(r'alt="[^"]+"', image)]
 
 
-def test_parameters_are_written_with_dotted_keys_as_yaml_writes_them():
-    document = {"a": {"b": {"c": 0.1}, "d": None, "e": True}, "f": [1, 2], "g": {}, "h": 1, "i": 0}
+def test_the_page_says_at_which_size_scores_and_pictures_are(tmp_path):
+    page = render(evaluated.build(tmp_path / "run"))
 
-    expected = [
-        ("a.b.c", "0.1"),
-        ("a.d", "null"),
-        ("a.e", "true"),
-        ("f", "[1, 2]"),
-        ("g", "{}"),
-        ("h", "1"),
-        ("i", "0"),
-    ]
-    assert expected == list(report.flat(document))
+    assert 2 == page.count("at the masks' own size</p>"), "in both headline cards"
+    assert "shown at the working size, 16&nbsp;&times;&nbsp;12." in page
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [(0, "0"), (999, "999"), (1_943_000, "1.94 M"), (1.21e9, "1.21 G"), (7_812, "7.81 k")]
-)
-def test_large_numbers_are_written_with_three_digits(value, expected):
-    assert expected == report.compact(value).replace("\N{NO-BREAK SPACE}", " ")
+@pytest.mark.parametrize(("images", "expected"), [(9, 2), (10, 0)])
+def test_an_interval_of_few_images_is_not_to_be_trusted(tmp_path, images, expected):
+    page = render(evaluated.build(tmp_path / "run", images=images))
+
+    assert expected == page.count(", of too few images to be trusted")
+
+
+def test_the_protocol_is_told_in_words(tmp_path):
+    page = render(evaluated.build(tmp_path / "run"))
+
+    assert "<dt>fingerprint of the images, masks and classes</dt>" in page
+    assert "<dt>data</dt>" not in page
+    assert "<dt>schema</dt>" not in page

@@ -5,10 +5,13 @@ import os
 import platform
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 from pydantic import ValidationError
@@ -69,6 +72,22 @@ def test_another_seed_gives_other_pictures(folder: Path, drawn: Dataset, tmp_pat
     here, there = files(folder), files(tmp_path)
     assert here.keys() == there.keys()
     assert not [name for name in here if here[name] == there[name]]
+
+
+def test_a_process_that_is_killed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel does where memory runs out."""
+    monkeypatch.setattr(cores, "count", lambda: 2)
+
+    def kill() -> None:
+        while not (found := [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]):
+            time.sleep(0.01)
+        found[0].kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    with pytest.raises(DataError, match=r"data.synthetic: a process that drew them was killed, most likely"):
+        collect(tmp_path, train=400)
+    killer.join(10)
 
 
 def test_no_two_scenes_are_alike(folder: Path, drawn: Dataset) -> None:

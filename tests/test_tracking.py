@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from segline import tracking
+from segline.errors import ParameterError
 from tests import servers
 
 PARAMS = {"model": {"name": "unet", "unet": {"width": 8}}, "train": {"learning_rate": 1e-5, "size": [3, 4]}}
@@ -325,6 +326,29 @@ def test_switched_off_there_is_no_child_and_no_store(bare: Path, monkeypatch: py
     assert warnings(capfd) == []
 
 
+@pytest.mark.parametrize(("switch", "expected"), [(None, True), ("", True), ("on", True), ("off", False)])
+def test_tracking_is_on_unless_switched_off(
+    monkeypatch: pytest.MonkeyPatch, switch: str | None, expected: bool
+) -> None:
+    monkeypatch.delenv(tracking.SWITCH, raising=False)
+    if switch is not None:
+        monkeypatch.setenv(tracking.SWITCH, switch)
+
+    assert tracking.switched_on() is expected
+
+
+@pytest.mark.parametrize("switch", ["0", "no", "OFF"])
+def test_another_switch_than_on_or_off_is_refused(bare: Path, monkeypatch: pytest.MonkeyPatch, switch: str) -> None:
+    """Who writes `no` does not want a run, and would get one."""
+    monkeypatch.setenv(tracking.SWITCH, switch)
+
+    with (
+        pytest.raises(ParameterError, match=f"SEGLINE_TRACKING: expected on or off, got '{switch}'"),
+        tracking.run(stage="train", inputs={}, params=PARAMS),
+    ):
+        pytest.fail("the stage went on")
+
+
 @pytest.fixture
 def python() -> Iterator[Start]:
     """Starts Python processes that run a piece of code; none outlives its test."""
@@ -429,12 +453,3 @@ def test_git_tags_tell_whether_code_or_parameters_differ_from_the_commit(bare: P
 def test_messages_are_one_line_without_secrets(text: str, expected: str) -> None:
     """What stands in a URL before @ and after ? may be a password."""
     assert tracking.without_secrets(text) == expected
-
-
-def test_nested_documents_become_dotted_keys() -> None:
-    """Lists stay whole: they are one parameter."""
-    assert tracking.flat({"a": {"b": {"c": 1}, "d": [2, {"e": 3}]}, "f": None}) == {
-        "a.b.c": 1,
-        "a.d": [2, {"e": 3}],
-        "f": None,
-    }

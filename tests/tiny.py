@@ -21,15 +21,21 @@ SIZE = (18, 30)
 
 PARAMETERS: dict[str, Any] = {
     "preprocess": {"height": 12, "width": 20, "void": "ignore"},
-    "model": {"name": "unet", "unet": {"width": 4, "depth": 1, "norm": "batch", "dropout": 0.1}},
+    "model": {"name": "unet", "head": "softmax", "unet": {"width": 4, "depth": 1, "norm": "batch", "dropout": 0.1}},
     "train": {
         "seed": 1,
         "epochs": 2,
         "batch_size": 4,
+        "loss": ["cross_entropy"],
+        "label_smoothing": 0.0,
         "optimizer": "adamw",
         "learning_rate": 0.01,
         "weight_decay": 0.01,
         "schedule": "one_cycle",
+        "clip_norm": 0.0,
+        "ema": 0.0,
+        "frozen_epochs": 0,
+        "patience": 0,
         "precision": "float32",
         "keep": "best",
     },
@@ -38,21 +44,21 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-def write_raw(folder: Path, counts: dict[str, int]) -> dataset.Dataset:
-    """Pictures in three vertical bands, one a class, with a void border below; a little noise."""
+def write_raw(folder: Path, counts: dict[str, int], classes: tuple[dataset.Label, ...] = CLASSES) -> dataset.Dataset:
+    """Pictures in vertical bands, one a class, with a void border below; a little noise."""
     splits: dict[str, list[dataset.Pair]] = {}
     for split, count in counts.items():
         for kind in ("images", "masks"):
             (folder / split / kind).mkdir(parents=True)
-        splits[split] = [_pair(folder / split, split, number) for number in range(count)]
-    data = dataset.Dataset("bands", CLASSES, VOID, "index", splits)
+        splits[split] = [_pair(folder / split, split, number, len(classes)) for number in range(count)]
+    data = dataset.Dataset("bands", classes, VOID, "index", splits)
     dataset.write(folder, data)
     return data
 
 
-def _pair(folder: Path, split: str, number: int) -> dataset.Pair:
+def _pair(folder: Path, split: str, number: int, bands: int) -> dataset.Pair:
     rng = np.random.default_rng([number, *split.encode()])
-    mask = np.repeat(np.arange(3), 10)[None].repeat(SIZE[0], axis=0).astype(np.uint8)
+    mask = np.repeat(np.arange(bands), SIZE[1] // bands)[None].repeat(SIZE[0], axis=0).astype(np.uint8)
     mask = np.roll(mask, rng.integers(30), axis=1)
     image = (mask[..., None] * 100 + rng.integers(0, 30, size=(*SIZE, 3))).astype(np.uint8)
     mask[-2:] = VOID.index
@@ -73,12 +79,14 @@ def write_params(folder: Path, **changes: Any) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
-def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+def begin(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[dataset.Label, ...] = CLASSES, **changes: Any
+) -> None:
     """Makes `folder` the current one, with raw and processed data, in which stages run as DVC runs them."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SEGLINE_TRACKING", "off")
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
-    write_raw(Path("data/raw"), {"train": 6, "val": 3, "test": 4})
+    write_raw(Path("data/raw"), {"train": 6, "val": 3, "test": 4}, classes)
     write_params(folder, **changes)
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
 

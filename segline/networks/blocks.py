@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segline.errors import TrainingError
-
 Norm = Literal["none", "batch"]
 
 # Of ImageNet's R, G and B in 0..1: what encoders trained on it expect to be taken off and divided by.
@@ -17,23 +15,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that refuses, in training, the one case that has no variance: a single value a channel."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        if self.training and features.numel() == features.shape[1]:
-            found = "a batch of one image is down to one pixel inside the network, too few for its batch norm"
-            remedy = "Choose a train.batch_size that leaves no image alone, or a larger preprocess.height or width."
-            raise TrainingError("train", f"{found}; no model is written", remedy)
-        return super().forward(features)
-
-
 def convolution(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
     """3x3 convolution of unchanged size, normalised if asked, then ReLU."""
     if norm == "none":
         return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True))
     convolve = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    return nn.Sequential(convolve, BatchNorm(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(convolve, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def double_convolution(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:

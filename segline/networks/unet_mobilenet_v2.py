@@ -29,7 +29,7 @@ class Section(params.Section):
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     convolve = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, groups=groups, bias=False)
-    return nn.Sequential(convolve, blocks.BatchNorm(outputs), nn.ReLU6(inplace=True))
+    return nn.Sequential(convolve, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True))
 
 
 class InvertedResidual(nn.Module):
@@ -39,7 +39,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         width = inputs * expansion
         widen = [] if expansion == 1 else [_convolution(inputs, width, 1)]
-        narrow = [nn.Conv2d(width, outputs, 1, bias=False), blocks.BatchNorm(outputs)]
+        narrow = [nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
         self.conv = nn.Sequential(*widen, _convolution(width, width, 3, stride, groups=width), *narrow)
         self.residual = stride == 1 and inputs == outputs
 

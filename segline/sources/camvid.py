@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from segline import archive, fetch, params
 from segline.dataset import Dataset, Label, Pair, Void
-from segline.errors import DataError
+from segline.errors import DataError, IntegrityError
 
 CLASSES = (
     Label("sky", (128, 128, 128)),
@@ -44,10 +44,15 @@ def _unique(splits: list[Split]) -> list[Split]:
     return splits
 
 
+def _fetchable(url: str) -> str:
+    fetch.local(url)
+    return url
+
+
 class Section(params.Section):
     """data.camvid: where the archive is (a URL or a local path) and which of its splits to use."""
 
-    url: str = Field(min_length=1)
+    url: Annotated[str, Field(min_length=1), AfterValidator(_fetchable)]
     splits: Annotated[list[Split], Field(min_length=1), AfterValidator(_unique)]
 
 
@@ -74,13 +79,16 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     source = fetch.fetch(section.url, key="data.camvid.url")
     try:
         archive.extract(source, {name: item for members in wanted.values() for name, item in members.items()}, folder)
-    except archive.MissingError as error:
-        absent = [split for split, members in wanted.items() if members.keys() <= set(error.names)]
-        if not absent:
-            raise
-        found = f"holds no split {' and no split '.join(absent)} (no {error.names[0]} in its top folder)"
-        remedy = "Change data.camvid.splits, or set data.camvid.url to an archive that holds all of them."
-        raise DataError(source, found, remedy) from None
+    except IntegrityError as error:
+        names = error.names if isinstance(error, archive.MissingError) else []
+        absent = [split for split, members in wanted.items() if members.keys() <= set(names)]
+        if absent:
+            found = f"holds no split {' and no split '.join(absent)} (no {names[0]} in its top folder)"
+            remedy = "Change data.camvid.splits, or set data.camvid.url to an archive that holds all of them."
+            raise DataError(source, found, remedy) from None
+        is_ours = fetch.local(section.url) is None
+        remedy = "Delete this download, and run again" if is_ours else "Get another copy of the archive"
+        raise IntegrityError(source, error.found, f"{remedy}, or set data.camvid.url to a good one.") from None
     return Dataset(name="camvid", classes=CLASSES, void=VOID, encoding="index", splits=listed)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import math
 import signal
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -80,6 +81,9 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     except scene.NoLayoutError as error:
         remedy = "Choose a larger or less oblong size, or another seed."
         raise DataError(f"data.synthetic, {section.height} x {section.width} pixels", str(error), remedy) from None
+    except BrokenProcessPool:
+        found = "a process that drew them was killed, most likely for want of memory"
+        raise DataError("data.synthetic", found, "Free some memory or choose a smaller size, then run again.") from None
     return Dataset("synthetic-streets", CLASSES, Void(VOID, (0, 0, 0)), "index", listed)
 
 

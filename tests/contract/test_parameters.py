@@ -27,7 +27,7 @@ PLOT = [
     *("--per-class", "metrics/per_class.csv", "--per-image", "metrics/per_image.csv"),
     *("--confusion", "metrics/confusion.json", "--processed", "data/processed/test"),
     *("--predictions", "data/predictions", "--model", "models/model.safetensors"),
-    *("--plots", "metrics/plots", "--report", "metrics/report.html"),
+    *("--plots", "metrics/plots", "--report", "metrics/report.html", "--card", "models/README.md"),
 ]
 
 

@@ -25,6 +25,7 @@ LEAVES = {
     "data.*": "",
     "preprocess.*": "preprocess plot",
     "model.name": "train evaluate plot",
+    "model.head": "train plot",
     "model.unet.*": "train plot",
     "model.*": "",
     "train.*": "train plot",
@@ -43,8 +44,8 @@ CODE = {
     "preprocess evaluate": "segline/containers.py segline/images.py",
     "train evaluate plot": "segline/records.py",
     "train evaluate": """
-        segline/batches.py segline/checkpoint.py segline/confusion.py segline/device.py segline/networks/blocks.py
-        segline/networks/unet.py segline/predict.py segline/randomness.py
+        segline/batches.py segline/checkpoint.py segline/confusion.py segline/device.py segline/heads.py
+        segline/networks/blocks.py segline/networks/unet.py segline/predict.py segline/randomness.py
         """,
     "download": """
         stages/download.py segline/archive.py segline/fetch.py segline/sources/synthetic.py segline/streets/__init__.py
@@ -52,11 +53,14 @@ CODE = {
         segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py
         """,
     "preprocess": "stages/preprocess.py segline/audit.py segline/pairs.py",
-    "train": "stages/train.py segline/losses.py segline/pretrained.py segline/training.py",
+    "train": """
+        stages/train.py segline/balance.py segline/losses.py segline/optimisation.py segline/pretrained.py
+        segline/state.py segline/training.py
+        """,
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
-        stages/plot.py segline/charts.py segline/drawing.py segline/ranking.py segline/report.css segline/report.html
-        segline/report.js segline/report.py segline/results.py
+        stages/plot.py segline/card.md segline/card.py segline/charts.py segline/drawing.py segline/notation.py
+        segline/ranking.py segline/report.css segline/report.html segline/report.js segline/report.py segline/results.py
         """,
     "": """
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
@@ -88,6 +92,7 @@ ARTEFACTS = {
     "data/predictions/test.npy": "evaluate plot",
     "metrics/plots/sheet.png": "plot",
     "metrics/report.html": "plot",
+    "models/README.md": "plot",
 }
 
 # The README's summary: what is changed, and the entry above that tells its stages.

@@ -121,9 +121,8 @@ def test_restore_names_what_neither_the_cache_nor_git_has(project, lost):
     (project.root / "metrics/train.json").unlink()
     output = project.run("python", "-m", "segline", "restore", fails=True)
 
-    assert [f"error: {project.root}/dvc.lock: not in the cache: {lost}. Run `make repro` to make them anew."] == (
-        output.splitlines()
-    )
+    remedy = "Run `make repro` to make them anew from params.yaml, which is left as it is."
+    assert [f"error: {project.root}/dvc.lock: not in the cache: {lost}. {remedy}"] == output.splitlines()
     assert "metrics/train.json" in present(project)
 
 

@@ -38,6 +38,10 @@ def test_make_repro_runs_a_preset(installed):
     assert "params.yaml is now presets/mine.yaml" in output
     assert ["plot"] == stages_run(output)
     assert document == installed.parameters()
+    assert output.endswith("now: git add params.yaml dvc.lock metrics && git commit\n")
+
+    installed.commit("Take a preset")
+    assert "now: git add" not in installed.run("make", "repro")
 
 
 def test_make_repro_refuses_wrong_parameters_before_a_stage_runs(installed):
@@ -93,6 +97,7 @@ def test_make_repro_runs_everything_in_an_archive_without_git(unproduced, tmp_pa
     assert ([], []) == (stages_run(again), stages_from_cache(again))
     assert all("no git here: everything but diffs works" in said.splitlines() for said in (output, again))
     assert "no_scm" in project.read(".dvc/config.local")
+    assert "git add" not in output + again
 
     project.git("init", "--quiet")
     project.commit("Start from an archive")

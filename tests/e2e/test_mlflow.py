@@ -119,9 +119,9 @@ def test_the_scores_stand_on_the_same_run_under_the_name_of_their_split(tracked,
 
 
 def test_results_are_kept_with_the_run(tracked, run):
-    """Parameters, numbers, report and pictures, byte for byte."""
-    pictures = [path for path in tracked.locked() if path.startswith("metrics/")]
-    expected = {Path(path).name: sha256(tracked.root / path) for path in ["params.yaml", *pictures]}
+    """Parameters, numbers, report, model card and pictures, byte for byte."""
+    results = [path for path in tracked.locked() if path.startswith("metrics/")]
+    expected = {Path(path).name: sha256(tracked.root / path) for path in ["params.yaml", "models/README.md", *results]}
     folder = tracked.root / "mlruns" / run.info.run_id / "artifacts"
 
     assert {"params.yaml", "report.html", "sheet.png", "loss.png", "confusion.png", "eval.json"} <= expected.keys()

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from segline import dataset
 from segline.errors import ParameterError
@@ -87,9 +88,21 @@ def test_a_failure_is_one_line_and_leaves_the_earlier_data():
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
         "error: archive.tar.gz: member 'top/../x' leads out of its folder. "
-        "Delete this file and get the archive again, or name a good copy of it.\n"
+        "Get another copy of the archive, or set data.camvid.url to a good one.\n"
     )
     assert snapshot(Path()) == before
+
+
+def test_the_command_of_dvc_yaml_takes_an_input_with_spaces(project):
+    """As the shell reads it, once DVC has filled `data.input` in."""
+    (project / "manifest.sha256").rename(project / "my  own manifest.sha256")
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    command = pipeline["stages"]["download"]["cmd"].replace("${data.input}", "my  own manifest.sha256")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(["sh", "-c", command], env=os.environ | {"PATH": path}, capture_output=True, check=False)
+
+    assert (0, b"") == (done.returncode, done.stderr)
+    assert ["0016E5_07959"] == [pair.stem for pair in dataset.read(Path("data/raw")).splits["val"]]
 
 
 @pytest.mark.usefixtures("project")

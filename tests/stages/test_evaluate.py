@@ -72,6 +72,13 @@ def test_intervals_hold_the_score(project):
         assert interval["low"] <= scores()[metric] <= interval["high"]
 
 
+def test_what_stands_elsewhere_is_not_repeated_at_the_working_resolution(project):
+    """`dvc metrics show` has a column for each number."""
+    evaluate.main(tiny.EVALUATE)
+
+    assert {"accuracy", "miou", "mean_class_accuracy", "mean_dice"} == set(scores()["working"])
+
+
 def test_predictions_are_the_classes_at_the_working_resolution(project):
     evaluate.main(tiny.EVALUATE)
     predictions = np.load("data/predictions/test.npy")

@@ -26,13 +26,13 @@ def world(tmp_path, monkeypatch):
 
 
 def outputs(world):
-    return {path.name: path.read_bytes() for path in [*world.plots.iterdir(), world.report]}
+    return {path.name: path.read_bytes() for path in [*world.plots.iterdir(), world.report, world.card]}
 
 
-def test_it_writes_every_picture_and_the_report(world):
+def test_it_writes_every_picture_the_report_and_the_model_card(world):
     plot.main(world.arguments)
 
-    assert sorted([*PICTURES, "report.html"]) == sorted(outputs(world))
+    assert sorted([*PICTURES, "report.html", "README.md"]) == sorted(outputs(world))
 
 
 def test_writing_twice_gives_the_same_bytes(world):
@@ -119,10 +119,11 @@ def test_predictions_of_another_model_are_refused(world):
         plot.main(world.arguments)
 
 
-def test_a_failure_while_drawing_leaves_the_last_outputs(world, monkeypatch):
+@pytest.mark.parametrize("room", ["report", "card"])
+def test_a_failure_while_drawing_leaves_the_last_outputs(world, monkeypatch, room):
     plot.main(world.arguments)
     before = outputs(world)
-    monkeypatch.setattr(plot.report, "render", lambda *_: 1 / 0)
+    monkeypatch.setattr(getattr(plot, room), "render", lambda *_: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         plot.main(world.arguments)

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from segline import checkpoint, records
+from segline import arrays, balance, checkpoint, records
 from segline.errors import DataError, DeviceError, PipelineError, TrainingError
-from stages import train
+from stages import evaluate, train
 from tests import tiny
 
 
@@ -50,6 +51,60 @@ def test_keep_last_keeps_the_last_epoch(project):
     train.main(tiny.TRAIN)
 
     assert 2 == json.loads(Path("metrics/train.json").read_text())["epoch"]
+
+
+def test_a_sigmoid_network_trains_and_is_scored_on_two_classes(tmp_path, monkeypatch):
+    tiny.begin(tmp_path, monkeypatch, classes=tiny.CLASSES[:2], model__head="sigmoid", train__epochs=20)
+    train.main(tiny.TRAIN)
+    evaluate.main(tiny.EVALUATE)
+    network, description = checkpoint.read(Path("models/model.safetensors"))
+    scores = json.loads(Path("metrics/eval.json").read_text())
+
+    assert "sigmoid" == description.head
+    assert (1, 4, 1, 1) == tuple(network.state_dict()["head.weight"].shape)
+    assert {"dark", "middle"} == set(scores["iou"])
+    assert scores["miou"] > 0.9
+
+
+def test_sigmoid_on_three_classes_is_refused(project):
+    tiny.write_params(project, model__head="sigmoid")
+
+    with pytest.raises(PipelineError, match=r"model.head: sigmoid is for two classes, .* have 3"):
+        train.main(tiny.TRAIN)
+
+
+def test_the_weights_of_the_classes_are_in_the_model_file_where_the_loss_has_them(project):
+    train.main(tiny.TRAIN)
+    _, without = checkpoint.read(Path("models/model.safetensors"))
+    tiny.write_params(project, train__loss=["weighted_cross_entropy", "dice"])
+    train.main(tiny.TRAIN)
+    _, with_weights = checkpoint.read(Path("models/model.safetensors"))
+
+    assert () == without.class_weights
+    assert balance.median_frequency(arrays.read(Path("data/processed/train")).onehot, 3) == with_weights.class_weights
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_average_is_what_is_written(project, keep):
+    def weights(**changes: float) -> dict[str, torch.Tensor]:
+        tiny.write_params(project, train__keep=keep, train__epochs=1, **changes)
+        train.main(tiny.TRAIN)
+        return checkpoint.read(Path("models/model.safetensors"))[0].state_dict()
+
+    plain, averaged = weights(), weights(train__ema=0.99)
+
+    assert all(tensor.isfinite().all() for tensor in averaged.values())
+    assert not torch.equal(plain["head.weight"], averaged["head.weight"])
+
+
+def test_a_run_that_patience_ends_says_so(project, capsys):
+    tiny.write_params(project, train__epochs=50, train__patience=1, train__learning_rate=1e-9)
+    train.main(tiny.TRAIN)
+    lines = capsys.readouterr().out.splitlines()
+    history = records.read_csv(Path("metrics/history.csv"))
+
+    assert f"stopped after epoch {len(history)}: no better mIoU on val since epoch {len(history) - 1}" == lines[-2]
+    assert len(history) < 50
 
 
 def test_piped_output_has_one_line_an_epoch(project, capsys):
