@@ -3,7 +3,7 @@
 import os
 import platform
 
-from benchmarks import pipeline, preprocess, training_step
+from benchmarks import augmentation, pipeline, predict, preprocess, training_step
 from segline import cli, device
 
 
@@ -15,6 +15,8 @@ def main(_: object = None) -> None:
     for title, run, arguments in (
         ("Preprocess", preprocess.main, [archive] if archive else []),
         ("Training step", training_step.main, []),
+        ("Augmentation", augmentation.main, []),
+        ("Predict", predict.main, []),
         ("Pipeline", pipeline.main, []),
     ):
         cli.say(f"\n## {title}\n")

@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn, optim
 
-from segline import batches, cli, predict, randomness, training
+from segline import augmentation, batches, cli, draws, predict, randomness, training
 from segline.networks import unet
 
 NETWORK = unet.Section(width=64, depth=4, norm="none", dropout=0.3)
 BATCH, SIZE, NUM_CLASSES = 16, 128, 12
 ROUNDS = 3
+OFF = dict.fromkeys(draws.Section.model_fields, 0.0) | {"zoom": 1.0, "crop": 1.0}
 
 
 def samples(target: torch.device) -> batches.Samples:
@@ -73,8 +74,10 @@ def ours(data: batches.Samples, precision: Literal["float32", "bfloat16"]) -> Ca
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
     state = training.start(network, section, BATCH)
 
+    shown = augmentation.Augmented(data, draws.Section(**OFF))
+
     def step() -> None:
-        training.one_pass(state, section, data, 1)
+        training.one_pass(state, section, shown, 1)
 
     return step
 

@@ -17,6 +17,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     preset.add_argument("name", metavar="NAME")
     _add(commands, "restore", restore_outputs, "bring back the outputs that dvc.lock names after a run that failed")
     _add(commands, "machine", show_machine, "print what must be equal for a rerun to give the same model bytes")
+    _add_predict(commands)
     return parser.parse_args(argv)
 
 
@@ -24,6 +25,19 @@ def _add(commands, name: str, function, text: str):  # type: ignore[no-untyped-d
     command = commands.add_parser(name, help=text, description=text)
     command.set_defaults(function=function)
     return command
+
+
+def _add_predict(commands) -> None:  # type: ignore[no-untyped-def]
+    command = _add(commands, "predict", predict_images, "label images of any size with a trained model")
+    command.add_argument("inputs", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG and JPEG, gray or RGB")
+    command.add_argument("--model", type=Path, required=True, metavar="FILE", help="as the train stage wrote it")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="new, empty, or an earlier prediction")
+    command.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    scales = "average over input sizes, relative to the model's own, such as 0.75 1.0 1.25"
+    command.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help=scales)
+    command.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at once (%(default)s)")
+    objects = "number the objects of these classes, such as car,pedestrian"
+    command.add_argument("--instances", default="", metavar="CLASSES", help=objects)
 
 
 def check(_: Namespace) -> None:
@@ -56,6 +70,15 @@ def restore_outputs(_: Namespace) -> None:
     params.require_top_folder(Path(restore.LOCK))
     for path in restore.restore(Path.cwd()):
         cli.say(f"restored {path}")
+
+
+def predict_images(args: Namespace) -> None:
+    """Writes masks, overlays and a summary of images."""
+    from segline import inference  # noqa: PLC0415
+
+    instances = dict.fromkeys(name.strip() for name in args.instances.split(",") if name.strip())
+    request = inference.Request(args.batch_size, tuple(args.scales), args.flip, tuple(instances))
+    inference.run(args.inputs, args.model, args.out, request)
 
 
 def show_machine(_: Namespace) -> None:

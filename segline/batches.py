@@ -11,8 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segline import randomness
-
 # Bytes 0..255 become -1..1, as in S1. A model file carries these two numbers.
 MEAN = 127.5
 STD = 127.5
@@ -53,12 +51,4 @@ def in_order(samples: Samples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (inputs, one-hot) of up to `size` samples, as stored."""
     for start in range(0, len(samples), size):
         rows = slice(start, start + size)
-        yield inputs(samples.images[rows]), onehot(samples.packed[rows], samples.num_classes)
-
-
-def shuffled(samples: Samples, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same in the order of (seed, epoch); every sample comes once."""
-    order = torch.from_numpy(randomness.permutation(seed, epoch, len(samples))).to(samples.images.device)
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
         yield inputs(samples.images[rows]), onehot(samples.packed[rows], samples.num_classes)

@@ -7,12 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segline import choice, device, evaluation, fetch, heads, pairs, params, pretrained, ranking, tracking, training
+from segline import (
+    choice,
+    device,
+    draws,
+    evaluation,
+    fetch,
+    heads,
+    pairs,
+    params,
+    pretrained,
+    ranking,
+    tracking,
+    training,
+)
 from segline.errors import ParameterError, PipelineError, Problems, suggestion
 
 OWNERS: dict[str, type[params.Section]] = {
     "preprocess": pairs.Section,
     "train": training.Section,
+    "augment": draws.Section,
     "evaluate": evaluation.Section,
     "plot": ranking.Section,
 }

@@ -15,6 +15,7 @@ Uint8 = npt.NDArray[np.uint8]
 WRONG = (220, 20, 60)
 UNNAMED_VOID = (0, 0, 0)
 PANEL_SIDE = 256
+TILE_SIDE = 160
 JPEG_QUALITY = 90
 
 
@@ -48,6 +49,15 @@ def errors(image: Uint8, truth: Uint8, prediction: Uint8, colours: Uint8) -> Uin
     faded[truth != prediction] = WRONG
     faded[void] = colours[encode.VOID]
     return faded
+
+
+def pair(image: Uint8, indices: Uint8, colours: Uint8) -> tuple[Uint8, Uint8]:
+    """Image (H, W, C) and indices (H, W) as pictures of their own size, or of `TILE_SIDE` on the longer side."""
+    factor = min(1, TILE_SIDE / max(indices.shape))
+    size = (max(1, round(indices.shape[1] * factor)), max(1, round(indices.shape[0] * factor)))
+    exact: Any = cv2.resize(indices, size, interpolation=cv2.INTER_NEAREST)
+    picture: Any = cv2.resize(rgb(image), size, interpolation=cv2.INTER_AREA)
+    return picture, colours[exact]
 
 
 def panels(image: Uint8, truth: Uint8, prediction: Uint8, colours: Uint8) -> Panels:

@@ -55,7 +55,7 @@ def read(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def decode_image(content: bytes, where: Path) -> Uint8:
+def decode_image(content: bytes, where: Path, channels: int | None = None) -> Uint8:
     """An 8-bit gray or RGB image, upright: uint8 (H, W, 1) or (H, W, 3). Raises DataError that names `where`."""
     header = _inspect(content, where)
     if header.colour not in ("gray", "RGB"):
@@ -65,7 +65,7 @@ def decode_image(content: bytes, where: Path) -> Uint8:
         raise DataError(where, f"{header.depth} bits a channel, expected 8", "Convert it to 8 bits a channel.")
     if header.orientation != 1:
         raise DataError(where, f"Exif orientation {header.orientation}, expected 1 (upright)", _UPRIGHT)
-    if header.colour == "gray":
+    if channels == 1 or (channels is None and header.colour == "gray"):
         return _decode(content, where, header, cv2.IMREAD_GRAYSCALE)[:, :, None]
     return _decode(content, where, header, cv2.IMREAD_COLOR_RGB)
 

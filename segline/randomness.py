@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.utils.deterministic as deterministic_mode
 
-ORDER, DROPOUT = range(2)  # streams: draws of one never repeat those of another
+ORDER, DROPOUT, AUGMENT, PARTNER = range(4)  # streams: draws of one never repeat those of another
 
 
 def generator(*key: int) -> np.random.Generator:

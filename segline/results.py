@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from segline import arrays, records
+from segline import arrays, encode, records
 from segline.errors import DataError
 
 REMEDY = "Write it again: dvc repro -f train evaluate."
@@ -153,19 +153,38 @@ class _Cell(_Record):
 
 def read_predictions(path: Path, split: arrays.Split) -> npt.NDArray[np.uint8]:
     """Class indices uint8 (N, H, W), memory-mapped. Raises DataError if they do not fit `split`."""
-    try:
-        predictions: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(path, "missing", REMEDY) from None
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # the last two: a header cut off
-        raise DataError(path, f"not a NumPy array ({error})", REMEDY) from None
+    predictions = _array(path)
     shape, num_classes = split.images.shape[:3], len(split.index.classes)
     if predictions.dtype != np.uint8 or predictions.shape != shape:
         found = f"{predictions.dtype} {predictions.shape}, expected uint8 {shape}"
         raise DataError(path, found, REMEDY)
     if predictions.size and predictions.max() >= num_classes:
         raise DataError(path, f"class {predictions.max()}, expected 0..{num_classes - 1}", REMEDY)
-    return predictions  # type: ignore[no-any-return]
+    return predictions
+
+
+def read_augmented(folder: Path, num_classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Train samples as the network saw them: uint8 (n, h, w, C), and classes uint8 (n, h, w) with `encode.VOID`.
+
+    Raises DataError if they do not fit each other or the number of classes.
+    """
+    images, classes = _array(folder / "images.npy"), _array(folder / "classes.npy")
+    fits = classes.ndim == 3 and len(classes) and images.shape in [(*classes.shape, channels) for channels in (1, 3)]
+    if not fits or images.dtype != np.uint8 or classes.dtype != np.uint8:
+        found = f"images {images.dtype} {images.shape} and classes {classes.dtype} {classes.shape} do not fit"
+        raise DataError(folder, found, REMEDY)
+    if unknown := {*np.unique(classes).tolist()} - {*range(num_classes), encode.VOID}:
+        raise DataError(folder, f"class {min(unknown)}, expected 0..{num_classes - 1} or {encode.VOID}", REMEDY)
+    return images, classes
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise DataError(path, "missing", REMEDY) from None
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # the last two: a header cut off
+        raise DataError(path, f"not a NumPy array ({error})", REMEDY) from None
 
 
 def _rows(path: Path, model: type[RecordType]) -> list[RecordType]:

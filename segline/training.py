@@ -14,7 +14,19 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from segline import batches, confusion, encode, heads, losses, optimisation, params, predict, randomness
+from segline import (
+    augmentation,
+    batches,
+    confusion,
+    encode,
+    heads,
+    losses,
+    optimisation,
+    params,
+    predict,
+    randomness,
+)
+from segline.augmentation import Augmented
 from segline.batches import Samples
 from segline.errors import ParameterError, TrainingError
 from segline.state import Epoch, State
@@ -76,7 +88,7 @@ def start(network: nn.Module, section: Section, num_samples: int, class_weights:
 
 
 def fit(
-    state: State, section: Section, train: Samples, val: Samples, step_done: Callable[[], None] = lambda: None
+    state: State, section: Section, train: Augmented, val: Samples, step_done: Callable[[], None] = lambda: None
 ) -> Iterator[Epoch]:
     """Trains `state` in place up to `section.epochs`, yielding each epoch when it is complete.
 
@@ -96,7 +108,7 @@ def fit(
 
 
 def one_pass(
-    state: State, section: Section, train: Samples, number: int, step_done: Callable[[], None] = lambda: None
+    state: State, section: Section, train: Augmented, number: int, step_done: Callable[[], None] = lambda: None
 ) -> float:
     """One optimiser step for each batch of epoch `number`, in place; returns the mean loss.
 
@@ -106,7 +118,7 @@ def one_pass(
     _set_modes(state.network, section, number)
     found = []
     first_step = (number - 1) * num_steps(section, len(train))
-    shuffled = batches.shuffled(train, section.batch_size, section.seed, number)
+    shuffled = augmentation.shuffled(train, section.batch_size, section.seed, number)
     for step, (images, onehot) in enumerate(shuffled, start=first_step):
         randomness.reseed(section.seed, step)
         with _autocast(section, images), _enough_values(len(images)):

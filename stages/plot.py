@@ -8,7 +8,7 @@ from segline import arrays, atomic, card, charts, cli, drawing, params, ranking,
 from segline.notation import percent
 
 CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}
-SECTIONS = ("data", "preprocess", "model", "train", "evaluate", "plot")
+SECTIONS = ("data", "preprocess", "model", "train", "augment", "evaluate", "plot")
 PICKED = {"data": "source", "model": "name"}
 
 
@@ -25,6 +25,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         confusion="JSON of the confusion matrix",
         processed="processed split that was evaluated",
         predictions="folder of predicted classes",
+        augmented="folder of samples as the first epoch showed them",
         model="model file, which the card is about, and which names the MLflow run to add to",
         plots="folder of PNG files to write",
         report="HTML file to write",
@@ -49,11 +50,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     panels = [material.panels(pick.row) for pick in picks]
     kept = results.read_kept_epoch(args.train)
     subject = card.Subject(args.model, split, found, kept, material.parameters)
+    augmented = results.read_augmented(args.augmented, len(split.index.classes))
     inputs = {"processed": args.processed, "predictions": args.predictions, "model": args.model}
     with tracking.run("plot", inputs, {"plot": document["plot"]}, model=args.model) as run:
         with atomic.folder(args.plots) as plots:
             _draw(plots, split.index, found, kept)
             _sheets(plots, split.index, found, list(zip(picks, panels, strict=True)))
+            _augmented(plots, split.index, *augmented)
             curves = {title: (plots / name).read_bytes() for title, name in CURVES.items()}
             with atomic.file(args.report) as page, atomic.file(args.card) as text:
                 page.write_text(report.render(material, picks, panels, curves), encoding="utf-8")
@@ -93,13 +96,21 @@ def _sheets(
     plots: Path, index: arrays.Index, found: results.Results, chosen: Sequence[tuple[ranking.Pick, drawing.Panels]]
 ) -> None:
     """The sheet, and a preview of it with one row a kind."""
-    legend = [(label.name, label.rgb) for label in index.classes]
-    if index.void and not index.void_is_class:
-        legend.append(("void, not scored", index.void.rgb))
-    legend.append(("wrong pixel", drawing.WRONG))
+    legend = [*_legend(index), ("wrong pixel", drawing.WRONG)]
     rows = {pick: (_caption(pick, found.images), panels) for pick, panels in chosen}
     charts.sheet(plots / "sheet.png", list(rows.values()), legend)
     charts.sheet(plots / "preview.png", [rows[pick] for pick in ranking.one_a_kind(rows)], legend)
+
+
+def _augmented(plots: Path, index: arrays.Index, images: drawing.Uint8, classes: drawing.Uint8) -> None:
+    colours = drawing.palette(index.classes, index.void)
+    pairs = [drawing.pair(*sample, colours) for sample in zip(images, classes, strict=True)]
+    charts.augmented(plots / "augmented.png", pairs, _legend(index))
+
+
+def _legend(index: arrays.Index) -> list[tuple[str, tuple[int, int, int]]]:
+    void = [("void, not scored", index.void.rgb)] if index.void and not index.void_is_class else []
+    return [*((label.name, label.rgb) for label in index.classes), *void]
 
 
 def _caption(pick: ranking.Pick, images: Sequence[results.ImageScore]) -> str:

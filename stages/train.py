@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from segline import (
     arrays,
+    atomic,
+    augmentation,
     balance,
     batches,
     checkpoint,
     choice,
     cli,
     device,
+    draws,
+    encode,
     params,
     pretrained,
     randomness,
@@ -24,10 +29,12 @@ from segline import (
     tracking,
     training,
 )
+from segline.augmentation import Augmented
 from segline.batches import Samples
 from segline.errors import DataError
 from segline.state import Epoch, State
 
+AUGMENTED = 12  # samples to show
 HISTORY = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou")
 
 
@@ -41,6 +48,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
         model="model file to write",
         history="CSV of losses and scores by epoch to write",
         metrics="JSON of the epoch that was kept to write",
+        augmented="folder of samples as the first epoch showed them to write",
     )
 
 
@@ -88,7 +96,18 @@ def write_outputs(args: Namespace, section: training.Section, state: State, mode
     cli.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
 
 
-def train(section: training.Section, state: State, train_split: Samples, val_split: Samples, run: tracking.Run) -> None:
+def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
+    """Writes the first samples of the split as epoch 1 shows them: images, and classes with `encode.VOID`."""
+    rows = np.arange(min(AUGMENTED, len(augmented)))
+    images, packed = augmentation.views(augmented.samples, augmentation.epoch_plan(augmented, seed, epoch=1), rows)
+    with atomic.folder(folder) as temporary:
+        np.save(temporary / "images.npy", images.cpu().numpy())
+        np.save(temporary / "classes.npy", encode.unpack(packed.cpu().numpy(), augmented.samples.num_classes))
+
+
+def train(
+    section: training.Section, state: State, train_split: Augmented, val_split: Samples, run: tracking.Run
+) -> None:
     """Trains `state` to its end, with a line and a row of metrics an epoch."""
     steps = section.epochs * training.num_steps(section, len(train_split))
     with cli.Steps(steps, "train") as bar:
@@ -101,7 +120,7 @@ def train(section: training.Section, state: State, train_split: Samples, val_spl
                 f" accuracy {epoch.val_accuracy:.4f}, mIoU {epoch.val_miou:.4f}, {rate:.1f} images/s"
             )
             values = {name: getattr(epoch, name) for name in HISTORY if name != "epoch"}
-            memory = device.peak_memory(train_split.images.device)
+            memory = device.peak_memory(val_split.images.device)
             run.metrics(values | {"images_per_second": rate} | memory, step=epoch.epoch)
             began = time.perf_counter()
         if (last := len(state.history)) < section.epochs:
@@ -113,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     document = params.load()
     section = params.section(document, "train", training.Section)
+    augment = params.section(document, "augment", draws.Section)
     target = device.pick()
     device.require_precision(target, section.precision)
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
@@ -121,12 +141,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.tags(device.description(target))
         randomness.deterministic(section.seed)
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
+        shown = Augmented(train_split, augment)
         network = checkpoint.network(model)
         pretrained.load(network, document)
         state = training.start(network.to(target), section, len(train_split), model.class_weights)
         with device.within_memory("lower train.batch_size or the width of the network"):
-            train(section, state, train_split, val_split, run)
+            train(section, state, shown, val_split, run)
         write_outputs(args, section, state, model)
+        write_augmented(args.augmented, shown, section.seed)
         run.tags({"model.sha256": hashlib.sha256(args.model.read_bytes()).hexdigest()})
         run.artifacts([args.history, args.metrics])
 

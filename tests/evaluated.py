@@ -48,6 +48,7 @@ class Evaluated:
             "confusion": "confusion.json",
             "processed": "processed/test",
             "predictions": "predictions",
+            "augmented": "augmented",
         }
         return {name: self.folder / path for name, path in names.items()}
 
@@ -112,6 +113,9 @@ def build(
     arrays.write_index(processed, index)
     world.inputs["predictions"].mkdir()
     np.save(world.inputs["predictions"] / "test.npy", predictions)
+    world.inputs["augmented"].mkdir()
+    np.save(world.inputs["augmented"] / "images.npy", draw.integers(0, 256, (images, *size, channels), np.uint8))
+    np.save(world.inputs["augmented"] / "classes.npy", np.where(truth == VOID.index, encode.VOID, truth))
     _write_scores(world, index, truth, predictions)
     curve = [(epoch, 0.01, 1 / epoch, 1.2 / epoch, 1 - 0.5 / epoch, 1 - 0.8 / epoch) for epoch in range(1, epochs + 1)]
     columns = ["epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou"]

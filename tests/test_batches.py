@@ -1,10 +1,7 @@
-"""Batches hold every sample once, in an order that depends on (seed, epoch) alone."""
+"""What is stored as bytes becomes what a network takes."""
 
 import numpy as np
-import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from segline import batches, encode
 
@@ -38,43 +35,6 @@ def test_unpacked_targets_are_the_one_hot_masks():
     for n, y, x in np.ndindex(*masks.shape):
         expected = [float(masks[n, y, x] == k) for k in range(K)]
         assert expected == onehot[n, :, y, x].tolist()
-
-
-@given(st.integers(1, 20), st.integers(1, 7), st.integers(0, 99), st.integers(1, 99))
-def test_an_epoch_holds_every_sample_once(count, size, seed, epoch):
-    data, _ = samples(count, 1, 1)
-    rows = torch.cat([images for images, _ in batches.shuffled(data, size, seed, epoch)])
-
-    assert sorted(rows[:, 0, 0, 0].tolist()) == sorted(batches.inputs(data.images)[:, 0, 0, 0].tolist())
-
-
-@given(st.integers(1, 7), st.integers(1, 7))
-def test_the_order_does_not_depend_on_the_batch_size(one, other):
-    data, _ = samples(13, 1, 1)
-
-    def order(size: int) -> list[float]:
-        return torch.cat([images for images, _ in batches.shuffled(data, size, 5, 2)]).flatten().tolist()
-
-    assert order(one) == order(other)
-
-
-@pytest.mark.parametrize("other", [(6, 1), (5, 2)])
-def test_another_seed_or_epoch_gives_another_order(other):
-    data, _ = samples(50, 1, 1)
-
-    def order(seed: int, epoch: int) -> list[float]:
-        return torch.cat([images for images, _ in batches.shuffled(data, 50, seed, epoch)]).flatten().tolist()
-
-    assert order(5, 1) != order(*other)
-
-
-def test_images_and_targets_stay_together_when_shuffled():
-    data, masks = samples(9)
-    for images, onehot in batches.shuffled(data, 2, 1, 1):
-        for image, target in zip(images, onehot, strict=True):
-            row = round(image[0, 0, 0].item() * batches.STD + batches.MEAN)
-            expected = np.where(masks[row] == 99, 0, 1)
-            assert expected.tolist() == target.sum(dim=0).int().tolist()
 
 
 def test_in_order_means_as_stored():

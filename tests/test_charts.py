@@ -48,6 +48,8 @@ def draw_all(folder, names=("a", "b", "c"), epochs=3, kept=2, iou=0.5):
     charts.confusion(folder / "confusion.png", names, np.eye(len(names), dtype=np.int64))
     charts.iou(folder / "iou.png", labels(names), scores(names, iou), iou)
     charts.sheet(folder / "sheet.png", [("one", panels()), ("two", panels())], [(name, (1, 2, 3)) for name in names])
+    pairs = [(panels().image, panels().truth)] * 3
+    charts.augmented(folder / "augmented.png", pairs, [(name, (1, 2, 3)) for name in names])
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -80,7 +82,7 @@ def test_the_bytes_depend_on_no_display_no_locale_no_clock_and_no_process(tmp_pa
         for name in ("one", "two")
     ]
     assert digests[0] == digests[1]
-    assert 5 == len(digests[0])
+    assert 6 == len(digests[0])
 
 
 def test_no_picture_says_when_or_with_what_it_was_made(tmp_path):
@@ -114,7 +116,7 @@ def test_a_confusion_matrix_of_any_size_has_a_dark_diagonal_where_all_is_right(t
 )
 def test_any_name_can_be_drawn(tmp_path, name):
     """Mathematics is not parsed, and a leading underscore does not hide a class from the legend."""
-    assert 5 == len(draw_all(tmp_path / "all", names=(name, "other")))
+    assert 6 == len(draw_all(tmp_path / "all", names=(name, "other")))
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 500])
@@ -177,6 +179,19 @@ def test_the_sheet_shows_every_panel_pixel_for_pixel(tmp_path, width, height):
         for column, panel in enumerate(four):
             left = charts.GAP + column * (total - charts.GAP) // 4
             assert (panel == sheet[top : top + height, left : left + width]).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(160, 120), (1, 1), (30, 160)])
+@pytest.mark.parametrize("count", [1, 6, 12])
+def test_augmented_samples_are_shown_pixel_for_pixel_each_over_its_mask(tmp_path, width, height, count):
+    pairs = [tuple(np.random.default_rng(n).integers(0, 256, (2, height, width, 3), np.uint8)) for n in range(count)]
+    charts.augmented(tmp_path / "augmented.png", pairs, LEGEND)
+
+    shown = pixels(tmp_path / "augmented.png")
+    for place, pair in enumerate(pairs):
+        top = charts.LINE + place // charts.TILES * (2 * height + 2 * charts.GAP)
+        left = charts.GAP + place % charts.TILES * (width + charts.GAP)
+        assert (np.concatenate(pair) == shown[top : top + 2 * height, left : left + width]).all()
 
 
 def test_the_legend_of_the_sheet_shows_the_colours(tmp_path):

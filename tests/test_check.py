@@ -100,6 +100,10 @@ def test_no_leaf_takes_a_value_of_another_kind(tmp_path, leaf, value):
         ("data.synthetic.train", 0),
         ("evaluate.split", "../raw"),
         ("evaluate.resamples", 1),
+        ("augment.zoom", 0.5),
+        ("augment.crop", 0.0),
+        ("augment.rotation", 181.0),
+        ("augment.cut_mix", 1.5),
         ("plot.images", 0),
     ],
 )

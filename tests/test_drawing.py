@@ -74,6 +74,20 @@ def test_panels_are_at_most_256_long_and_small_images_grow_by_a_whole_factor(siz
     assert {(*expected, 3)} == {panel.shape for panel in panels}
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((96, 128), (96, 128)), ((160, 1), (160, 1)), ((320, 480), (107, 160)), ((1, 2000), (1, 160))],
+)
+def test_a_pair_has_its_own_size_or_160_on_the_longer_side(size, expected):
+    indices = np.random.default_rng(0).choice(np.array([0, 1, VOID], np.uint8), size)
+
+    picture, mask = drawing.pair(np.full((*size, 1), 9, np.uint8), indices, PALETTE)
+
+    assert {(*expected, 3)} == {picture.shape, mask.shape}
+    assert (picture == 9).all()
+    assert {*map(tuple, mask.reshape(-1, 3).tolist())} <= {*map(tuple, PALETTE[[0, 1, VOID]].tolist())}
+
+
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 300), width=st.integers(1, 600))
 def test_masks_show_no_colour_that_is_no_classs(seed, height, width):

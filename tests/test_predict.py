@@ -39,6 +39,12 @@ def test_a_single_output_is_the_logit_of_class_1_against_0():
     assert ((images[:, 0] > 0).numpy() == predict.classes(found)).all()
 
 
+def test_of_equal_logits_the_first_class_wins_as_argmax_has_it():
+    logits = torch.randint(0, 3, (2, 7, 40, 50), generator=torch.Generator().manual_seed(1)).float()
+
+    assert (logits.numpy().argmax(axis=1) == predict.classes(logits)).all()
+
+
 def test_resizing_to_the_same_size_changes_no_class():
     logits = torch.randn(5, 9, 7)
 

@@ -148,3 +148,31 @@ def test_a_missing_or_truncated_array_is_named(world, content):
 
     with pytest.raises(DataError, match=r"test\.npy: (missing|not a NumPy array)"):
         results.read_predictions(path, arrays.read(world.inputs["processed"]))
+
+
+def test_augmented_samples_come_back(tmp_path):
+    images, classes = np.zeros((2, 3, 4, 1), np.uint8), np.full((2, 3, 4), 255, np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "classes.npy", classes)
+
+    assert [(2, 3, 4, 1), (2, 3, 4)] == [array.shape for array in results.read_augmented(tmp_path, 3)]
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "problem"),
+    [
+        (np.zeros((2, 3, 4, 1), np.uint8), np.zeros((2, 3, 5), np.uint8), "do not fit"),
+        (np.zeros((2, 3, 4, 2), np.uint8), np.zeros((2, 3, 4), np.uint8), "do not fit"),
+        (np.zeros((0, 3, 4, 3), np.uint8), np.zeros((0, 3, 4), np.uint8), "do not fit"),
+        (np.zeros(1, np.uint8), np.array(0, np.uint8), "do not fit"),
+        (np.zeros((2, 3, 4, 3), np.uint8), np.zeros((2, 3, 4), np.int64), "int64"),
+        (np.zeros((2, 3, 4, 3)), np.zeros((2, 3, 4), np.uint8), "float64"),
+        (np.zeros((2, 3, 4, 3), np.uint8), np.full((2, 3, 4), 3, np.uint8), r"class 3, expected 0\.\.2 or 255"),
+    ],
+)
+def test_augmented_samples_that_do_not_fit_are_refused(tmp_path, images, classes, problem):
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "classes.npy", classes)
+
+    with pytest.raises(DataError, match=problem):
+        results.read_augmented(tmp_path, 3)

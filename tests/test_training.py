@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segline import batches, losses, predict, randomness, training
+from segline import augmentation, batches, draws, losses, predict, randomness, training
 from segline.errors import ParameterError, TrainingError
 from segline.networks import small_unet, unet
 from segline.state import Epoch, State
+from tests import tiny
 
 K = 3
 WEIGHTS = (1.0, 0.75, 1.5)
@@ -53,6 +54,11 @@ def samples(count: int, seed: int = 0) -> batches.Samples:
     return batches.load(images, packed, K, torch.device("cpu"))
 
 
+def shown(count: int) -> augmentation.Augmented:
+    """Samples with every augmentation off."""
+    return augmentation.Augmented(samples(count), draws.Section(**tiny.PARAMETERS["augment"]))
+
+
 def with_(**changes: Any) -> training.Section:
     return SECTION.model_copy(update=changes)
 
@@ -64,7 +70,7 @@ def begin(section: training.Section, count: int = 10, dropout: float = 0.2) -> S
 
 
 def go_on(state: State, section: training.Section) -> State:
-    list(training.fit(state, section, samples(10), samples(5, seed=1)))
+    list(training.fit(state, section, shown(10), samples(5, seed=1)))
     return state
 
 
@@ -105,7 +111,7 @@ def test_it_learns_an_easy_task():
 def test_a_run_that_stops_and_goes_on_is_the_run_that_did_not_stop():
     """The whole state of a run is one value, and every draw depends on (seed, epoch or step) alone."""
     stopped = begin(SECTION)
-    loop: Iterator[Epoch] = training.fit(stopped, SECTION, samples(10), samples(5, seed=1))
+    loop: Iterator[Epoch] = training.fit(stopped, SECTION, shown(10), samples(5, seed=1))
     next(loop)
     loop.close()
     torch.manual_seed(999)
@@ -120,7 +126,7 @@ def test_two_epochs_and_two_of_a_copy_are_four(changes):
     """With one cycle and dropout; what trained on after the copy was taken leaves no trace in it."""
     section = with_(epochs=4, **changes)
     original = begin(section)
-    loop = training.fit(original, section, samples(10), samples(5, seed=1))
+    loop = training.fit(original, section, shown(10), samples(5, seed=1))
     next(loop)
     next(loop)
     copied = copy.deepcopy(original)
@@ -146,7 +152,7 @@ def test_the_first_of_equally_good_epochs_is_kept():
 def test_the_best_weights_are_those_of_the_best_epoch(ema):
     state = begin(section := with_(ema=ema))
     seen = {}
-    for epoch in training.fit(state, section, samples(10), samples(5, seed=1)):
+    for epoch in training.fit(state, section, shown(10), samples(5, seed=1)):
         seen[epoch.epoch] = [tensor.clone() for tensor in state.kept.state_dict().values()]
 
     assert all(torch.equal(a, b) for a, b in zip(seen[state.best_epoch.epoch], state.best.values(), strict=True))
@@ -182,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
         state.network.head.weight[0, 0] = torch.nan
 
     with pytest.raises(TrainingError, match=r"loss is nan at step 1 of epoch 1; no model is written") as caught:
-        list(training.fit(state, section, samples(10), samples(5)))
+        list(training.fit(state, section, shown(10), samples(5)))
 
     assert str(caught.value).endswith(". Lower train.learning_rate.")
 
@@ -202,7 +208,7 @@ def test_a_val_loss_that_is_not_finite_stops_it_too():
     """One huge step: its own loss was finite, what it led to is not."""
     section = with_(schedule="constant")
     state = begin(section)
-    loop = training.fit(state, section, samples(10), samples(5))
+    loop = training.fit(state, section, shown(10), samples(5))
     state.network.head.register_forward_hook(
         lambda module, _, out: out if module.training else torch.full_like(out, torch.inf)
     )
@@ -215,7 +221,7 @@ def test_a_val_loss_that_is_not_finite_stops_it_too():
 
 def test_every_step_is_counted():
     steps = []
-    list(training.fit(begin(SECTION), SECTION, samples(10), samples(5), lambda: steps.append(1)))
+    list(training.fit(begin(SECTION), SECTION, shown(10), samples(5), lambda: steps.append(1)))
 
     assert SECTION.epochs * training.num_steps(SECTION, 10) == len(steps)
 
@@ -266,7 +272,7 @@ def lengths(section: training.Section) -> list[float]:
         gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
         found.append(nn.utils.get_total_norm(gradients).item())
 
-    training.one_pass(state, section, samples(10), 1, note)
+    training.one_pass(state, section, shown(10), 1, note)
     return found
 
 
@@ -304,7 +310,7 @@ def test_patience_ends_it_that_many_epochs_after_the_best(patience):
 
     assert 1 == state.best_epoch.epoch
     assert 1 + patience == len(state.history)
-    assert [] == list(training.fit(state, section, samples(10), samples(5, seed=1)))
+    assert [] == list(training.fit(state, section, shown(10), samples(5, seed=1)))
 
 
 def test_patience_counts_anew_after_a_better_epoch():
@@ -322,7 +328,7 @@ def test_frozen_epochs_leave_the_encoder_as_it_is():
     """Its weights and its batch statistics; all the rest learns, and afterwards the encoder does too."""
     section = with_(frozen_epochs=2, ema=0.5)
     state = begin(section)
-    loop = training.fit(state, section, samples(10), samples(5, seed=1))
+    loop = training.fit(state, section, shown(10), samples(5, seed=1))
     before = copy.deepcopy(state.network)
 
     for _ in range(2):
@@ -347,10 +353,11 @@ def test_a_network_without_an_encoder_cannot_have_it_frozen():
     )
 
 
-def tiny_images(count: int) -> batches.Samples:
+def tiny_images(count: int) -> augmentation.Augmented:
     """2x2 pixels: a single one after a pool."""
-    full = samples(count)
-    return batches.Samples(full.images[:, :2, :2], full.packed[:, :2, :2], K)
+    full = shown(count)
+    small = batches.Samples(full.samples.images[:, :2, :2], full.samples.packed[:, :2, :2], K)
+    return replace(full, samples=small)
 
 
 def test_a_single_value_a_channel_is_named_with_the_parameter_to_mend():
@@ -365,7 +372,7 @@ def test_another_value_error_is_not_taken_for_it():
     state.network.head.register_forward_pre_hook(lambda *_: int("x"))
 
     with pytest.raises(ValueError, match="invalid literal"):
-        training.one_pass(state, SECTION, samples(4), 1)
+        training.one_pass(state, SECTION, shown(4), 1)
 
 
 class Reads(TorchDispatchMode):
@@ -385,7 +392,7 @@ def test_no_step_waits_for_the_device():
     state = begin(section, dropout=0.0)  # on a CPU dropout reads its seed, on a GPU it does not
     counts = []
     with Reads() as reads:
-        training.one_pass(state, section, samples(10), 1, lambda: counts.append(reads.count))
+        training.one_pass(state, section, shown(10), 1, lambda: counts.append(reads.count))
         float(torch.ones(1))
 
     assert [0, 0, 0] == counts

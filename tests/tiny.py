@@ -39,6 +39,11 @@ PARAMETERS: dict[str, Any] = {
         "precision": "float32",
         "keep": "best",
     },
+    "augment": {
+        **dict.fromkeys(("flip_horizontal", "flip_vertical", "rotation", "shift"), 0.0),
+        **dict.fromkeys(("brightness", "contrast", "saturation", "noise", "cut_mix"), 0.0),
+        **dict.fromkeys(("zoom", "crop"), 1.0),
+    },
     "evaluate": {"split": "test", "batch_size": 3, "resamples": 100, "seed": 1},
     "plot": {"images": 1},
 }
@@ -94,6 +99,7 @@ def begin(
 TRAIN = [
     *("--train", "data/processed/train", "--val", "data/processed/val"),
     *("--model", "models/model.safetensors", "--history", "metrics/history.csv", "--metrics", "metrics/train.json"),
+    *("--augmented", "data/augmented"),
 ]
 EVALUATE = [
     *("--processed", "data/processed/test", "--raw", "data/raw/test", "--model", "models/model.safetensors"),

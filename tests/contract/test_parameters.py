@@ -26,7 +26,8 @@ PLOT = [
     *("--history", "metrics/history.csv", "--train", "metrics/train.json", "--eval", "metrics/eval.json"),
     *("--per-class", "metrics/per_class.csv", "--per-image", "metrics/per_image.csv"),
     *("--confusion", "metrics/confusion.json", "--processed", "data/processed/test"),
-    *("--predictions", "data/predictions", "--model", "models/model.safetensors"),
+    *("--predictions", "data/predictions", "--augmented", "data/augmented"),
+    *("--model", "models/model.safetensors"),
     *("--plots", "metrics/plots", "--report", "metrics/report.html", "--card", "models/README.md"),
 ]
 

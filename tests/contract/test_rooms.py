@@ -32,6 +32,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "balance": (1, {"numpy"}, set()),
     "randomness": (1, {"numpy", "torch"}, set()),
     "device": (1, {"torch"}, set()),
+    "pixels": (1, {"torch"}, set()),
     "networks.blocks": (1, {"numpy", "torch"}, set()),
     **{
         f"networks.{name}": (1, {"torch", "pydantic"}, {"networks.blocks", "params"})
@@ -52,6 +53,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "drawing": (2, {"cv2", "numpy"}, set()),
     "presets": (2, set(), set()),
     "restore": (2, {"yaml"}, set()),
+    "draws": (2, {"numpy", "pydantic"}, set()),
     "batches": (2, {"numpy", "torch"}, set()),
     "predict": (2, {"numpy", "torch"}, set()),
     "streets.view": (2, {"cv2", "numpy"}, set()),
@@ -71,9 +73,16 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "charts": (3, {"matplotlib", "numpy"}, {"results"}),
     "report": (3, {"jinja2", "numpy"}, {"results", "ranking"}),
     "card": (3, {"jinja2"}, {"results"}),
-    "training": (3, {"numpy", "pydantic", "torch"}, set()),
+    "augmentation": (3, {"numpy", "torch"}, set()),
+    "training": (3, {"numpy", "pydantic", "torch"}, {"augmentation"}),
+    "discovery": (2, set(), set()),
+    "instances": (2, {"cv2", "numpy"}, set()),
+    "averaging": (3, {"numpy", "torch"}, set()),
+    "overlay": (3, {"cv2", "numpy"}, set()),
+    "gallery": (4, {"numpy"}, set()),
     "check": (4, set(), set()),
-    "__main__": (5, set(), set()),
+    "inference": (5, {"numpy", "torch"}, set()),
+    "__main__": (6, set(), set()),
 }
 ROOMS = {
     f"segline.{name}": (tier, outside, {f"segline.{other}" for other in beside})

@@ -29,6 +29,7 @@ LEAVES = {
     "model.unet.*": "train plot",
     "model.*": "",
     "train.*": "train plot",
+    "augment.*": "train plot",
     "evaluate.*": "evaluate plot",
     "plot.*": "plot",
 }
@@ -54,8 +55,8 @@ CODE = {
         """,
     "preprocess": "stages/preprocess.py segline/audit.py segline/pairs.py",
     "train": """
-        stages/train.py segline/balance.py segline/losses.py segline/optimisation.py segline/pretrained.py
-        segline/state.py segline/training.py
+        stages/train.py segline/augmentation.py segline/balance.py segline/draws.py segline/losses.py
+        segline/optimisation.py segline/pixels.py segline/pretrained.py segline/state.py segline/training.py
         """,
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
@@ -63,6 +64,8 @@ CODE = {
         segline/ranking.py segline/report.css segline/report.html segline/report.js segline/report.py segline/results.py
         """,
     "": """
+        segline/averaging.py segline/discovery.py segline/gallery.py segline/inference.py segline/instances.py
+        segline/overlay.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
         segline/networks/fcn.py segline/networks/small_unet.py segline/networks/unet_mobilenet_v2.py
         segline/networks/unet_vgg16.py
@@ -83,6 +86,7 @@ ARTEFACTS = {
     "data/processed/test/images.npy": "preprocess evaluate plot",
     "data/processed/test/index.json": "preprocess evaluate plot",
     "models/model.safetensors": "train evaluate plot",
+    "data/augmented/images.npy": "train plot",
     "metrics/history.csv": "train plot",
     "metrics/train.json": "train plot",
     "metrics/eval.json": "evaluate plot",
@@ -103,6 +107,7 @@ SUMMARY = {
     "`model.name`": "model.name",
     "a parameter of the chosen network": "model.unet.width",
     "`train.*`": "train.learning_rate",
+    "`augment.*`": "augment.rotation",
     "`evaluate.*`": "evaluate.resamples",
     "`plot.*`": "plot.images",
     "the code of the chosen source": "segline/sources/synthetic.py",

@@ -14,7 +14,7 @@ from stages import plot
 from tests import evaluated
 
 ROOT = Path(__file__).parents[2]
-PICTURES = ["accuracy.png", "confusion.png", "iou.png", "loss.png", "preview.png", "sheet.png"]
+PICTURES = ["accuracy.png", "augmented.png", "confusion.png", "iou.png", "loss.png", "preview.png", "sheet.png"]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_it_needs_no_display_no_torch_and_no_mlflow(world):
     )
 
     assert "" == done.stderr.strip()
-    assert "plot: 6 pictures" in done.stdout
+    assert "plot: 7 pictures" in done.stdout
 
 
 def test_the_rows_of_the_sheet_follow_the_parameter(world):
@@ -99,7 +99,9 @@ def test_a_parameter_that_nobody_uses_changes_no_byte(world, old, new):
     assert b"<dt>model.unet.width</dt><dd>16</dd>" in before["report.html"]
 
 
-@pytest.mark.parametrize("name", ["history", "eval", "per_class", "per_image", "confusion", "processed", "predictions"])
+@pytest.mark.parametrize(
+    "name", ["history", "eval", "per_class", "per_image", "confusion", "processed", "predictions", "augmented"]
+)
 def test_a_missing_input_is_named_and_the_last_outputs_stay(world, name):
     plot.main(world.arguments)
     before = outputs(world)

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from segline import arrays, balance, checkpoint, records
+from segline import arrays, balance, checkpoint, encode, records
 from segline.errors import DataError, DeviceError, PipelineError, TrainingError
 from stages import evaluate, train
 from tests import tiny
@@ -20,7 +21,7 @@ def project(tmp_path, monkeypatch):
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    paths = [path for part in ("models", "metrics") for path in (folder / part).glob("*")]
+    paths = [path for part in ("models", "metrics", "data/augmented") for path in (folder / part).glob("*")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -43,7 +44,30 @@ def test_the_same_inputs_give_the_same_bytes(project):
     train.main(tiny.TRAIN)
 
     assert first == written(project)
-    assert len(first) == 3
+    assert len(first) == 5
+
+
+def test_it_writes_the_first_samples_as_epoch_1_shows_them(project):
+    """With everything off as they are stored."""
+    train.main(tiny.TRAIN)
+    images, classes = (np.load(f"data/augmented/{name}.npy") for name in ("images", "classes"))
+    split = arrays.read(Path("data/processed/train"))
+
+    assert np.array_equal(split.images, images)
+    assert np.array_equal(encode.unpack(split.onehot, 3), classes)
+
+
+def test_augmentation_changes_what_is_shown_and_what_is_learnt_but_not_what_is_validated(project):
+    train.main(tiny.TRAIN)
+    plain = written(project)
+    tiny.write_params(project, augment__crop=0.5, augment__noise=9.0, augment__cut_mix=0.5)
+    train.main(tiny.TRAIN)
+    _, description = checkpoint.read(Path("models/model.safetensors"))
+
+    assert (6, 6, 10, 3) == np.load("data/augmented/images.npy").shape
+    assert (6, 6, 10) == np.load("data/augmented/classes.npy").shape
+    assert (12, 20) == (description.height, description.width)
+    assert plain["models/model.safetensors"] != written(project)["models/model.safetensors"]
 
 
 def test_keep_last_keeps_the_last_epoch(project):

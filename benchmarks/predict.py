@@ -1,0 +1,90 @@
+"""Images a second of `segline predict`, files to files, against its network alone, in one run.
+
+    python -m benchmarks.predict
+
+A U-Net of width 32 and depth 4 on made 480x360 images, at three working sizes. The goal is 90 % of
+the network's own speed. Decoding, resizing and encoding cost about 30 ms of CPU time an image: where the network itself
+computes on all cores, no overlap can hide them, and the ratio grows with the working size.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.preprocess import make, seconds
+from segline import batches, checkpoint, cli, dataset, device, discovery, gallery, inference, predict, randomness
+
+NETWORK = {"width": 32, "depth": 4, "norm": "batch", "dropout": 0.0}
+SIZES = ((128, 128), (180, 240), (360, 480))
+BATCH, NUM_IMAGES, NUM_CLASSES = 8, 16, 12
+ROUNDS = 3
+
+
+def description(height: int, width: int) -> checkpoint.Description:
+    """A model with that input size."""
+    random = np.random.default_rng(1)
+    colours = random.integers(0, 256, (NUM_CLASSES, 3)).tolist()
+    classes = tuple(dataset.Label(f"class {k}", (r, g, b)) for k, (r, g, b) in enumerate(colours))
+    return checkpoint.Description(
+        network="unet",
+        parameters=NETWORK,
+        head="softmax",
+        channels=3,
+        height=height,
+        width=width,
+        mean=batches.MEAN,
+        std=batches.STD,
+        classes=classes,
+        class_weights=(),
+    )
+
+
+def network_alone(predictor: inference.Predictor) -> None:
+    """The network on as many batches, made before."""
+    target = next(predictor.network.parameters()).device
+    height, width = predictor.sizes[0]
+    inputs = batches.inputs(torch.zeros((BATCH, height, width, 3), dtype=torch.uint8, device=target))
+    for _ in range(NUM_IMAGES // BATCH):
+        predict.logits(predictor.network, inputs)
+    if target.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def files_to_files(predictor: inference.Predictor, found: Sequence[discovery.Found], out: Path) -> None:
+    """The command, once the model is read."""
+    with gallery.opened(out, predictor.model.classes, (), [image.name for image in found]) as results:
+        inference.predict_all(predictor, found, results)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table: the two take turns, so that a busy machine slows both."""
+    cli.parser(__doc__).parse_args(argv)
+    randomness.deterministic(1)
+    cli.say("| working size | clock | network alone | predict | ratio |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        made, out = Path(temporary) / "made", Path(temporary) / "out"
+        make(made, NUM_IMAGES)
+        found = discovery.find([made / "images"], out)
+        for height, width in SIZES:
+            model = description(height, width)
+            network = checkpoint.network(model).to(device.pick())
+            predictor = inference.Predictor(network, model, [(height, width)], BATCH, flip=False)
+            alone, whole = [], []
+            for _ in range(ROUNDS + 1):
+                alone.append(seconds(partial(network_alone, predictor)))
+                whole.append(seconds(partial(files_to_files, predictor, found, out)))
+            for clock, name in enumerate(("wall", "CPU")):
+                # The first round warms up.
+                a, b = (
+                    NUM_IMAGES / statistics.median(times[clock] for times in series[1:]) for series in (alone, whole)
+                )
+                cli.say(f"| {width}x{height} | {name} | {a:.1f} images/s | {b:.1f} images/s | {b / a:.0%} |")
+
+
+if __name__ == "__main__":
+    cli.run(main)

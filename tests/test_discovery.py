@@ -1,0 +1,106 @@
+"""Which images are found, under which names."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from segline import discovery
+from segline.errors import DataError
+
+OUT = Path("out")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Tests name paths relative to an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def make(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def names(*inputs: str) -> list[str]:
+    return [found.name for found in discovery.find([Path(given) for given in inputs], OUT)]
+
+
+def test_a_folder_gives_its_images_sorted_with_their_place_in_it():
+    make("f/b.png", "f/sub/a.JPG", "f/a.jpeg", "f/notes.txt", "f/mask.tiff")
+
+    assert ["a", "b", "sub/a"] == names("f")
+
+
+def test_a_file_is_called_by_its_own_name_and_inputs_keep_their_order():
+    make("x/z.png", "f/b.png", "-dash.png")
+
+    assert ["z", "b", "-dash"] == names("x/z.png", "f", "-dash.png")
+
+
+def test_hidden_files_and_folders_are_left_out_unless_given_by_name():
+    make("f/.thumbnail.png", "f/.cache/a.png", "f/a.png")
+
+    assert ["a"] == names("f")
+    assert [".thumbnail"] == names("f/.thumbnail.png")
+
+
+@pytest.mark.parametrize("name", ["with space", "Stra\u00dfe-\u6771\u4eac", "two.dots", "new\nline", "quote\"'"])
+def test_names_are_kept_as_they_are(name):
+    make(f"f/{name}.png")
+
+    assert [name] == names("f")
+
+
+@pytest.mark.parametrize("inputs", [["f"], ["f", "g"], ["f/a.png", "f/a.png"]])
+def test_two_images_of_one_name_are_an_error_that_names_both(inputs):
+    make("f/a.png", "g/a.jpg")
+    if len(inputs) == 1:
+        make("f/a.jpg")
+
+    with pytest.raises(DataError, match=r"a\.(png|jpg): its results would be called a, as those of .*a\.(png|jpg)"):
+        names(*inputs)
+
+
+def test_a_link_to_a_folder_is_followed_and_a_circle_of_links_ends():
+    make("f/a/one.png", "g/two.png")
+    Path("f/a/up").symlink_to("..")
+    Path("f/a/again").symlink_to("../../f")
+    Path("f/other").symlink_to("../g")
+    Path("g/back").symlink_to("../f")
+
+    assert ["a/one", "other/two"] == names("f")
+
+
+def test_a_link_to_itself_is_an_image_that_cannot_be_read():
+    """It is found, so that the command reports it, and the rest go on."""
+    make("f/a.png")
+    Path("f/loop.png").symlink_to("loop.png")
+
+    assert ["a", "loop"] == names("f")
+
+
+def test_what_an_earlier_run_wrote_is_no_input():
+    make("a.png", "out/masks/a.png", "out/overlays/a.png")
+
+    assert ["a"] == names(".")
+    with pytest.raises(DataError, match=r"out/masks/a\.png: lies in .*out, where the results go"):
+        names("out/masks/a.png")
+
+
+def test_no_image_and_no_such_file_are_errors():
+    make("f/notes.txt")
+
+    with pytest.raises(DataError, match=r"f: no images, expected files ending in \.jpeg, \.jpg, \.png"):
+        names("f")
+    with pytest.raises(DataError, match=r"gone\.png: missing"):
+        names("f", "gone.png")
+
+
+def test_a_name_that_no_table_could_hold_is_refused():
+    Path("f").mkdir()
+    Path(os.fsdecode(b"f/\xff.png")).touch()
+
+    with pytest.raises(DataError, match="not UTF-8"):
+        names("f")

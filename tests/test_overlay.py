@@ -1,0 +1,57 @@
+"""The blend has the colours it should, and the legend names what is there."""
+
+import numpy as np
+import pytest
+
+from segline import dataset, drawing, overlay
+
+CLASSES = (
+    dataset.Label("sky", (10, 200, 30)),
+    dataset.Label("road", (40, 50, 250)),
+    dataset.Label("a class with a name that goes on and on", (0, 0, 0)),
+)
+
+
+def image(height: int, width: int, channels: int = 3) -> overlay.Uint8:
+    return np.random.default_rng(1).integers(0, 256, (height, width, channels), np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_pixel_is_the_image_and_its_class_colour_in_the_share_of_alpha(channels):
+    pixels, mask = image(20, 30, channels), np.arange(600, dtype=np.uint8).reshape(20, 30) % 3
+    colours = np.array([label.rgb for label in CLASSES])
+    expected = (1 - overlay.ALPHA) * pixels.astype(float) + overlay.ALPHA * colours[mask]
+    picture = overlay.picture(pixels, mask, CLASSES)
+
+    assert np.abs(expected - picture[:20, :30]).max() <= 0.5
+    assert (picture[:20, :30] == overlay.blend(pixels, mask, drawing.palette(CLASSES, None))).all()
+
+
+@pytest.mark.parametrize(("present", "absent"), [((0,), (1, 2)), ((1, 2), (0,)), ((0, 1, 2), ())])
+def test_the_legend_has_the_colour_of_each_class_in_the_mask_and_of_no_other(present, absent):
+    mask = np.resize(np.array(present, np.uint8), (60, 200))
+    legend = overlay.picture(image(60, 200), mask, CLASSES)[60:]
+    full = {tuple(colour) for colour in legend.reshape(-1, 3).tolist()}
+
+    assert {CLASSES[k].rgb for k in present} <= full
+    assert not {CLASSES[k].rgb for k in absent} & full
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 3), (1, 3000), (3000, 1), (361, 481)])
+def test_the_picture_stands_at_its_own_size_above_a_legend_that_can_be_read(height, width):
+    mask = np.resize(np.arange(3, dtype=np.uint8), (height, width))
+    picture = overlay.picture(image(height, width), mask, CLASSES)
+    below, beside = picture[height:], picture[:height, width:]
+
+    assert below.shape[0] >= max(overlay.LINE, max(height, width) // 40)
+    assert picture.shape[1] >= 50
+    assert (beside == 255).all()
+    assert below.min() < 50, "there is something to read"
+
+
+def test_a_mask_of_255_classes_has_a_legend_of_255_lines_or_columns():
+    labels = tuple(dataset.Label(f"class {k}", (k, 0, 255 - k)) for k in range(255))
+    mask = np.resize(np.arange(255, dtype=np.uint8), (40, 60))
+    legend = overlay.picture(image(40, 60), mask, labels)[40:]
+
+    assert {label.rgb for label in labels} <= {tuple(colour) for colour in legend.reshape(-1, 3).tolist()}
