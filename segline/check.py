@@ -7,7 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segline import choice, device, draws, evaluation, fetch, heads, pairs, params, ranking, tracking, training
+from segline import (
+    choice,
+    device,
+    draws,
+    evaluation,
+    fetch,
+    heads,
+    pairs,
+    params,
+    pretrained,
+    ranking,
+    tracking,
+    training,
+)
 from segline.errors import ParameterError, PipelineError, Problems, suggestion
 
 OWNERS: dict[str, type[params.Section]] = {
@@ -39,11 +52,12 @@ def problems(path: Path = params.FILE) -> list[PipelineError]:
 
 
 def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
-    """What valid parameters ask for and this machine or checkout does not have: a device, a number format, an input."""
+    """What valid parameters ask for and this machine or checkout lacks: device, number format, input, weights."""
     document = params.load(path)
     source = choice.choose("segline.sources", params.text(document, "data.source"), key="data.source")
     precision = params.section(document, "train", training.Section).precision
     found = _raised(source.require_input, Path(params.text(document, "data.input")))
+    found += _raised(pretrained.read, document)
     found += _raised(lambda: device.require_precision(device.pick(), precision))
     return found + _raised(tracking.switched_on)
 

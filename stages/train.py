@@ -23,6 +23,7 @@ from segline import (
     draws,
     encode,
     params,
+    pretrained,
     randomness,
     records,
     tracking,
@@ -61,7 +62,7 @@ def describe(
     weighted = "weighted_cross_entropy" in training_section.loss
     return checkpoint.Description(
         network=name,
-        parameters=section.model_dump(),
+        parameters=pretrained.described(section),
         head=params.text(document, "model.head"),
         channels=channels,
         height=height,
@@ -141,8 +142,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         randomness.deterministic(section.seed)
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
         shown = Augmented(train_split, augment)
-        network = checkpoint.network(model).to(target)
-        state = training.start(network, section, len(train_split), model.class_weights)
+        network = checkpoint.network(model)
+        pretrained.load(network, document)
+        state = training.start(network.to(target), section, len(train_split), model.class_weights)
         with device.within_memory("lower train.batch_size or the width of the network"):
             train(section, state, shown, val_split, run)
         write_outputs(args, section, state, model)

@@ -1,6 +1,6 @@
 """Pieces that networks share. N images, C channels, H x W pixels; tensors are (N, C, H, W)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,6 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Norm = Literal["none", "batch"]
+
+# Of ImageNet's R, G and B in 0..1: what encoders trained on it expect to be taken off and divided by.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def convolution(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
@@ -27,6 +31,48 @@ def double_convolution(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
 def doubling(inputs: int, outputs: int) -> nn.ConvTranspose2d:
     """3x3 transposed convolution that doubles height and width exactly (Keras' `padding="same"`, stride 2)."""
     return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+
+
+class Decoder(nn.Module):
+    """From an encoder's features, full resolution first and halved each time, back up: (N, width, H, W).
+
+    Each level doubles, joins the encoder's features of that size and convolves twice with batch norm; the last has none
+    to join where the encoder starts at half resolution. `width` channels at full resolution, doubled a level up to 512.
+    """
+
+    def __init__(self, skips: Sequence[int], bottom: int, width: int) -> None:
+        super().__init__()
+        widths = [min(width << level, 512) for level in reversed(range(len(skips)))]
+        inputs = [bottom, *widths[:-1]]
+        self.upward = nn.ModuleList(doubling(i, o) for i, o in zip(inputs, widths, strict=True))
+        self.joins = nn.ModuleList(
+            double_convolution(o + skip, o, "batch") for o, skip in zip(widths, reversed(skips), strict=True)
+        )
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        *skips, features = stages
+        for enlarge, join in zip(self.upward, self.joins, strict=True):
+            features = join(torch.cat([enlarge(features), *skips[-1:]], dim=1))
+            skips = skips[:-1]
+        return features
+
+
+class ImageNetScaling(nn.Module):
+    """Inputs in -1..1 -> (x - mean) / std of x in 0..1, by channel; one channel takes the mean of the three numbers."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        mean, std = (torch.tensor(rgb).view(1, 3, 1, 1) for rgb in (IMAGENET_MEAN, IMAGENET_STD))
+        if channels == 1:
+            mean, std = mean.mean(dim=1, keepdim=True), std.mean(dim=1, keepdim=True)
+        self.register_buffer("shift", 2 * mean - 1, persistent=False)
+        self.register_buffer("scale", 2 * std, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.shift) / self.scale
 
 
 class Dropout(nn.Module):

@@ -36,7 +36,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "networks.blocks": (1, {"numpy", "torch"}, set()),
     **{
         f"networks.{name}": (1, {"torch", "pydantic"}, {"networks.blocks", "params"})
-        for name in ("unet", "fcn", "small_unet")
+        for name in ("unet", "fcn", "small_unet", "unet_vgg16", "unet_mobilenet_v2")
     },
     "cli": (2, {"tqdm"}, set()),
     "tracking": (2, set(), {"cli"}),
@@ -50,6 +50,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "images": (2, {"cv2", "numpy"}, set()),
     "arrays": (2, {"numpy"}, set()),
     "checkpoint": (2, {"safetensors", "torch"}, set()),
+    "pretrained": (2, {"safetensors", "torch"}, set()),
     "intervals": (2, {"numpy", "scipy"}, set()),
     "drawing": (2, {"cv2", "numpy"}, set()),
     "presets": (2, set(), set()),

@@ -56,7 +56,7 @@ CODE = {
     "preprocess": "stages/preprocess.py segline/audit.py segline/classes.py segline/pairs.py segline/twins.py",
     "train": """
         stages/train.py segline/augmentation.py segline/balance.py segline/draws.py segline/losses.py
-        segline/optimisation.py segline/pixels.py segline/state.py segline/training.py
+        segline/optimisation.py segline/pixels.py segline/pretrained.py segline/state.py segline/training.py
         """,
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
@@ -67,7 +67,8 @@ CODE = {
         segline/averaging.py segline/discovery.py segline/gallery.py segline/inference.py segline/instances.py
         segline/overlay.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
-        segline/networks/fcn.py segline/networks/small_unet.py
+        segline/networks/fcn.py segline/networks/small_unet.py segline/networks/unet_mobilenet_v2.py
+        segline/networks/unet_vgg16.py
         segline/sources/camvid.py segline/sources/camvid.sha256
         segline/tracking.py segline/tracking_store.py segline/tracking_worker.py
         """,
