@@ -15,6 +15,8 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     _add(commands, "check", check, "validate params.yaml before anything runs")
     preset = _add(commands, "preset", use_preset, "copy presets/NAME.yaml over params.yaml")
     preset.add_argument("name", metavar="NAME")
+    inspect = _add(commands, "inspect", inspect_folder, "write the data section of params.yaml for a folder of yours")
+    inspect.add_argument("folder", type=Path, metavar="FOLDER")
     _add(commands, "restore", restore_outputs, "bring back the outputs that dvc.lock names after a run that failed")
     _add(commands, "machine", show_machine, "print what must be equal for a rerun to give the same model bytes")
     _add_predict(commands)
@@ -61,6 +63,16 @@ def use_preset(args: Namespace) -> None:
     params.require_top_folder()
     presets.use(args.name, Path.cwd())
     cli.say(f"params.yaml is now presets/{args.name}.yaml")
+
+
+def inspect_folder(args: Namespace) -> None:
+    """Prints the data section that fits a folder, and warns of what is wrong there."""
+    from segline import inspection  # noqa: PLC0415
+
+    found = inspection.inspect(args.folder)
+    cli.say(found.section)
+    for problem in found.problems:
+        cli.warn(problem)
 
 
 def restore_outputs(_: Namespace) -> None:

@@ -104,6 +104,17 @@ def palette_as_gray(content: bytes) -> bytes:
     return b"".join(parts)
 
 
+def palette(content: bytes) -> list[tuple[int, int, int]]:
+    """The colours of an inspected PNG's palette, by index; empty if it has none."""
+    position = len(PNG)
+    while (kind := content[position + 4 : position + 8]) != b"IEND":
+        (length,) = struct.unpack_from(">I", content, position)
+        if kind == b"PLTE":
+            return list(struct.iter_unpack("3B", content[position + 8 : position + 8 + length // 3 * 3]))
+        position += 12 + length
+    return []
+
+
 def _jpeg(content: bytes, where: Path) -> Header:
     """Walks the markers (ITU-T T.81, annex B) to EOI, and finds nothing after it."""
     header, orientation, position, marker = None, 1, 2, 0

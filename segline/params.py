@@ -164,12 +164,14 @@ def section(document: Document, key: str, model: type[SectionType]) -> SectionTy
 
 
 def _problem(key: str, detail: dict[str, Any], known: list[str]) -> ParameterError:
+    near = known if len(detail["loc"]) == 1 else []  # a deeper section has keys of its own
     key = ".".join([key, *(str(part) for part in detail["loc"])])
     if detail["type"] == "missing":
         return _missing(key)
     where = f"{FILE}: {key}"
     if detail["type"] == "extra_forbidden":
-        return ParameterError(where, "unknown key", suggestion(str(detail["loc"][-1]), known, "Remove it."))
+        return ParameterError(where, "unknown key", suggestion(str(detail["loc"][-1]), near, "Remove it."))
     message = detail["msg"].removeprefix("Value error, ")
     expected = message[0].lower() + message[1:]
-    return ParameterError(where, f"{expected}, got {detail['input']!r}", "Mend the value.")
+    got = repr(detail["input"])
+    return ParameterError(where, f"{expected}, got {got if len(got) <= 100 else f'{got[:100]}...'}", "Mend the value.")

@@ -21,6 +21,16 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stag
 SOURCES = {
     "synthetic": {"seed": 1, "height": 96, "width": 96, "train": 1, "val": 1, "test": 1},
     "camvid": {"url": "missing.tar.gz", "splits": ["val"]},
+    "voc": {"splits": ["val"]},
+    "folder": {
+        "images": "images/*.png",
+        "masks": "masks/*.png",
+        "split": {"by": "ratio", "shares": {"val": 1.0}, "seed": 1},
+        "group": "",
+        "encoding": "index",
+        "classes": [{"name": "ground", "value": 0, "rgb": [0, 0, 0]}],
+        "void": {"value": 9, "rgb": [1, 2, 3]},
+    },
 }
 PLOT = [
     *("--history", "metrics/history.csv", "--train", "metrics/train.json", "--eval", "metrics/eval.json"),
@@ -73,9 +83,14 @@ def reads(monkeypatch) -> set[str]:
         return text(document, key)
 
     def watched_attribute(self, name):
+        value = object.__getattribute__(self, name)
         if name in type(self).model_fields and id(self) in owners:
-            found.add(f"{owners[id(self)][0]}.{name}")
-        return object.__getattribute__(self, name)
+            key = f"{owners[id(self)][0]}.{name}"
+            if isinstance(value, params.Section):  # a section within: what is read of it will be seen
+                owners[id(value)] = (key, value)
+            else:
+                found.update(leaves({key: value}))
+        return value
 
     def watched_dump(self):
         return {name: getattr(self, name) for name in type(self).model_fields}
@@ -108,7 +123,15 @@ def project(tmp_path, monkeypatch) -> dict[str, Any]:
 def test_download(source, project, reads):
     project["data"]["source"] = source
     Path("params.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
-    starts_from = {"synthetic": ROOT / "segline/streets", "camvid": ROOT / "segline/sources/camvid.sha256"}
+    starts_from = {
+        "synthetic": ROOT / "segline/streets",
+        "camvid": ROOT / "segline/sources/camvid.sha256",
+        "folder": Path("source"),
+        "voc": Path("source"),
+    }
+    for name in ("images/a.png", "masks/a.png"):
+        Path("source", name).parent.mkdir(parents=True)
+        Path("source", name).write_bytes(b"pixels")
     with contextlib.suppress(PipelineError):  # the archive is missing, which is found out after all is read
         download.main(["--input", str(starts_from[source]), "--raw", "data/new"])
 

@@ -49,7 +49,8 @@ CODE = {
         segline/networks/blocks.py segline/networks/unet.py segline/predict.py segline/randomness.py
         """,
     "download": """
-        stages/download.py segline/archive.py segline/fetch.py segline/sources/synthetic.py segline/streets/__init__.py
+        stages/download.py segline/archive.py segline/copying.py segline/fetch.py segline/listing.py
+        segline/sources/synthetic.py segline/splitting.py segline/streets/__init__.py
         segline/streets/cars.py segline/streets/houses.py segline/streets/layout.py segline/streets/objects.py
         segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py
         """,
@@ -67,9 +68,10 @@ CODE = {
         segline/averaging.py segline/discovery.py segline/gallery.py segline/inference.py segline/instances.py
         segline/overlay.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
+        segline/inspection.py segline/layouts.py segline/survey.py
         segline/networks/fcn.py segline/networks/small_unet.py segline/networks/unet_mobilenet_v2.py
         segline/networks/unet_vgg16.py
-        segline/sources/camvid.py segline/sources/camvid.sha256
+        segline/sources/camvid.py segline/sources/camvid.sha256 segline/sources/folder.py segline/sources/voc.py
         segline/tracking.py segline/tracking_store.py segline/tracking_worker.py
         """,
 }

@@ -1,0 +1,143 @@
+"""A user's own images and masks, found by pattern below `data.input`: no code needed, and `segline inspect` writes it.
+
+Every problem of the folder is reported at once. Pixels are checked by preprocess.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
+
+from segline import copying, listing, params, splitting
+from segline.dataset import Dataset, Label, Void
+from segline.errors import ParameterError
+
+
+def _plain(name: str) -> str:
+    if not name.isprintable() or name != name.strip():
+        raise ValueError("expected a name of printable characters without spaces around it")
+    return name
+
+
+ClassName = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_plain)]
+Rgb = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
+
+
+class Coloured(params.Section):
+    """What a colour stands for in colour-coded masks: void, or with a name a class."""
+
+    rgb: Rgb
+
+    @property
+    def code(self) -> int:
+        """What stands for it in a mask."""
+        red, green, blue = self.rgb
+        return red << 16 | green << 8 | blue
+
+
+class Numbered(params.Section):
+    """What a number stands for in index masks, and the colour it is drawn in: void, or with a name a class."""
+
+    value: int = Field(ge=0, le=65535)
+    rgb: Rgb
+
+    @property
+    def code(self) -> int:
+        """What stands for it in a mask."""
+        return self.value
+
+
+class ColouredClass(Coloured):
+    name: ClassName
+
+
+class NumberedClass(Numbered):
+    name: ClassName
+
+
+def _fits_the_split(text: str, info: ValidationInfo) -> str:
+    form = info.data.get("split")
+    if form is not None and (splitting.SPLIT in text) != isinstance(form, splitting.ByFolder):
+        raise ValueError(
+            f"expected {'' if isinstance(form, splitting.ByFolder) else 'no '}{{split}} in it with by: {form.by}"
+        )
+    return text
+
+
+def _other_files(text: str, info: ValidationInfo) -> str:
+    if text == info.data.get("images"):
+        raise ValueError("expected another pattern than that of the images")
+    return text
+
+
+def _classes(rows: Any, info: ValidationInfo) -> Any:
+    kind: Any = ColouredClass if info.data.get("encoding") == "rgb" else NumberedClass
+    classes = TypeAdapter(list[kind]).validate_python(rows)
+    splitting.unique([each.name for each in classes])
+    names: dict[int, str] = {}
+    for each in classes:
+        if (first := names.setdefault(each.code, each.name)) != each.name:
+            raise ValueError(f"{first!r} and {each.name!r} are the same in masks")
+    return classes
+
+
+def _void(row: Any, info: ValidationInfo) -> Any:
+    if row is None:
+        return None
+    void = (Coloured if info.data.get("encoding") == "rgb" else Numbered).model_validate(row)
+    if same := [each.name for each in info.data.get("classes", ()) if each.code == void.code]:
+        raise ValueError(f"the same as class {same[0]!r} in masks")
+    return void
+
+
+class Section(params.Section):
+    """data.folder: which files are images and masks, how they are split, and what the masks say."""
+
+    split: splitting.Form
+    images: Annotated[str, AfterValidator(listing.pattern), AfterValidator(_fits_the_split)]
+    masks: Annotated[
+        str, AfterValidator(listing.pattern), AfterValidator(_fits_the_split), AfterValidator(_other_files)
+    ]
+    group: splitting.Group
+    encoding: Literal["index", "rgb"]
+    classes: Annotated[
+        list[ColouredClass | NumberedClass], BeforeValidator(_classes), Field(min_length=1, max_length=255)
+    ]
+    void: Annotated[Coloured | Numbered | None, BeforeValidator(_void)]
+
+
+def _rgb(each: Coloured | Numbered) -> tuple[int, int, int]:
+    red, green, blue = each.rgb
+    return red, green, blue
+
+
+def splits(section: Section) -> list[str]:
+    """The names of the splits that `collect` gives."""
+    return splitting.names(section.split)
+
+
+def require_input(source_input: Path) -> None:
+    """Raises ParameterError unless `source_input` is a folder."""
+    if not source_input.is_dir():
+        remedy = "Put your images and masks there, or write the folder that holds them."
+        raise ParameterError(f"{params.FILE}: data.input", f"no such folder: {source_input}", remedy)
+
+
+def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
+    """The pairs below `source_input`, their files copied to `folder/<split>/images` and `folder/<split>/masks`.
+
+    Raises ParameterError, and DataError for everything that is wrong with names, lists and places at once.
+    """
+    require_input(source_input)
+    void = section.void
+    labels = tuple(Label(each.name, _rgb(each)) for each in section.classes)
+    encoding = section.encoding
+    listed = splitting.entries(source_input, section.images, section.masks, section.split, section.group)
+    return Dataset(
+        name=source_input.resolve().name,
+        classes=labels,
+        values=tuple(each.code for each in section.classes),
+        void=Void(void.code, _rgb(void)) if void else None,
+        encoding=encoding,
+        splits=copying.copy(listed, folder),
+    )

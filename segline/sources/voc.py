@@ -1,0 +1,68 @@
+"""PASCAL VOC's own layout, as unpacked: JPEGImages, SegmentationClass, ImageSets/Segmentation.
+
+Source: Everingham et al. 2010; the colours are those of `VOClabelcolormap` in the VOC development kit.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from segline import copying, params, splitting
+from segline.dataset import Dataset, Label, Void
+from segline.errors import ParameterError
+
+IMAGES, MASKS, LISTS = "JPEGImages/*.jpg", "SegmentationClass/*.png", "ImageSets/Segmentation/{split}.txt"
+NAMES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+def colour(value: int) -> tuple[int, int, int]:
+    """The colour of a mask value 0..255: its bits, three by three, are the high bits of red, green and blue."""
+    red = green = blue = 0
+    for place in range(8):
+        bits = value >> 3 * place
+        red |= (bits & 1) << 7 - place
+        green |= (bits >> 1 & 1) << 7 - place
+        blue |= (bits >> 2 & 1) << 7 - place
+    return red, green, blue
+
+
+class Section(params.Section):
+    """data.voc: which of the lists to use."""
+
+    splits: Annotated[list[Literal["train", "val", "test"]], Field(min_length=1), AfterValidator(splitting.unique)]
+
+
+def splits(section: Section) -> list[str]:
+    """The names of the splits that `collect` gives."""
+    return list(section.splits)
+
+
+def require_input(source_input: Path) -> None:
+    """Raises ParameterError unless `source_input` has VOC's folders."""
+    folders = [Path(text).parent for text in (IMAGES, MASKS, LISTS)]
+    absent = [folder for folder in folders if not (source_input / folder).is_dir()]
+    if absent:
+        found = f"no such folder: {source_input / absent[0] if source_input.is_dir() else source_input}"
+        remedy = "Unpack VOC there, or write the folder that holds JPEGImages (VOCdevkit/VOC2012)."
+        raise ParameterError(f"{params.FILE}: data.input", found, remedy)
+
+
+def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
+    """The listed pairs below `source_input`, their files copied to `folder/<split>/images` and `folder/<split>/masks`.
+
+    Raises ParameterError, and DataError for everything that is wrong with lists and files at once.
+    """
+    by_lists = splitting.ByLists(by="lists", file=LISTS, names=list(section.splits))
+    require_input(source_input)
+    return Dataset(
+        name="pascal-voc",
+        classes=tuple(Label(name, colour(value)) for value, name in enumerate(NAMES)),
+        values=tuple(range(len(NAMES))),
+        void=Void(255, colour(255)),
+        encoding="index",
+        splits=copying.copy(splitting.entries(source_input, IMAGES, MASKS, by_lists, group=""), folder),
+    )
