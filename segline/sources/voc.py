@@ -43,7 +43,7 @@ def splits(section: Section) -> list[str]:
 
 
 def require_input(section: Section, source_input: Path) -> None:
-    """Raises what `collect` would; of the pixels nothing is read."""
+    """Raises what `collect` would. Of the pixels nothing is read."""
     _entries(section, source_input)
 
 
