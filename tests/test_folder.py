@@ -185,6 +185,7 @@ def test_every_key_is_required(key):
 def test_a_folder_that_is_not_there_is_found_out_before_anything_runs(monkeypatch):
     """The presets `folder` and `voc` are templates: what is missing is the user's own data."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SEGLINE_FORCE_BFLOAT16", "1")
     for name, place in (("folder", "data/source/mine"), ("voc", "data/source/VOC2012")):
         (problem,) = check.on_this_machine(ROOT / f"presets/{name}.yaml")
 
