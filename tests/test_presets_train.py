@@ -1,4 +1,4 @@
-"""Every file of presets/ trains: its network, loss, schedule and changes of the samples, on tiny data of its classes."""
+"""Every file of presets/ trains for an epoch: its network, loss and schedule, on tiny data of its own classes."""
 
 import hashlib
 import json
