@@ -1,0 +1,187 @@
+"""`segline gate`: three exit codes, and nothing that goes wrong is ever 0."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks import gate_broken
+from segline.__main__ import main
+from segline.gate import judgement
+from tests import sides
+
+TRUE = sides.truth(24)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A working tree that is as good as `base/` and much better than `better/` is not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for folder, rate in (("metrics", 0.85), ("base", 0.85), ("better", 0.95), ("alike", 0.853)):
+        sides.save(tmp_path / folder, sides.predicted(TRUE, rate, len(folder)))
+    (tmp_path / "gate.yaml").write_text(sides.RULES)
+    (tmp_path / "dvc.yaml").touch()
+    return tmp_path
+
+
+def gate(*arguments: str) -> int:
+    return main(["gate", *arguments]) or 0
+
+
+def test_no_regression_is_0_and_a_regression_1(project, capsys):
+    assert 0 == gate("--base", "base")
+    assert 1 == gate("--base", "better")
+    assert "Gate: REGRESSION against better" in capsys.readouterr().out
+
+
+def test_inconclusive_is_0_and_2_where_strict(project, capsys):
+    sides.write_noise(project / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.05)
+
+    assert 0 == gate("--base", "alike")
+    assert 2 == gate("--base", "alike", "--strict")
+    out = capsys.readouterr().out
+    assert "No regression found, but it is INCONCLUSIVE" in out
+    assert "more seeds in `segline noise`" in out
+
+
+@pytest.mark.parametrize("kind", gate_broken.kinds())
+@pytest.mark.parametrize("form", [[], ["--md"], ["--json"]])
+def test_a_broken_baseline_is_2_in_every_form(project, capsys, kind, form):
+    gate_broken.kinds()[kind](project / "base")
+
+    assert 2 == gate("--base", "base", *form)
+    found = capsys.readouterr()
+    assert found.err.startswith("error: ")
+    assert "Traceback" not in found.err
+    assert bool(form) == ("cannot judge" in found.out.lower())
+
+
+@pytest.mark.parametrize("kind", sorted(set(gate_broken.kinds()) - {"no folder"}))
+def test_so_is_a_broken_candidate(project, kind):
+    gate_broken.kinds()[kind](project / "metrics")
+
+    assert 2 == gate("--base", "base")
+
+
+def test_so_is_a_candidate_that_is_not_there(project, capsys):
+    shutil.rmtree(project / "metrics")
+
+    assert 2 == gate("--base", "base")
+    assert "error: metrics/eval.json: missing. Make it again: make repro." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", ["", "margins: {}\nfloors: {}\nnoise: x\n", "margins: {miou: 1e-2}\n", "\x00", "a: &b c"]
+)
+def test_so_are_rules_that_cannot_be_read(project, content):
+    (project / "gate.yaml").write_text(content)
+
+    assert 2 == gate("--base", "base")
+
+
+def test_so_is_noise_of_another_protocol(project, capsys):
+    protocol = sides.protocol(sides.predicted(TRUE, 0.85)) | {"split": "val"}
+    sides.write_noise(project / "metrics/noise.json", protocol, 0.001)
+
+    assert 2 == gate("--base", "base")
+    assert "metrics/noise.json and this evaluation: protocol.split: 'val' and 'test'" in capsys.readouterr().err
+
+
+def test_so_is_a_noise_file_that_is_a_folder(project):
+    (project / "metrics/noise.json").mkdir()
+
+    assert 2 == gate("--base", "base")
+
+
+def test_so_is_a_lower_folder(project, monkeypatch, capsys):
+    (project / "below").mkdir()
+    monkeypatch.chdir(project / "below")
+
+    assert 2 == gate("--base", "../base")
+    assert "Run it in the project's top folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a bug"), MemoryError(), RecursionError(), KeyError("x"), OSError(28, "full")]
+)
+def test_so_is_any_exception(project, monkeypatch, capsys, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(judgement, "judge", fail)
+
+    assert 2 == gate("--base", "base")
+    assert 2 == gate("--base", "base", "--json")
+    assert "cannot judge" == json.loads(capsys.readouterr().out)["verdict"]
+
+
+def test_its_traceback_is_there_for_the_asking_and_the_code_stays_2(project, monkeypatch, capsys):
+    monkeypatch.setenv("SEGLINE_DEBUG", "1")
+
+    assert 2 == gate("--base", "nowhere")
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--base"], ["--base", "base", "--md", "--json"], ["--bas", "e", "f"]])
+def test_so_are_wrong_arguments(project, arguments):
+    with pytest.raises(SystemExit) as caught:
+        gate(*arguments)
+
+    assert 2 == caught.value.code
+
+
+def test_json_goes_to_standard_output_alone(project, capsys):
+    assert 1 == gate("--base", "better", "--json")
+    assert "regression" == json.loads(capsys.readouterr().out)["verdict"]
+
+
+def test_in_github_actions_the_markdown_goes_to_the_summary_too(project, monkeypatch, capsys):
+    summary = project / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+
+    assert 1 == gate("--base", "better")
+    assert 2 == gate("--base", "nowhere")
+    said = summary.read_text()
+    assert said.startswith("before\n### Gate: REGRESSION against better\n")
+    assert "\n### Gate: CANNOT JUDGE\n" in said
+    assert "### Gate" not in capsys.readouterr().out
+
+
+def test_a_summary_that_cannot_be_written_is_not_green(project, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project / "no" / "folder"))
+
+    assert 2 == gate("--base", "base")
+
+
+def test_the_same_question_has_the_same_answer(project, capsys):
+    answers = []
+    for _ in range(2):
+        gate("--base", "alike", "--json")
+        answers.append(capsys.readouterr().out)
+
+    assert answers[0] == answers[1]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_garbage_is_green(project, data):
+    """Bytes of any kind in place of a part of any of the files: 0 only where what is read is as it was."""
+    name = data.draw(
+        st.sampled_from(["base/eval.json", "base/per_image.csv", "metrics/eval.json", "metrics/per_image.csv"])
+    )
+    path = project / name
+    good = path.read_bytes()
+    begin = data.draw(st.integers(0, len(good)))
+    end = data.draw(st.integers(begin, len(good)))
+    path.write_bytes(good[:begin] + data.draw(st.binary(min_size=1, max_size=20)) + good[end:])
+    try:
+        harmless = end - begin < 40  # a digit of a score that is not read, a space
+        assert gate("--base", "base") == 2 or harmless
+    finally:
+        path.write_bytes(good)
