@@ -3,7 +3,7 @@
 import os
 import platform
 
-from benchmarks import augmentation, pipeline, predict, preprocess, training_step
+from benchmarks import augmentation, folder, pipeline, predict, preprocess, training_step
 from segline import cli, device
 
 
@@ -14,6 +14,7 @@ def main(_: object = None) -> None:
     archive = os.environ.get("SEGLINE_CAMVID")
     for title, run, arguments in (
         ("Preprocess", preprocess.main, [archive] if archive else []),
+        ("Folder", folder.main, ["800"]),
         ("Training step", training_step.main, []),
         ("Augmentation", augmentation.main, []),
         ("Predict", predict.main, []),

@@ -3,6 +3,7 @@
 Every section is validated by the room that owns it, those of sources and networks that are not chosen included.
 """
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ OWNERS: dict[str, type[params.Section]] = {
     "evaluate": evaluation.Section,
     "plot": ranking.Section,
 }
+OUTPUTS = ("data/raw", "data/processed", "data/augmented", "data/predictions", "models", "metrics")  # of dvc.yaml
+_EXPANDED = '"$`\\'  # by the shell, within the quotes that dvc.yaml puts around data.input
+_UNSAID = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of pairs, breaks of lines and paragraphs
 # Section: the key that picks one of a package, the package, and the keys that are no alternative.
 CHOICES = {
     "data": ("source", "segline.sources", ("source", "input")),
@@ -38,8 +42,8 @@ CHOICES = {
 
 
 def problems(path: Path = params.FILE) -> list[PipelineError]:
-    """Everything that is wrong with the file: unknown, missing, mistyped and out-of-range keys, and splits that the
-    source does not have. Empty if nothing is."""
+    """Everything that is wrong with the file: unknown, missing, mistyped and out-of-range keys, splits that the source
+    does not have, and an input that cannot be one. Empty if nothing is."""
     document = params.load(path)
     known = [*OWNERS, *CHOICES]
     found: list[PipelineError] = [_unknown("", key, known) for key in document if key not in known]
@@ -48,15 +52,19 @@ def problems(path: Path = params.FILE) -> list[PipelineError]:
     for key in CHOICES:
         found += _choice(document, key)
     found += _head(document)
-    return found or _splits(document)
+    return found or [*_splits(document), *_input(params.text(document, "data.input"))]
 
 
 def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
-    """What valid parameters ask for and this machine or checkout lacks: device, number format, input, weights."""
+    """What valid parameters ask for and this machine or checkout lacks: device, number format, input, weights.
+
+    Of a folder of the user's every missing image, mask and list is told here, before DVC removes what it made of it.
+    """
     document = params.load(path)
-    source = choice.choose("segline.sources", params.text(document, "data.source"), key="data.source")
+    name, module = _source(document)
+    source = params.section(document, f"data.{name}", module.Section)
     precision = params.section(document, "train", training.Section).precision
-    found = _raised(source.require_input, Path(params.text(document, "data.input")))
+    found = _raised(module.require_input, source, Path(params.text(document, "data.input")))
     found += _raised(pretrained.read, document)
     found += _raised(lambda: device.require_precision(device.pick(), precision))
     return found + _raised(tracking.switched_on)
@@ -119,10 +127,15 @@ def _head(document: params.Document) -> list[PipelineError]:
     return _raised(heads.require_known, head) if isinstance(head, str) else []
 
 
+def _source(document: params.Document) -> tuple[str, Any]:
+    """The name of the source and its module."""
+    name = params.text(document, "data.source")
+    return name, choice.choose("segline.sources", name, key="data.source")
+
+
 def _splits(document: params.Document) -> list[PipelineError]:
     """Splits that train and evaluate need and the source does not have; all sections are valid here."""
-    source = params.text(document, "data.source")
-    module = choice.choose("segline.sources", source, key="data.source")
+    source, module = _source(document)
     there = module.splits(params.section(document, f"data.{source}", module.Section))
     needed = {
         "train": "train needs it",
@@ -136,3 +149,21 @@ def _splits(document: params.Document) -> list[PipelineError]:
         for split, why in needed.items()
         if split not in there
     ]
+
+
+def _input(text: str) -> list[PipelineError]:
+    """Why `data.input` cannot be what the pipeline starts from: it stands in a command, and DVC watches it."""
+    where = f"{params.FILE}: data.input"
+    if held := [each for each in text if each in _EXPANDED or unicodedata.category(each) in _UNSAID]:
+        found = f"holds {held[0]!r}, which the shell or DVC would not leave as it is"
+        remedy = f"Rename it: anything but {' '.join(_EXPANDED)} and control characters may stand there."
+        return [ParameterError(where, found, remedy)]
+    if text.startswith("-"):
+        return [ParameterError(where, f"{text} begins like an option", f"Write ./{text}.")]
+    place = Path(text).resolve()
+    for name in OUTPUTS:
+        output = Path(name).resolve()
+        if place.is_relative_to(output) or output.is_relative_to(place):
+            found = f"{text!r} and {name}, which the pipeline writes, overlap"
+            return [ParameterError(where, found, "Keep what it starts from elsewhere, such as in data/source.")]
+    return []

@@ -1,30 +1,36 @@
 """Image files -> a gallery of predictions: decoding and writing go on in threads while the network computes."""
 
 import math
-import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from segline import averaging, checkpoint, cli, containers, cores, device, discovery, gallery, images, randomness
+from segline import (
+    averaging,
+    checkpoint,
+    cli,
+    complaints,
+    containers,
+    cores,
+    device,
+    discovery,
+    gallery,
+    images,
+    randomness,
+)
 from segline.errors import DataError, IntegrityError, ParameterError, PipelineError, suggestion
 
 Uint8 = npt.NDArray[np.uint8]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 MAX_SIDE = 8192
 _MODEL_REMEDY = "Train one (make repro), fetch it (dvc pull), or name another with --model."
-_JPEG_DAMAGE = re.compile(r"(Corrupt JPEG|Premature end of JPEG).*")
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def predict_all(
     images.single_threaded()
     ahead = predictor.batch_size + cores.count()
     lock = Lock()
-    with images.muffled() as heard, ThreadPoolExecutor(cores.count() + 2) as pool:  # writers wait for the disk
+    with complaints.muffled() as heard, ThreadPoolExecutor(cores.count() + 2) as pool:  # writers wait for the disk
 
         def decode(image: discovery.Found) -> _Decoded | PipelineError:
             try:
@@ -106,9 +112,9 @@ def predict_all(
                 return error
             return None
 
-        decoded = _ahead(pool, decode, found, ahead)
+        decoded = cores.ahead(pool, decode, found, ahead)
         predicted = _predictions(predictor, decoded)
-        outcomes = cli.progress(_ahead(pool, write, predicted, ahead), len(found), "predict")
+        outcomes = cli.progress(cores.ahead(pool, write, predicted, ahead), len(found), "predict")
         with device.within_memory("lower --batch-size, or give smaller images"):
             return [problem for problem in outcomes if problem]
 
@@ -147,9 +153,9 @@ def _pixels(path: Path, channels: int, heard: Callable[[], str], lock: Lock) -> 
     with lock:  # libjpeg decodes damaged pixels too, and its complaint names no file
         heard()
         pixels = images.decode_image(content, path, channels)
-        said = _JPEG_DAMAGE.search(heard())
+        said = complaints.damage(heard())
     if said:
-        raise DataError(path, f"damaged: {said.group()}", containers.AGAIN)
+        raise DataError(path, f"damaged: {said}", containers.AGAIN)
     return pixels
 
 
@@ -179,16 +185,3 @@ def _batch(predictor: Predictor, batch: Sequence[_Decoded]) -> Iterator[_Predict
         views += averaging.views(predictor.network, inputs, predictor.flip)
     for row, item in enumerate(batch):
         yield item, averaging.classes_at([view[row] for view in views], *item.image.shape[:2])
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], limit: int
-) -> Iterator[Result]:
-    """`function` of each item, in order, `limit` items ahead and no more: memory does not grow with them."""
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > limit:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

@@ -45,6 +45,8 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def written(value: Any) -> str:
-    """A parameter as YAML writes it: "true" for True, "null" for None."""
+    """A parameter as YAML writes it: "true" for True, "null" for None, "[a, b]" for a list."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
     plain = {True: "true", False: "false", None: "null"}
     return plain[value] if value is None or isinstance(value, bool) else str(value)

@@ -4,12 +4,11 @@ Every function that checks returns or raises `PipelineError` for one file; the s
 """
 
 import hashlib
-import re
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -17,14 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from segline import arrays, classes, containers, cores, dataset, encode, images, masks, params
+from segline import arrays, classes, complaints, containers, cores, dataset, encode, images, masks, params
 from segline.dataset import Dataset, Pair
 from segline.errors import DataError, IntegrityError, PipelineError
 
 Uint8 = npt.NDArray[np.uint8]
 Pixels = TypeVar("Pixels")
-
-_JPEG_DAMAGE = re.compile(r"(Corrupt JPEG|Premature end of JPEG).*")
 
 
 class Section(params.Section):
@@ -109,28 +106,22 @@ def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[Pipelin
 def prepare_all(folder: Path, recipe: Recipe, listed: Iterable[Pair]) -> Iterator[Prepared | list[PipelineError]]:
     """`prepare` of each pair, in order, on all cores, a few pairs ahead and no more: memory does not grow with them."""
     threads = cores.count()
-    waiting: deque[Future[Prepared | list[PipelineError]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        for pair in listed:
-            waiting.append(pool.submit(prepare, folder, recipe, pair))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from cores.ahead(pool, partial(prepare, folder, recipe), listed, 2 * threads)
 
 
 def damaged(folder: Path, recipe: Recipe, listed: Iterable[Pair], heard: Callable[[], str]) -> Iterator[PipelineError]:
-    """The JPEG images that were decoded though damaged, after all were prepared. `heard` comes from `images.muffled`.
+    """The JPEG images that were decoded though damaged, after all were prepared. `heard` is of `complaints`.
 
     libjpeg names no file: when it complained at all, each image is decoded again, alone.
     """
-    if not _JPEG_DAMAGE.search(heard()):
+    if not complaints.damage(heard()):
         return
     for pair in listed:
         result = prepare(folder, recipe, pair)
-        said = _JPEG_DAMAGE.search(heard())
+        said = complaints.damage(heard())
         if said and isinstance(result, Prepared):
-            yield DataError(folder / pair.image, f"damaged: {said.group()}", containers.AGAIN)
+            yield DataError(folder / pair.image, f"damaged: {said}", containers.AGAIN)
 
 
 def _attempt(problems: list[PipelineError], load: Callable[[], Pixels]) -> Pixels | None:

@@ -41,9 +41,8 @@ _SCALARS = {
     ),
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 }
-_EXOTIC = re.compile(
-    r"[-+]?0[box][0-9a-fA-F_]+|[-+.]?[0-9][0-9.eE+-]*_[0-9._eE+-]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|<<|="
-)
+# Underscores: DVC's reader takes -_1 for -1 and fails at -_, so whatever might be a number with one is refused.
+_EXOTIC = re.compile(r"[-+]?0[box][0-9a-fA-F_]+|(?=.+_)[-+.0-9][-+.0-9eE_]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|<<|=")
 
 
 class _Loader(yaml.SafeLoader):

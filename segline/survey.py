@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segline import cli, containers, cores, images
+from segline import cli, complaints, containers, cores, images
 from segline.errors import DataError, PipelineError
 from segline.listing import Entry
 
@@ -60,7 +60,7 @@ def survey(listed: Mapping[str, Sequence[Entry]]) -> Survey:
     found = Survey()
     places: dict[str, list[tuple[str, Path]]] = {}
     masks: list[tuple[Path, _Mask]] = []
-    with images.muffled() as heard, ThreadPoolExecutor(cores.count()) as pool:
+    with complaints.muffled() as heard, ThreadPoolExecutor(cores.count()) as pool:
         read = pool.map(lambda each: _read(each[1]), everything)
         for (split, entry), (image, mask, problems) in zip(
             everything, cli.progress(read, len(everything), "inspect", "pair"), strict=True
@@ -84,13 +84,13 @@ def survey(listed: Mapping[str, Sequence[Entry]]) -> Survey:
 
 def _damaged(entries: Sequence[Entry], heard: Callable[[], str]) -> Iterator[PipelineError]:
     """JPEG images that were decoded though damaged. libjpeg names no file: if it complained, each is read alone."""
-    if "JPEG" not in heard():
+    if not complaints.damage(heard()):
         return
     for entry in entries:
         with suppress(PipelineError):
             _image(entry.image)
-        if "JPEG" in (said := heard()):
-            yield DataError(entry.image, f"damaged: {said.strip()}", containers.AGAIN)
+        if said := complaints.damage(heard()):
+            yield DataError(entry.image, f"damaged: {said}", containers.AGAIN)
 
 
 def _add_masks(found: Survey, masks: Sequence[tuple[Path, _Mask]]) -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from segline import arrays, atomic, audit, cli, dataset, images, pairs, params, twins
+from segline import arrays, atomic, audit, cli, complaints, dataset, images, pairs, params, twins
 from segline.dataset import Dataset
 from segline.errors import PipelineError, combined
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _check_space(arguments.processed, recipe, data)
     images.single_threaded()
     alike: Alike = defaultdict(list)
-    with atomic.folder(arguments.processed) as processed, images.muffled() as heard:
+    with atomic.folder(arguments.processed) as processed, complaints.muffled() as heard:
         for split, listed in data.splits.items():
             problems += _write(arguments.raw / split, processed / split, recipe, data, alike)
             problems += pairs.damaged(arguments.raw / split, recipe, listed, heard)

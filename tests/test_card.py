@@ -115,10 +115,16 @@ def test_a_split_that_is_void_throughout_has_no_scores(tmp_path):
 def test_weak_classes_are_named_as_limits(world):
     about = subject(world)
     first, second, third = about.results.classes
-    weak = [first.model_copy(update={"iou": 0.032}), second.model_copy(update={"iou": 0.1}), third]
+    weak = [
+        first.model_copy(update={"iou": 0.032}),
+        second.model_copy(update={"iou": 0.1}),
+        third.model_copy(update={"iou": 0.0}),
+    ]
     page = card.render(replace(about, results=replace(about.results, classes=weak)))
 
-    assert "under 10.0 %: class 0 (3.2 %).\n" in section(page, "Limits").replace("\N{NO-BREAK SPACE}", " ")
+    assert "under 10.0 %: class 0 (3.2 %), class 2 (0.0 %).\n" in section(page, "Limits").replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
 
 
 @pytest.mark.parametrize(

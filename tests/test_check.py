@@ -1,6 +1,7 @@
 """`segline check` finds everything that is wrong with params.yaml, before DVC removes anything."""
 
 import copy
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from segline import check, choice, params, presets
 from segline.__main__ import main
 from segline.errors import PipelineError
+from tests.e2e import reruns
 
 ROOT = Path(__file__).parents[1]
 
@@ -176,6 +178,77 @@ def test_scenes_whose_code_dvc_does_not_watch_are_refused(tmp_path, monkeypatch,
         f"params.yaml: data.input: expected segline/streets, the code that draws the scenes, got {path}. "
         "Write segline/streets."
     ] == [str(error) for error in errors]
+
+
+def with_input(text: str) -> params.Document:
+    document = copy.deepcopy(committed())
+    document["data"]["input"] = text
+    return document
+
+
+@pytest.mark.parametrize("character", ['"', "$", "`", "\\", "\n", "\r", "\u2028", "\0", "\ud800"])
+def test_an_input_that_the_shell_or_dvc_would_change_is_refused(tmp_path, character):
+    """It stands within double quotes in a command, which DVC splits into lines."""
+    text = found(tmp_path, with_input(f"my {character} images"))
+
+    assert text.startswith(f"params.yaml: data.input: holds {character!r}, which the shell or DVC would not leave")
+    assert 1 == len(text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "name", ["my  images", "bilder/stra\u00dfe \u8857\u3000\U0001f600", "it's (1) & 2; *?!#~%{}", "a" * 300]
+)
+def test_any_other_name_may_be_an_input(tmp_path, name):
+    assert "" == found(tmp_path, with_input(name))
+    assert [name] == subprocess.run(
+        ["sh", "-c", f'printf %s "{name}"'], capture_output=True, check=True, encoding="utf-8"
+    ).stdout.splitlines()
+
+
+def test_an_input_that_begins_like_an_option_is_refused(tmp_path):
+    assert "params.yaml: data.input: -x begins like an option. Write ./-x." == found(tmp_path, with_input("-x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "output"),
+    [
+        (".", "data/raw"),
+        ("", "data/raw"),
+        ("..", "data/raw"),
+        ("data", "data/raw"),
+        ("data/raw", "data/raw"),
+        ("segline/../data/raw/train", "data/raw"),
+        (str(ROOT / "data/processed"), "data/processed"),
+        ("models/mine", "models"),
+        ("metrics", "metrics"),
+    ],
+)
+def test_an_input_that_overlaps_an_output_is_refused(tmp_path, monkeypatch, text, output):
+    """DVC would delete what the user keeps there, or run in a circle."""
+    monkeypatch.chdir(ROOT)
+
+    assert f"params.yaml: data.input: {text!r} and {output}, which the pipeline writes, overlap. " in found(
+        tmp_path, with_input(text)
+    )
+
+
+def test_a_link_to_an_output_overlaps_it_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine").symlink_to("data/raw")
+
+    assert "'mine' and data/raw, which the pipeline writes, overlap" in found(tmp_path, with_input("mine"))
+
+
+def test_the_outputs_are_those_of_dvc_yaml():
+    made = {
+        path
+        for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+        for path in reruns.outputs(stage)
+    }
+    homes = {path: [name for name in check.OUTPUTS if Path(path).is_relative_to(name)] for path in made}
+
+    assert all(len(names) == 1 for names in homes.values())
+    assert set(check.OUTPUTS) == {name for names in homes.values() for name in names}
 
 
 def test_a_device_that_is_missing_is_found_out_before_anything_runs(monkeypatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from segline import check, dataset, params
 from segline.dataset import Dataset, Label, Pair, Void
@@ -184,10 +185,32 @@ def test_every_key_is_required(key):
 def test_a_folder_that_is_not_there_is_found_out_before_anything_runs(monkeypatch):
     """The presets `folder` and `voc` are templates: what is missing is the user's own data."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SEGLINE_FORCE_BFLOAT16", "1")
     for name, place in (("folder", "data/source/mine"), ("voc", "data/source/VOC2012")):
         (problem,) = check.on_this_machine(ROOT / f"presets/{name}.yaml")
 
         assert str(problem).startswith(f"params.yaml: data.input: no such folder: {place}. ")
+
+
+def test_what_is_missing_in_a_folder_is_found_out_before_anything_runs(mine, tmp_path, monkeypatch):
+    """By names alone: the files are empty."""
+    for path in mine.rglob("*.*"):
+        path.write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    document = params.load(ROOT / "presets/folder.yaml")
+    document["data"] = {"source": "folder", "input": "my cells", "folder": INDEX}
+    Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    complete = check.on_this_machine()
+    (mine / "masks/train/v1_1.png").unlink()
+    (mine / "masks/val/v2_1.png").unlink()
+    problems = check.on_this_machine()
+
+    assert [] == complete
+    assert [
+        "my cells/images/train/v1_1.jpg: no mask masks/train/v1_1.png. Add it, or take 'v1_1' out.",
+        "my cells: 1 images fit images/val/*.* and 0 masks fit masks/val/*.png, none with the same stem (v2_1). "
+        "Mend the patterns: * is what an image and its mask have in common.",
+    ] == [str(problem) for problem in problems]
 
 
 def test_a_file_is_no_folder(tmp_path):

@@ -29,7 +29,16 @@ def test_nested_documents_become_dotted_keys_in_their_order():
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.1, "0.1"), (None, "null"), (True, "true"), (False, "false"), ([1, 2], "[1, 2]"), (1, "1"), (0, "0")],
+    [
+        (0.1, "0.1"),
+        (None, "null"),
+        (True, "true"),
+        (False, "false"),
+        ([1, 2], "[1, 2]"),
+        (["a", True], "[a, true]"),
+        (1, "1"),
+        (0, "0"),
+    ],
 )
 def test_a_parameter_is_written_as_in_yaml(value, expected):
     assert expected == notation.written(value)

@@ -39,6 +39,9 @@ def write(folder: Path, text: str) -> Path:
 @example("010")
 @example("0o10")
 @example("1_000")
+@example("-_")
+@example("-_1")
+@example("-._5")
 @example("2026-11-20")
 @example("12:30:45")
 @example("off")
@@ -75,6 +78,7 @@ def test_a_rate_may_be_written_in_any_usual_way(tmp_path, text):
         ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
         ("a: 2026-11-20\n", "quote it"),
         ("a: 0x10\n", "quote it"),
+        ("a: -_1\n", "quote it"),
         ("1: a\n", "key 1 is not text"),
         ("a: [1\n", "line 2"),
         ("just text\n", "expected sections"),

@@ -75,12 +75,21 @@ def test_a_listed_file_that_is_missing_names_the_line(tmp_path):
         voc.collect(section("train"), root, tmp_path / "raw")
 
 
+def test_a_listed_file_that_is_missing_is_found_out_before_anything_runs(tmp_path):
+    root = write(tmp_path / "VOC2012", LISTS)
+    (root / "JPEGImages/2007_000033.jpg").unlink()
+
+    assert voc.require_input(section("train"), root) is None
+    with pytest.raises(DataError, match=r"val.txt: line 1: no image JPEGImages/2007_000033.jpg"):
+        voc.require_input(section("train", "val"), root)
+
+
 @pytest.mark.parametrize("place", [".", "VOCdevkit", "nowhere"])
 def test_a_folder_above_voc_is_no_voc(tmp_path, place):
     write(tmp_path / "VOCdevkit/VOC2012", LISTS)
 
     with pytest.raises(ParameterError, match=r"data.input: no such folder: .*\(VOCdevkit/VOC2012\)"):
-        voc.require_input(tmp_path / place)
+        voc.require_input(section("val"), tmp_path / place)
 
 
 def test_a_split_without_a_list_is_told(tmp_path):

@@ -61,7 +61,7 @@ def splits(section: Section) -> list[str]:
     return list(section.splits)
 
 
-def require_input(source_input: Path) -> None:
+def require_input(section: Section, source_input: Path) -> None:  # noqa: ARG001 - every source is asked alike
     """Raises DataError unless `source_input` is a manifest."""
     _manifest(source_input)
 

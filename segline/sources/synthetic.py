@@ -49,7 +49,7 @@ def splits(section: Section) -> list[str]:  # noqa: ARG001 - every source is ask
     return list(SPLITS)
 
 
-def require_input(source_input: Path) -> None:
+def require_input(section: Section, source_input: Path) -> None:  # noqa: ARG001 - as above
     """Raises ParameterError unless DVC is told to watch the code that draws: stale scenes would go unnoticed."""
     code = Path(scene.__file__).parent
     if source_input.resolve() != code.resolve():
@@ -64,7 +64,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     scenes leave the others as they are. `source_input` is for DVC to watch. Raises ParameterError if it is another
     one, DataError if the pictures are too small or too oblong to show every class.
     """
-    require_input(source_input)
+    require_input(section, source_input)
     counts = {"train": section.train, "val": section.val, "test": section.test}
     for split in SPLITS:
         (folder / split / "images").mkdir(parents=True, exist_ok=True)

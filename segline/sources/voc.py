@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from segline import copying, params, splitting
 from segline.dataset import Dataset, Label, Void
 from segline.errors import ParameterError
+from segline.listing import Entry
 
 IMAGES, MASKS, LISTS = "JPEGImages/*.jpg", "SegmentationClass/*.png", "ImageSets/Segmentation/{split}.txt"
 NAMES = (
@@ -41,14 +42,20 @@ def splits(section: Section) -> list[str]:
     return list(section.splits)
 
 
-def require_input(source_input: Path) -> None:
-    """Raises ParameterError unless `source_input` has VOC's folders."""
+def require_input(section: Section, source_input: Path) -> None:
+    """Raises what `collect` would. Of the pixels nothing is read."""
+    _entries(section, source_input)
+
+
+def _entries(section: Section, source_input: Path) -> dict[str, list[Entry]]:
+    by_lists = splitting.ByLists(by="lists", file=LISTS, names=list(section.splits))
     folders = [Path(text).parent for text in (IMAGES, MASKS, LISTS)]
     absent = [folder for folder in folders if not (source_input / folder).is_dir()]
     if absent:
         found = f"no such folder: {source_input / absent[0] if source_input.is_dir() else source_input}"
         remedy = "Unpack VOC there, or write the folder that holds JPEGImages (VOCdevkit/VOC2012)."
         raise ParameterError(f"{params.FILE}: data.input", found, remedy)
+    return splitting.entries(source_input, IMAGES, MASKS, by_lists, group="")
 
 
 def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
@@ -56,13 +63,11 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
 
     Raises ParameterError, and DataError for everything that is wrong with lists and files at once.
     """
-    by_lists = splitting.ByLists(by="lists", file=LISTS, names=list(section.splits))
-    require_input(source_input)
     return Dataset(
         name="pascal-voc",
         classes=tuple(Label(name, colour(value)) for value, name in enumerate(NAMES)),
         values=tuple(range(len(NAMES))),
         void=Void(255, colour(255)),
         encoding="index",
-        splits=copying.copy(splitting.entries(source_input, IMAGES, MASKS, by_lists, group=""), folder),
+        splits=copying.copy(_entries(section, source_input), folder),
     )

@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "tracking_worker": (2, set(), {"tracking_store"}),
     "fetch": (2, {"pooch", "requests", "tqdm", "urllib3"}, set()),
     "archive": (2, set(), {"cli"}),
+    "complaints": (1, set(), set()),
     "copying": (2, set(), {"cli"}),
     "splitting": (2, {"pydantic"}, set()),
     "audit": (2, set(), set()),

@@ -14,6 +14,7 @@ import yaml
 
 from tests.e2e import reruns
 
+VALUES = {"preprocess.merge"}  # sections whose keys are the user's
 SECONDS = 600  # for one command, on a machine that has other things to do
 # The smallest run there is, laid over the committed params.yaml.
 TINY = {
@@ -156,10 +157,10 @@ def overlaid(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str
 
 
 def leaves(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value of nested sections by its dotted key; lists and empty sections are values."""
+    """Every value of nested sections by its dotted key; lists, empty sections and those in VALUES are values."""
     found: dict[str, Any] = {}
     for key, value in document.items():
-        nested = isinstance(value, Mapping) and value  # an empty mapping is a value
+        nested = isinstance(value, Mapping) and value and f"{prefix}{key}" not in VALUES
         found |= leaves(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return found
 

@@ -54,7 +54,9 @@ CODE = {
         segline/streets/cars.py segline/streets/houses.py segline/streets/layout.py segline/streets/objects.py
         segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py
         """,
-    "preprocess": "stages/preprocess.py segline/audit.py segline/classes.py segline/pairs.py segline/twins.py",
+    "preprocess": """
+        stages/preprocess.py segline/audit.py segline/classes.py segline/complaints.py segline/pairs.py segline/twins.py
+        """,
     "train": """
         stages/train.py segline/augmentation.py segline/balance.py segline/draws.py segline/losses.py
         segline/optimisation.py segline/pixels.py segline/pretrained.py segline/state.py segline/training.py

@@ -69,13 +69,15 @@ def test_an_unknown_preset_names_the_nearest(checkout):
 
 @pytest.mark.slow
 def test_every_preset_is_valid(checkout):
+    check = ("python", "-m", "segline", "check")
+    bfloat16 = {"SEGLINE_FORCE_BFLOAT16": "1"}  # also where it is slow
     for path in sorted((ROOT / "presets").glob("*.yaml")):
         checkout.write("params.yaml", path.read_text(encoding="utf-8"))
         place = yaml.safe_load(checkout.read("params.yaml"))["data"]["input"]
         if (checkout.root / place).exists():
-            assert "params.yaml: valid\n" == checkout.run("python", "-m", "segline", "check")
+            assert "params.yaml: valid\n" == checkout.run(*check, **bfloat16)
         else:  # a template: all is valid but that the user's files are not there yet
-            output = checkout.run("python", "-m", "segline", "check", fails=True)
+            output = checkout.run(*check, fails=True, **bfloat16)
             assert output.startswith(f"error: params.yaml: data.input: no such folder: {place}. ")
             assert 1 == len(output.splitlines())
 
@@ -85,5 +87,6 @@ def test_every_preset_says_as_much_as_the_default(checkout):
     default = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for path in sorted((ROOT / "presets").glob("*.yaml")):
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key in ("preprocess", "train", "evaluate", "plot"):
-            assert leaves(default[key]).keys() == leaves(document[key]).keys(), f"{path.name}: {key}"
+        for key in ("preprocess", "train", "augment", "evaluate", "plot"):
+            said, expected = (leaves(each[key], f"{key}.").keys() for each in (document, default))
+            assert expected == said, f"{path.name}: {key}"

@@ -1,0 +1,47 @@
+"""Images of the user's in data/source: git leaves them alone, DVC does not."""
+
+import pytest
+import yaml
+
+from tests import folders
+from tests.e2e.project import Project
+from tests.e2e.reruns import ROOT
+
+pytestmark = pytest.mark.slow
+
+PLACE = "data/source/it's m\u00fcne (1) & more; *?!#%{}"
+
+
+@pytest.fixture
+def mine(fresh: Project) -> Project:
+    """A project whose raw data have been collected from such a folder."""
+    for split in ("train", "val", "test"):
+        folders.pairs(fresh.root / PLACE, f"images/{split}/{{}}.jpg", f"masks/{split}/{{}}.png", [split], [0, 1, 255])
+    preset = yaml.safe_load((ROOT / "presets/folder.yaml").read_text(encoding="utf-8"))
+    fresh.write_parameters({**fresh.parameters(), "data": {**preset["data"], "input": PLACE}})
+    assert "params.yaml: valid\n" == fresh.run("python", "-m", "segline", "check")
+    fresh.dvc("repro", "download")
+    return fresh
+
+
+def test_git_never_takes_them_and_dvc_sees_each_change(mine):
+    mine.commit("Collect")
+    listed = mine.git("ls-files", "data").splitlines()
+    before = mine.dvc_json("status", "--json", "download")
+    folders.image(mine.root / PLACE / "images/train/train.jpg", seed=1)
+    edited = mine.dvc_json("status", "--json", "download")
+    folders.image(mine.root / PLACE / "images/train/train.jpg")
+    (mine.root / PLACE / "masks/val/new.png").touch()
+    added = mine.dvc_json("status", "--json", "download")
+
+    changed = {"download": [{"changed deps": {PLACE: "modified"}}]}
+    assert (["data/.gitignore"], {}, changed, changed) == (listed, before, edited, added)
+
+
+def test_what_is_missing_among_them_is_told_before_anything_is_removed(mine):
+    (mine.root / PLACE / "masks/val/val.png").unlink()
+    output = mine.run("python", "-m", "segline", "check", fails=True)
+
+    assert output.startswith(f"error: {PLACE}: 1 images fit images/val/*.* and 0 masks fit masks/val/*.png, ")
+    assert 1 == len(output.splitlines())
+    assert (mine.root / "data/raw/val/masks/val.png").is_file()
