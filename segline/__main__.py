@@ -20,6 +20,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     _add(commands, "restore", restore_outputs, "bring back the outputs that dvc.lock names after a run that failed")
     _add(commands, "machine", show_machine, "print what must be equal for a rerun to give the same model bytes")
     _add_predict(commands)
+    _add_gate(commands)
     return parser.parse_args(argv)
 
 
@@ -40,6 +41,17 @@ def _add_predict(commands) -> None:  # type: ignore[no-untyped-def]
     command.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at once (%(default)s)")
     objects = "number the objects of these classes, such as car,pedestrian"
     command.add_argument("--instances", default="", metavar="CLASSES", help=objects)
+
+
+def _add_gate(commands) -> None:  # type: ignore[no-untyped-def]
+    text = "compare metrics/ with a baseline: exit code 0 no regression, 1 regression, 2 cannot judge"
+    command = _add(commands, "gate", judge_branch, text)
+    where = "a revision, such as origin/main, or a folder of saved metrics"
+    command.add_argument("--base", required=True, metavar="REV_OR_DIR", help=where)
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const="json", default="text", help="for programs")
+    form.add_argument("--md", dest="form", action="store_const", const="markdown", help="for a pull request")
+    command.add_argument("--strict", action="store_true", help="exit with 2 where the result is inconclusive")
 
 
 def check(_: Namespace) -> None:
@@ -93,6 +105,17 @@ def predict_images(args: Namespace) -> None:
     inference.run(args.inputs, args.model, args.out, request)
 
 
+def judge_branch(args: Namespace) -> int:
+    """Says whether the working tree scores lower than a baseline."""
+
+    def judge() -> int:
+        from segline.gate import command  # noqa: PLC0415
+
+        return command.run(args.base, args.form, args.strict)
+
+    return cli.guarded(judge, fault=2)
+
+
 def show_machine(_: Namespace) -> None:
     """Prints the machine's fingerprint as one line a fact."""
     from segline import device  # noqa: PLC0415
@@ -101,9 +124,10 @@ def show_machine(_: Namespace) -> None:
         cli.say(f"{name}: {value}")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int | None:
     args = parse(argv)
-    args.function(args)
+    code: int | None = args.function(args)
+    return code
 
 
 def entry() -> None:

@@ -6,6 +6,7 @@ Nothing here may flow into an output: stages are not made to depend on this file
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
@@ -98,8 +99,24 @@ def _status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
         if isinstance(error, BrokenPipeError):  # whoever read our output has gone, and needs no message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def guarded(function: Callable[[], int], fault: int) -> int:
+    """What `function` returns; `fault`, and one line, if it raises any exception, faults of ours included.
+
+    For a command whose 0 and 1 are answers, which an exception must not look like.
+    """
+    try:
+        return function()
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+        if os.environ.get(DEBUG) == "1":
+            traceback.print_exc()
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        return fault
 
 
 def _name_the_remedy() -> None:
@@ -107,7 +124,8 @@ def _name_the_remedy() -> None:
         print("to bring the last good outputs back: make restore", file=sys.stderr)
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
+    """What went wrong and what to do, for a user."""
     if isinstance(error, PipelineError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):

@@ -71,6 +71,9 @@ CODE = {
         segline/overlay.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
         segline/inspection.py segline/layouts.py segline/survey.py
+        segline/gate/baseline.py segline/gate/command.py segline/gate/comparison.py
+        segline/gate/criteria.py segline/gate/evidence.py segline/gate/judgement.py segline/gate/page.py
+        segline/gate/pairing.py segline/gate/side.py segline/gate/verdict.py segline/gate/wording.py
         segline/networks/fcn.py segline/networks/small_unet.py segline/networks/unet_mobilenet_v2.py
         segline/networks/unet_vgg16.py
         segline/sources/camvid.py segline/sources/camvid.sha256 segline/sources/folder.py segline/sources/voc.py

@@ -1,0 +1,108 @@
+"""Saved runs that the gate is tried on: train and evaluate over one processed data set, with something changed.
+
+A run that is there is not made again, so a series that was stopped goes on where it was.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from segline import arrays, atomic, encode, params
+from segline.gate import baseline, criteria, pairing, side
+from segline.gate.comparison import Noise
+from segline.gate.criteria import Criterion, SeedNoise
+from segline.gate.pairing import Pair
+from stages import evaluate, train
+
+DATA = Path("data")
+Labels = Callable[[encode.Uint8, int], encode.Uint8]  # classes (N, H, W) and K -> what is learnt from instead
+
+
+def make(target: Path, document: params.Document, labels: Labels | None = None) -> Path:
+    """`target` holds the metrics of a run with these parameters, on `data/` with other train labels if asked for."""
+    if target.is_dir():
+        return target
+    os.environ["SEGLINE_TRACKING"] = "off"
+    data, split = DATA.absolute(), document["evaluate"]["split"]
+    with tempfile.TemporaryDirectory() as scratch, atomic.folder(target.absolute()) as kept:
+        train_split = data / "processed/train"
+        if labels:
+            train_split = relabelled(train_split, Path(scratch) / "train", labels)
+        with contextlib.chdir(scratch):
+            Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+            train.main(
+                [
+                    *("--train", str(train_split), "--val", str(data / "processed/val")),
+                    *("--model", "model.safetensors", "--history", "history.csv", "--metrics", "train.json"),
+                    *("--augmented", "augmented"),
+                ]
+            )
+            evaluate.main(
+                [
+                    *("--processed", str(data / "processed" / split), "--raw", str(data / "raw" / split)),
+                    *("--model", "model.safetensors", "--metrics", "eval.json", "--per-class", "per_class.csv"),
+                    *("--per-image", "per_image.csv", "--confusion", "confusion.json", "--predictions", "predictions"),
+                ]
+            )
+            for name in (baseline.EVALUATION, baseline.IMAGES):
+                shutil.copy2(name, kept)
+    return target
+
+
+def relabelled(source: Path, target: Path, labels: Labels) -> Path:
+    """`target` holds the split of `source` with its labels changed."""
+    shutil.copytree(source, target)
+    split = arrays.read(source)
+    num_classes = len(split.index.classes)
+    changed = labels(encode.unpack(split.onehot, num_classes), num_classes)
+    np.save(target / arrays.ONEHOT, encode.pack(changed, num_classes))
+    return target
+
+
+def changed(document: params.Document, section: str, **values: Any) -> params.Document:
+    """The parameters with some of a section replaced."""
+    return {**document, section: {**document[section], **values}}
+
+
+def series(folder: Path, runs: int, document: params.Document) -> list[Path]:
+    """`folder/seed-N` for N from 1, runs that differ in train.seed alone."""
+    return [make(folder / f"seed-{n}", changed(document, "train", seed=n)) for n in range(1, runs + 1)]
+
+
+def paired(base: Path, candidate: Path) -> Pair:
+    """Two saved runs as the gate sees them."""
+    first, second = (baseline.in_folder(folder, folder.name, "Make it again.") for folder in (base, candidate))
+    return pairing.pair(first, second)
+
+
+def noise(runs: Sequence[Path]) -> SeedNoise:
+    """What `segline noise` writes of such runs."""
+    scores = [json.loads((run / baseline.EVALUATION).read_text(encoding="utf-8")) for run in runs]
+    iou = {name: _deviation([score["iou"][name] for score in scores]) for name in scores[0]["iou"]}
+    rates = {name: _deviation([score[name] for score in scores]) for name in ("accuracy", "miou")}
+    protocol = side.protocol(baseline.in_folder(runs[0], runs[0].name, "Make it again."))
+    content = {"commit": None, "metrics": {**rates, "iou": iou}, "protocol": protocol, "seeds": [*range(len(runs))]}
+    return SeedNoise.model_validate(content)
+
+
+def claims() -> list[Criterion]:
+    """The margins of the committed gate.yaml."""
+    rules = criteria.read_rules(criteria.FILE)
+    return [Criterion(metric, margin) for metric, margin in rules.margins.items()]
+
+
+def noises(found: SeedNoise | None) -> list[Noise | None]:
+    """The seed noise of each claim."""
+    return [None if found is None else criteria.of_criterion(found, claim, criteria.FILE) for claim in claims()]
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1))

@@ -1,0 +1,137 @@
+"""What decides: the margins and floors of gate.yaml, and the seed noise of the metrics they name."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from segline import params, records
+from segline.errors import DataError, ParameterError, combined, suggestion
+from segline.gate import pairing
+from segline.gate.comparison import Noise
+
+FILE = Path("gate.yaml")
+REMEDY = "docs/gate.md says what it may hold."
+MEASURE = "Measure it again: segline noise."
+
+Deviation = Annotated[float, Field(ge=0)]
+
+
+class Rules(params.Section):
+    """gate.yaml. It changes no output, so it is no parameter of the pipeline."""
+
+    margins: dict[str, Annotated[float, Field(ge=0, lt=1)]]
+    floors: dict[str, Annotated[float, Field(gt=0, le=1)]]
+    noise: str = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One claim that is judged: `metric` fell by no more than `margin`, or stands no lower than `floor`."""
+
+    metric: str
+    margin: float
+    floor: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return self.metric if self.floor is None else f"{self.metric} >= {self.floor:g}"
+
+
+class _Deviations(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    accuracy: Deviation
+    miou: Deviation
+    iou: dict[str, Deviation]
+
+
+class SeedNoise(BaseModel):
+    """noise.json: standard deviations over runs that differ in their seed, how those were evaluated, the seeds."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    commit: str | None
+    metrics: _Deviations
+    protocol: dict[str, str]
+    seeds: list[int] = Field(min_length=2)
+
+
+def read_rules(path: Path) -> Rules:
+    """The content of gate.yaml. Raises ParameterError for each bad key or value, all at once."""
+    if not path.is_file():
+        raise ParameterError(path, "missing", "Take the committed one: git checkout HEAD gate.yaml")
+    try:
+        document = params.load(path)
+    except ParameterError as error:
+        raise ParameterError(path, error.found, REMEDY) from None
+    try:
+        rules = Rules.model_validate(document)
+    except ValidationError as error:
+        raise combined(path, [_problem(path, dict(detail)) for detail in error.errors()]) from None
+    if not rules.margins and not rules.floors:
+        raise ParameterError(path, "neither margins nor floors, so nothing can be judged", REMEDY)
+    return rules
+
+
+def _problem(path: Path, detail: Mapping[str, Any]) -> ParameterError:
+    key = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "missing":
+        return ParameterError(path, f"{key}: missing", REMEDY)
+    if detail["type"] == "extra_forbidden":
+        return ParameterError(path, f"{key}: unknown key", suggestion(key, list(Rules.model_fields), REMEDY))
+    return ParameterError(path, f"{key}: {detail['msg'].lower()}, got {str(detail['input'])[:80]!r}", REMEDY)
+
+
+def criteria(rules: Rules, classes: Mapping[str, int], path: Path) -> list[Criterion]:
+    """The claims that gate.yaml makes. `classes` gives each class the number of images that hold it in truth.
+
+    Raises ParameterError for every metric that is unknown or cannot be judged.
+    """
+    found = [Criterion(metric, margin) for metric, margin in rules.margins.items()]
+    found += [Criterion(f"iou.{name}", 0.0, floor) for name, floor in rules.floors.items()]
+    known = ["accuracy", "miou", *(f"iou.{name}" for name in classes)]
+    problems = []
+    for criterion in found:
+        key = f"{'margins' if criterion.floor is None else 'floors'}: {criterion.metric}"
+        if criterion.metric not in known:
+            remedy = suggestion(criterion.metric, known, f"Known are {', '.join(known)}.")
+            problems.append(ParameterError(path, f"{key}: no such metric", remedy))
+        elif (images := classes.get(criterion.metric.removeprefix("iou."), 2)) < 2:
+            held = f"the class has pixels in {images} image{'s' * (images != 1)} of the split, two or more are needed"
+            problems.append(ParameterError(path, f"{key}: {held}", "Take it out."))
+    if problems:
+        raise combined(path, problems)
+    return found
+
+
+def read_noise(path: Path, protocol: dict[str, str]) -> SeedNoise | None:
+    """The content of noise.json, None if there is no such file.
+
+    Raises DataError if it is broken, or was measured under another protocol.
+    """
+    if not path.exists():
+        return None
+    try:
+        noise = SeedNoise.model_validate(records.read_json(path))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise DataError(path, f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}", MEASURE) from None
+    if len(set(noise.seeds)) < len(noise.seeds):
+        raise DataError(path, "a seed stands there twice", MEASURE)
+    pairing.require_equal(f"{path} and this evaluation", noise.protocol, protocol, MEASURE)
+    return noise
+
+
+def of_criterion(noise: SeedNoise, criterion: Criterion, path: Path) -> Noise:
+    """The seed noise of what is judged: of a difference of two runs 2 s^2, of one run against a floor s^2."""
+    known = {"accuracy": noise.metrics.accuracy, "miou": noise.metrics.miou}
+    known |= {f"iou.{name}": deviation for name, deviation in noise.metrics.iou.items()}
+    if criterion.metric not in known:
+        raise DataError(path, f"metrics.{criterion.metric}: missing, but {FILE} judges by it", MEASURE)
+    runs = 2 if criterion.floor is None else 1
+    return Noise(math.sqrt(runs) * known[criterion.metric], len(noise.seeds))

@@ -1,0 +1,66 @@
+"""The sentences of a judgement: what was found, and what would make it surer."""
+
+import math
+
+from segline.gate.criteria import SeedNoise
+from segline.gate.verdict import Finding, Verdict
+
+SAME = "Every count is equal on both sides: the same predictions, so no seed noise lies between them."
+
+
+def summary(finding: Finding) -> str:
+    """Why the verdict is what it is, in plain words."""
+    name, margin = finding.criterion.name, finding.criterion.margin
+    low, high = finding.interval.low, finding.interval.high
+    if finding.verdict is Verdict.REGRESSION:
+        sure = f"a loss of nothing is excluded (at best {high:+.4f})"
+        if finding.criterion.floor is not None:
+            return f"{name}: below its floor by {-finding.difference:.4f}, and {sure}."
+        return f"{name}: lost {-finding.difference:.4f}, more than its margin of {margin:g}, and {sure}."
+    if finding.verdict is Verdict.OK:
+        return f"{name}: at worst {low:+.4f}, within its margin of {margin:g}."
+    found = f"{name}: inconclusive. The difference lies anywhere from {low:+.4f} to {high:+.4f}"
+    if finding.difference < -margin:
+        found += f"; what was lost exceeds the margin of {margin:g}, but chance is not excluded"
+    else:
+        found += f"; a loss beyond the margin of {margin:g} is not excluded"
+    return f"{found}. {narrowing(finding)}"
+
+
+def narrowing(finding: Finding) -> str:
+    """What would settle an inconclusive finding: which source of doubt is the larger, and how many images would do."""
+    lost = finding.difference < -finding.criterion.margin
+    room = -finding.difference if lost else finding.criterion.margin + finding.difference
+    parts = f"Images alone leave +-{finding.images:.4f}, seeds alone +-{finding.seeds:.4f}; to settle it, +-{room:.4f}"
+    if finding.seeds >= room:
+        remedies = ["more seeds in `segline noise`", "a recipe that varies less"] + ["a wider margin"] * (not lost)
+        return f"{parts} is needed, which no number of images gives: {', or '.join(remedies)} may."
+    factor = max(1.1, finding.images**2 / (room**2 - finding.seeds**2))
+    return f"{parts} is needed: about {math.ceil(10 * factor) / 10:,.1f} times as many test images, at this difference."
+
+
+def noise(found: SeedNoise | None, path: str) -> str:
+    """What the intervals hold of the seeds."""
+    if found is None:
+        return (
+            f"Seed noise is unknown ({path} is missing): the intervals speak of these two models on other images, not "
+            "of their two recipes with other seeds. `segline noise` measures it."
+        )
+    made = f" at commit {found.commit[:10]}" if found.commit else ""
+    return f"Seed noise: standard deviation over {len(found.seeds)} seeds, measured{made} ({path})."
+
+
+def few(images: int, name: str = "") -> str:
+    """A warning of intervals that are too narrow."""
+    held = f"{name} has pixels in" if name else "There are"
+    return f"{held} only {images} images{'' if name else ' with labelled pixels'}: intervals of so few are too narrow."
+
+
+def by_group(finding: Finding, other: Verdict | None) -> str:
+    """That images which belong together say something else."""
+    return f"{finding.criterion.name}: with whole groups drawn instead of images, the verdict would be {other}."
+
+
+def changed(name: str, base: str) -> str:
+    """That the branch is judged by rules of its own."""
+    return f"{name} is not that of {base}: this branch is judged by its own."

@@ -1,0 +1,173 @@
+"""gate.yaml and noise.json: what they may hold, and that nothing else is taken for it."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from segline import records
+from segline.errors import PipelineError
+from segline.gate import criteria
+from segline.gate.criteria import Criterion
+from tests import sides
+
+ROOT = Path(__file__).parents[1]
+CLASSES = {"sky": 20, "road": 20, "car": 1, "bus": 0}
+PROTOCOL = sides.protocol(sides.predicted(sides.truth(), 0.8))
+
+
+def rules(folder: Path, text: str) -> criteria.Rules:
+    path = folder / "gate.yaml"
+    path.write_text(text, encoding="utf-8")
+    return criteria.read_rules(path)
+
+
+def refused(call, *arguments) -> str:
+    with pytest.raises(PipelineError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def test_the_committed_rules_are_valid():
+    found = criteria.read_rules(ROOT / "gate.yaml")
+
+    assert {"accuracy", "miou"} == found.margins.keys()
+    assert "metrics/noise.json" == found.noise
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("margins", "margin", "margin: unknown key. Did you mean margins?"),
+        ("margins", "margin", "margins: missing."),
+        ("accuracy: 0.01", "accuracy: -0.01", "margins.accuracy: input should be greater than or equal to 0"),
+        ("accuracy: 0.01", "accuracy: 1.0", "margins.accuracy: input should be less than 1"),
+        ("accuracy: 0.01", "accuracy: '0.01'", "margins.accuracy: input should be a valid number"),
+        ("accuracy: 0.01", "accuracy: .nan", "margins.accuracy: input should be"),
+        ("floors: {}", "floors: [car]", "floors: input should be a valid dictionary"),
+        ("floors: {}", "floors: {car: 0}", "floors.car: input should be greater than 0"),
+        ("  miou", "  accuracy", "duplicate key 'accuracy'"),
+        ("margins:", "<<<<<<< HEAD\nmargins:", "gate.yaml:"),
+    ],
+)
+def test_what_gate_yaml_may_not_hold(tmp_path, old, new, sentence):
+    said = refused(rules, tmp_path, sides.RULES.replace(old, new))
+
+    assert sentence in said
+    assert "params.yaml" not in said
+
+
+def test_without_margins_and_floors_nothing_is_judged(tmp_path):
+    assert "nothing can be judged" in refused(rules, tmp_path, "margins: {}\nfloors: {}\nnoise: x.json\n")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "text\n", "a: b: c\n", "\0"])
+def test_what_is_no_mapping_is_refused(tmp_path, text):
+    said = refused(rules, tmp_path, text)
+
+    assert "gate.yaml" in said
+    assert "presets" not in said
+
+
+def test_a_missing_file_names_the_command_that_brings_it_back(tmp_path):
+    assert "git checkout HEAD gate.yaml" in refused(criteria.read_rules, tmp_path / "gate.yaml")
+
+
+def test_margins_and_floors_become_criteria(tmp_path):
+    text = sides.RULES.replace("  miou", "  iou.road").replace("floors: {}", "floors: {sky: 0.4}")
+    found = criteria.criteria(rules(tmp_path, text), CLASSES, criteria.FILE)
+
+    assert [
+        Criterion("accuracy", 0.01),
+        Criterion("iou.road", 0.01),
+        Criterion("iou.sky", 0.0, 0.4),
+    ] == found
+
+
+@pytest.mark.parametrize(
+    ("margin", "floor", "sentence"),
+    [
+        ("miuo", "sky", "margins: miuo: no such metric. Did you mean miou?"),
+        ("iou.skye", "sky", "margins: iou.skye: no such metric. Did you mean iou.sky?"),
+        ("miou", "train", "floors: iou.train: no such metric."),
+        ("iou.car", "sky", "margins: iou.car: the class has pixels in 1 image of the split, two or more are needed"),
+        ("miou", "bus", "floors: iou.bus: the class has pixels in 0 images of the split, two or more are needed"),
+    ],
+)
+def test_metrics_that_cannot_be_judged_are_refused(tmp_path, margin, floor, sentence):
+    text = sides.RULES.replace("miou", margin).replace("floors: {}", f"floors: {{{floor}: 0.4}}")
+
+    assert sentence in refused(criteria.criteria, rules(tmp_path, text), CLASSES, criteria.FILE)
+
+
+def metrics(deviation: float) -> dict:
+    return {"accuracy": deviation, "miou": deviation, "iou": dict.fromkeys(sides.NAMES, deviation)}
+
+
+def noise(folder: Path, **changes) -> Path:
+    path = folder / "noise.json"
+    content = {"commit": None, "metrics": metrics(0.002), "protocol": PROTOCOL, "seeds": [1, 2, 3, 4, 5]}
+    records.write_json(path, content | changes)
+    return path
+
+
+def test_no_file_is_no_noise(tmp_path):
+    assert criteria.read_noise(tmp_path / "noise.json", PROTOCOL) is None
+
+
+def test_a_difference_has_the_noise_of_two_runs_and_a_floor_that_of_one(tmp_path):
+    path = noise(tmp_path, metrics=metrics(0.003), seeds=[*range(7)])
+    found = criteria.read_noise(path, PROTOCOL)
+    two, one = (
+        criteria.of_criterion(found, claim, path) for claim in (Criterion("miou", 0), Criterion("miou", 0, 0.5))
+    )
+
+    assert 2 * 0.003**2 == pytest.approx(two.deviation**2)
+    assert 0.003 == pytest.approx(one.deviation)
+    assert (7, 7) == (two.seeds, one.seeds)
+    assert two.half_width(0.05) == pytest.approx(2.4469 * 0.003 * math.sqrt(2), rel=1e-4)  # t of 6 degrees of freedom
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seeds": [1]}, "seeds: list should have at least 2 items"),
+        ({"seeds": []}, "seeds: list should have at least 2 items"),
+        ({"metrics": {"accuracy": 0.1, "miou": -0.1, "iou": {}}}, "metrics.miou: input should be greater than"),
+        ({"metrics": {"miou": 0.1, "iou": {}}}, "metrics.accuracy: field required"),
+        ({"protocol": {**PROTOCOL, "split": "val"}}, "protocol.split: 'val' and 'test' (split scored)"),
+        ({"protocol": {**PROTOCOL, "split": "val", "void": "x"}}, "protocol.void: 'x' and"),
+        ({"protocol": {}}, "protocol.data: missing and"),
+    ],
+)
+def test_noise_that_is_broken_or_of_another_protocol_is_refused(tmp_path, changes, sentence):
+    assert sentence in refused(criteria.read_noise, noise(tmp_path, **changes), PROTOCOL)
+
+
+def test_a_seed_that_stands_twice_is_refused(tmp_path):
+    path = noise(tmp_path)
+    path.write_text(path.read_text().replace("    2,", "    1,"))
+
+    assert "a seed stands there twice" in refused(criteria.read_noise, path, PROTOCOL)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[]", b"NaN", b'{"metrics": 1}'])
+def test_garbage_is_refused(tmp_path, content):
+    path = tmp_path / "noise.json"
+    path.write_bytes(content)
+
+    assert "noise.json" in refused(criteria.read_noise, path, PROTOCOL)
+
+
+def test_nan_as_a_deviation_is_refused(tmp_path):
+    path = noise(tmp_path)
+    path.write_text(path.read_text().replace('"accuracy": 0.002', '"accuracy": NaN'))
+
+    assert "metrics.accuracy: input should be" in refused(criteria.read_noise, path, PROTOCOL)
+
+
+def test_a_criterion_without_noise_in_the_file_is_refused(tmp_path):
+    path = noise(tmp_path)
+    found = criteria.read_noise(path, PROTOCOL)
+
+    assert "metrics.iou.tram: missing" in refused(criteria.of_criterion, found, Criterion("iou.tram", 0.01), path)
