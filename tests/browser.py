@@ -55,7 +55,7 @@ class Browser:
         return self._call("POST", f"{self.session}/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def open(self, page: Path, size: tuple[int, int] = DESK, scheme: str = "light") -> None:
-        """Shows the page and waits for its viewer."""
+        """Shows a report and waits for its viewer."""
         width, height = size
         self.devtools(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=size == PHONE
@@ -63,8 +63,12 @@ class Browser:
         media = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}  # clicks miss what still scrolls
         features = [{"name": name, "value": value} for name, value in media.items()]
         self.devtools("Emulation.setEmulatedMedia", features=features)
-        self._call("POST", f"{self.session}/url", {"url": page.absolute().as_uri()})
+        self.visit(page)
         self.wait("document.getElementById('canvas').getAttribute('aria-label') !== 'Loading'")
+
+    def visit(self, page: Path) -> None:
+        """Shows a page; all that it asks for has come, or failed to."""
+        self._call("POST", f"{self.session}/url", {"url": page.absolute().as_uri()})
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression."""
