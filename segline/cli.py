@@ -6,6 +6,7 @@ Nothing here may flow into an output: stages are not made to depend on this file
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
@@ -16,6 +17,7 @@ from segline.errors import PipelineError
 
 Item = TypeVar("Item")
 DEBUG = "SEGLINE_DEBUG"
+UNDECIDED = 2
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -89,7 +91,16 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
     sys.exit(status)
 
 
-def _status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
+def verdict(judge: Callable[[], bool]) -> int:
+    """An exit code, as `diff` has it: 0 for True, 1 for False, 2 where no judgement came about, for whatever reason."""
+    try:
+        return _status(lambda _: int(not judge()), None, UNDECIDED)
+    except Exception:  # noqa: BLE001 - Python's own exit code would be 1, which is a verdict
+        traceback.print_exc()
+        return UNDECIDED
+
+
+def _status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None, failure: int = 1) -> int:
     try:
         return main(argv) or 0
     except (PipelineError, OSError, MemoryError, KeyboardInterrupt) as error:
@@ -99,7 +110,7 @@ def _status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         print(f"error: {_sentence(error)}", file=sys.stderr)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return 130 if isinstance(error, KeyboardInterrupt) else failure
 
 
 def _name_the_remedy() -> None:

@@ -69,6 +69,8 @@ CODE = {
         segline/overlay.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
         segline/inspection.py segline/layouts.py segline/survey.py
+        segline/difference.py segline/lock.py segline/noise.py segline/provenance.py segline/replay.py
+        segline/scratch.py
         segline/networks/fcn.py segline/networks/small_unet.py segline/networks/unet_mobilenet_v2.py
         segline/networks/unet_vgg16.py
         segline/sources/camvid.py segline/sources/camvid.sha256 segline/sources/folder.py segline/sources/voc.py
