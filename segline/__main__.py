@@ -21,6 +21,10 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     _add(commands, "machine", show_machine, "print what must be equal for a rerun to give the same model bytes")
     _add_predict(commands)
     _add_gate(commands)
+    replay = _add(commands, "replay", replay_stages, "run stages again elsewhere: are the bytes those of dvc.lock?")
+    replay.add_argument("stages", nargs="*", metavar="STAGE", help="all, if none is named")
+    noise = _add(commands, "noise", measure_noise, "how much scores vary with the training seed: metrics/noise.json")
+    noise.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -89,9 +93,9 @@ def inspect_folder(args: Namespace) -> None:
 
 def restore_outputs(_: Namespace) -> None:
     """Brings outputs back from DVC's cache."""
-    from segline import params, restore  # noqa: PLC0415
+    from segline import lock, params, restore  # noqa: PLC0415
 
-    params.require_top_folder(Path(restore.LOCK))
+    params.require_top_folder(lock.FILE)
     for path in restore.restore(Path.cwd()):
         cli.say(f"restored {path}")
 
@@ -122,6 +126,25 @@ def show_machine(_: Namespace) -> None:
 
     for name, value in device.fingerprint().items():
         cli.say(f"{name}: {value}")
+
+
+def replay_stages(args: Namespace) -> int:
+    """0 if stages give the bytes of dvc.lock again, 1 if not, 2 if that could not be tried."""
+    from segline import lock, params, replay  # noqa: PLC0415 - it imports torch, the other commands need not wait
+
+    def judge() -> int:
+        params.require_top_folder(lock.FILE)
+        return 0 if replay.replay(Path.cwd(), args.stages) else 1
+
+    return cli.guarded(judge, fault=2)
+
+
+def measure_noise(args: Namespace) -> None:
+    """Trains and evaluates from other seeds, and writes how much the scores vary."""
+    from segline import lock, noise, params  # noqa: PLC0415
+
+    params.require_top_folder(lock.FILE)
+    noise.measure(Path.cwd(), args.seeds)
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:

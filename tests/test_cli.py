@@ -134,3 +134,21 @@ def test_a_terminal_shows_a_bar_with_the_time_left():
     assert b"epoch 2" in shown
     assert b"images" in shown
     assert b"00:0" in shown
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ("return 0", 0, ""),
+        ("return 1", 1, ""),
+        ("raise DataError('a', 'b', 'c.')", 2, "error: a: b. c.\n"),
+        ("raise OSError(28, 'No space left')", 2, "error: No space left. "),
+        ("raise RuntimeError('bug')", 2, "bug"),
+        ("raise KeyboardInterrupt", 130, "error: stopped by Ctrl-C\n"),
+    ],
+)
+def test_a_verdict_that_did_not_come_about_is_neither_yes_nor_no(body, status, said):
+    done = run(f"def judge():\n        {body}\n    return cli.guarded(judge, fault=2)")
+
+    assert status == done.returncode
+    assert said in done.stderr

@@ -74,6 +74,8 @@ CODE = {
         segline/gate/baseline.py segline/gate/command.py segline/gate/comparison.py
         segline/gate/criteria.py segline/gate/evidence.py segline/gate/judgement.py segline/gate/page.py
         segline/gate/pairing.py segline/gate/side.py segline/gate/verdict.py segline/gate/wording.py
+        segline/difference.py segline/lock.py segline/noise.py segline/provenance.py segline/replay.py
+        segline/scratch.py
         segline/networks/fcn.py segline/networks/small_unet.py segline/networks/unet_mobilenet_v2.py
         segline/networks/unet_vgg16.py
         segline/sources/camvid.py segline/sources/camvid.sha256 segline/sources/folder.py segline/sources/voc.py
