@@ -20,6 +20,9 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     _add(commands, "restore", restore_outputs, "bring back the outputs that dvc.lock names after a run that failed")
     _add(commands, "machine", show_machine, "print what must be equal for a rerun to give the same model bytes")
     _add_predict(commands)
+    export = _add(commands, "export", export_model, "write a trained model as ONNX, checked against torch")
+    export.add_argument("--model", type=Path, required=True, metavar="FILE", help="as the train stage wrote it")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write, such as model.onnx")
     return parser.parse_args(argv)
 
 
@@ -91,6 +94,13 @@ def predict_images(args: Namespace) -> None:
     instances = dict.fromkeys(name.strip() for name in args.instances.split(",") if name.strip())
     request = inference.Request(args.batch_size, tuple(args.scales), args.flip, tuple(instances))
     inference.run(args.inputs, args.model, args.out, request)
+
+
+def export_model(args: Namespace) -> None:
+    """Writes a model as ONNX."""
+    from segline import export  # noqa: PLC0415
+
+    export.run(args.model, args.out)
 
 
 def show_machine(_: Namespace) -> None:

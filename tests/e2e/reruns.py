@@ -70,7 +70,7 @@ CODE = {
         segline/averaging.py segline/discovery.py segline/gallery.py segline/inference.py segline/instances.py
         segline/overlay.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
-        segline/inspection.py segline/layouts.py segline/survey.py
+        segline/inspection.py segline/layouts.py segline/survey.py segline/export.py
         segline/networks/fcn.py segline/networks/small_unet.py segline/networks/unet_mobilenet_v2.py
         segline/networks/unet_vgg16.py
         segline/sources/camvid.py segline/sources/camvid.sha256 segline/sources/folder.py segline/sources/voc.py
