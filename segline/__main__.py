@@ -25,6 +25,9 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     replay.add_argument("stages", nargs="*", metavar="STAGE", help="all, if none is named")
     noise = _add(commands, "noise", measure_noise, "how much scores vary with the training seed: metrics/noise.json")
     noise.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings (%(default)s)")
+    export = _add(commands, "export", export_model, "write a trained model as ONNX, checked against torch")
+    export.add_argument("--model", type=Path, required=True, metavar="FILE", help="as the train stage wrote it")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write, such as model.onnx")
     return parser.parse_args(argv)
 
 
@@ -118,6 +121,13 @@ def judge_branch(args: Namespace) -> int:
         return command.run(args.base, args.form, args.strict)
 
     return cli.guarded(judge, fault=2)
+
+
+def export_model(args: Namespace) -> None:
+    """Writes a model as ONNX."""
+    from segline import export  # noqa: PLC0415
+
+    export.run(args.model, args.out)
 
 
 def show_machine(_: Namespace) -> None:

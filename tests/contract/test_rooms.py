@@ -91,6 +91,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "discovery": (2, set(), set()),
     "instances": (2, {"cv2", "numpy"}, set()),
     "averaging": (3, {"numpy", "torch"}, set()),
+    "export": (3, {"numpy", "onnx", "onnxruntime", "torch"}, set()),
     "overlay": (3, {"cv2", "numpy"}, set()),
     "provenance": (3, set(), set()),
     "scratch": (3, set(), set()),

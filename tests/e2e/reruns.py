@@ -68,7 +68,7 @@ CODE = {
         """,
     "": """
         segline/averaging.py segline/discovery.py segline/gallery.py segline/inference.py segline/instances.py
-        segline/overlay.py
+        segline/export.py segline/overlay.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
         segline/inspection.py segline/layouts.py segline/survey.py
         segline/gate/baseline.py segline/gate/command.py segline/gate/comparison.py
