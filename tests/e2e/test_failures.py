@@ -15,8 +15,8 @@ BROKEN_LOSS = """
 _finite = cross_entropy
 
 
-def cross_entropy(logits, onehot):
-    return _finite(logits, onehot) * float("nan")
+def cross_entropy(*tensors, **options):
+    return _finite(*tensors, **options) * float("nan")
 """
 
 FULL_DISK = """
