@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from segline import (
     choice,
+    classes,
     device,
     draws,
     evaluation,
@@ -52,7 +55,11 @@ def problems(path: Path = params.FILE) -> list[PipelineError]:
     for key in CHOICES:
         found += _choice(document, key)
     found += _head(document)
-    return found or [*_splits(document), *_input(params.text(document, "data.input"))]
+    return found or [
+        *_splits(document),
+        *_input(params.text(document, "data.input")),
+        *_raised(_require_fit, document),
+    ]
 
 
 def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
@@ -149,6 +156,21 @@ def _splits(document: params.Document) -> list[PipelineError]:
         for split, why in needed.items()
         if split not in there
     ]
+
+
+def _require_fit(document: params.Document) -> None:
+    """Raises what does not fit the classes of the source, or the network; all sections are valid here."""
+    source, module = _source(document)
+    section = params.section(document, f"data.{source}", module.Section)
+    data = module.describe(section, Path(params.text(document, "data.input")))
+    recipe = params.section(document, "preprocess", pairs.Section)
+    table = classes.table(Path(f"{params.FILE}: data.{source}"), data, recipe.merge, recipe.void == "class")
+    outputs = heads.outputs(params.text(document, "model.head"), len(table.classes))
+    name = params.text(document, "model.name")
+    network = choice.choose("segline.networks", name, key="model.name")
+    with torch.device("meta"):
+        built = network.build(params.section(document, f"model.{name}", network.Section), recipe.channels, outputs)
+    training.require_encoder(built, params.section(document, "train", training.Section).frozen_epochs)
 
 
 def _input(text: str) -> list[PipelineError]:

@@ -9,6 +9,7 @@ from torch.optim import lr_scheduler
 Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine", "one_cycle", "poly"]
 
+SHORTEST_CYCLE = 4
 POWER = 0.9  # of the poly schedule. Source: Chen et al. 2017 (DeepLab), sec. 4.1.2
 
 
@@ -19,8 +20,11 @@ def optimizer(name: Optimizer, weights: Iterable[nn.Parameter], rate: float, wei
 
 
 def schedule(name: Schedule, of: optim.Optimizer, rate: float, steps: int) -> lr_scheduler.LRScheduler:
-    """The rate over `steps` steps: `rate` at its highest, and nothing at the end of all but the constant one."""
-    if name == "one_cycle":
+    """The rate over `steps` steps: `rate` at its highest, and nothing at the end of all but the constant one.
+
+    Of fewer than four steps one_cycle would be nearly nothing: there, too, the rate is constant.
+    """
+    if name == "one_cycle" and steps >= SHORTEST_CYCLE:
         # Smith and Topin 2018: up to the full rate over the first 30 % of the steps, then down to nothing.
         return lr_scheduler.OneCycleLR(of, rate, total_steps=steps, cycle_momentum=False)
     if name == "cosine":

@@ -26,12 +26,11 @@ def score(
     `found` holds the logits of each image; `raw` is the raw folder of the split.
     """
     num_classes = len(split.index.classes)
-    truths = encode.unpack(split.onehot, num_classes)
     lookup = encode.lookup(split.index.values, dataset.ENCODINGS[split.index.encoding])
     predictions, working, own = [], [], []
-    for image_logits, truth, row in zip(found, truths, split.index.rows, strict=True):
+    for image_logits, packed, row in zip(found, split.onehot, split.index.rows, strict=True):
         predictions.append(predict.classes(image_logits[None])[0])
-        working.append(confusion.count(truth, predictions[-1], num_classes))
+        working.append(confusion.count(encode.unpack(packed, num_classes), predictions[-1], num_classes))
         resized = predict.classes_at(image_logits, row.height, row.width)
         own.append(confusion.count(_raw_truth(raw / row.mask, lookup, split.index.encoding), resized, num_classes))
     return np.stack(predictions), np.stack(working), np.stack(own)

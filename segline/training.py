@@ -68,14 +68,19 @@ def num_steps(section: Section, num_samples: int) -> int:
     return -(-num_samples // section.batch_size)
 
 
+def require_encoder(network: nn.Module, frozen_epochs: int) -> None:
+    """Raises ParameterError if an encoder is to be frozen that the network does not have."""
+    if frozen_epochs and not isinstance(getattr(network, "encoder", None), nn.Module):
+        found = f"{frozen_epochs}, but the network has no part named encoder"
+        raise ParameterError("params.yaml: train.frozen_epochs", found, "Write 0, or choose another model.name.")
+
+
 def start(network: nn.Module, section: Section, num_samples: int, class_weights: Sequence[float] = ()) -> State:
     """The state before the first step. `network` must be on its device already.
 
     `class_weights` are needed for weighted_cross_entropy. Raises ParameterError if there is no encoder to freeze.
     """
-    if section.frozen_epochs and not isinstance(getattr(network, "encoder", None), nn.Module):
-        found = f"{section.frozen_epochs}, but the network has no part named encoder"
-        raise ParameterError("params.yaml: train.frozen_epochs", found, "Write 0, or choose another model.name.")
+    require_encoder(network, section.frozen_epochs)
     rate, total = section.learning_rate, section.epochs * num_steps(section, num_samples)
     optimizer = optimisation.optimizer(section.optimizer, network.parameters(), rate, section.weight_decay)
     return State(
@@ -178,17 +183,20 @@ def _diverged(section: Section, found: str) -> TrainingError:
 
 def _validate(state: State, section: Section, val: Samples) -> tuple[float, confusion.Scores]:
     criterion = losses.criterion(section.loss, section.label_smoothing, state.class_weights)
-    found, predictions = [], []
+    packed = val.packed.cpu().numpy()
+    counts = np.zeros((val.num_classes, val.num_classes), np.int64)
+    found, seen = [], 0
     for images, onehot in batches.in_order(val, section.batch_size):
         with _autocast(section, images):
             logits = predict.logits(state.kept, images)
         found.append(_with_weight(criterion(logits, onehot), onehot))
-        predictions.append(predict.classes(logits))
+        prediction = predict.classes(logits)
+        truth = encode.unpack(packed[seen : seen + len(prediction)], val.num_classes)
+        counts += confusion.count(truth, prediction, val.num_classes)
+        seen += len(prediction)
     loss = _mean(torch.stack(found).tolist())
     if not math.isfinite(loss):
         raise _diverged(section, f"val loss is {loss} after epoch {len(state.history) + 1}")
-    truth = encode.unpack(val.packed.cpu().numpy(), val.num_classes)
-    counts = confusion.count(truth, np.concatenate(predictions), val.num_classes)
     return loss, confusion.scores(counts)
 
 

@@ -52,6 +52,23 @@ def test_the_committed_file_is_the_preset_synthetic():
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "presets/synthetic.yaml").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model.head", "sigmoid", "sigmoid is for two classes, background and object, and these data have 11"),
+        ("preprocess.merge", {"x": ["nosuch"]}, "unknown class 'nosuch'"),
+        ("preprocess.merge", {"all": ["sky"]}, "class 'building' is in no list"),
+        ("train.frozen_epochs", 3, "3, but the network has no part named encoder"),
+    ],
+)
+def test_what_does_not_fit_the_classes_or_the_network_is_found_before_anything_runs(tmp_path, key, value, said):
+    document = params.load(ROOT / "presets/camvid-small.yaml")
+    section, name = key.split(".")
+    document[section][name] = value
+
+    assert said in found(tmp_path, document)
+
+
 @pytest.mark.parametrize("leaf", leaves(committed()), ids=".".join)
 def test_every_leaf_is_required_and_a_misspelt_one_is_named(tmp_path, leaf):
     document = copy.deepcopy(committed())

@@ -9,11 +9,11 @@ from segline import optimisation
 STEPS, RATE = 50, 0.2
 
 
-def rates(name: str) -> list[float]:
+def rates(name: str, steps: int = STEPS) -> list[float]:
     optimizer = optimisation.optimizer("adam", nn.Linear(1, 1).parameters(), RATE, 0.0)
-    schedule = optimisation.schedule(name, optimizer, RATE, STEPS)
+    schedule = optimisation.schedule(name, optimizer, RATE, steps)
     found = []
-    for _ in range(STEPS):
+    for _ in range(steps):
         found.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
@@ -30,6 +30,12 @@ def test_every_schedule_reaches_the_full_rate_and_ends_near_nothing(name):
 
     assert RATE == pytest.approx(max(found), rel=0.01)
     assert found[-1] < 0.05 * RATE
+
+
+def test_a_cycle_of_a_step_or_two_is_no_cycle():
+    """Its rates would be a millionth of what was asked for."""
+    assert [RATE] * 3 == rates("one_cycle", 3)
+    assert RATE > rates("one_cycle", 4)[0]
 
 
 def network(value: float) -> nn.Module:

@@ -5,6 +5,7 @@ The archive of a GitHub commit has no stable bytes of its own, so the manifest p
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -61,6 +62,11 @@ def splits(section: Section) -> list[str]:
     return list(section.splits)
 
 
+def describe(section: Section, source_input: Path) -> Dataset:  # noqa: ARG001 - every source is asked alike
+    """The data set without its pairs."""
+    return Dataset("camvid", CLASSES, tuple(range(len(CLASSES))), VOID, "index", splits={})
+
+
 def require_input(section: Section, source_input: Path) -> None:  # noqa: ARG001 - every source is asked alike
     """Raises DataError unless `source_input` is a manifest."""
     _manifest(source_input)
@@ -89,8 +95,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
         is_ours = fetch.local(section.url) is None
         remedy = "Delete this download, and run again" if is_ours else "Get another copy of the archive"
         raise IntegrityError(source, error.found, f"{remedy}, or set data.camvid.url to a good one.") from None
-    values = tuple(range(len(CLASSES)))
-    return Dataset(name="camvid", classes=CLASSES, values=values, void=VOID, encoding="index", splits=listed)
+    return replace(describe(section, source_input), splits=listed)
 
 
 def _manifest(path: Path) -> dict[str, str]:

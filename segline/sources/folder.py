@@ -3,6 +3,7 @@
 Every problem of the folder is reported at once. Pixels are checked by preprocess.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -117,6 +118,19 @@ def splits(section: Section) -> list[str]:
     return splitting.names(section.split)
 
 
+def describe(section: Section, source_input: Path) -> Dataset:
+    """The data set without its pairs."""
+    void = section.void
+    return Dataset(
+        name=source_input.resolve().name,
+        classes=tuple(Label(each.name, _rgb(each)) for each in section.classes),
+        values=tuple(each.code for each in section.classes),
+        void=Void(void.code, _rgb(void)) if void else None,
+        encoding=section.encoding,
+        splits={},
+    )
+
+
 def require_input(section: Section, source_input: Path) -> None:
     """Raises what `collect` would. Of the pixels nothing is read: 20,000 pairs take two seconds."""
     _entries(section, source_input)
@@ -134,14 +148,4 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
 
     Raises ParameterError, and DataError for everything that is wrong with names, lists and places at once.
     """
-    void = section.void
-    labels = tuple(Label(each.name, _rgb(each)) for each in section.classes)
-    encoding = section.encoding
-    return Dataset(
-        name=source_input.resolve().name,
-        classes=labels,
-        values=tuple(each.code for each in section.classes),
-        void=Void(void.code, _rgb(void)) if void else None,
-        encoding=encoding,
-        splits=copying.copy(_entries(section, source_input), folder),
-    )
+    return replace(describe(section, source_input), splits=copying.copy(_entries(section, source_input), folder))

@@ -8,6 +8,7 @@ import math
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -49,6 +50,11 @@ def splits(section: Section) -> list[str]:  # noqa: ARG001 - every source is ask
     return list(SPLITS)
 
 
+def describe(section: Section, source_input: Path) -> Dataset:  # noqa: ARG001 - every source is asked alike
+    """The data set without its pairs."""
+    return Dataset("synthetic-streets", CLASSES, tuple(range(len(CLASSES))), Void(VOID, (0, 0, 0)), "index", {})
+
+
 def require_input(section: Section, source_input: Path) -> None:  # noqa: ARG001 - as above
     """Raises ParameterError unless DVC is told to watch the code that draws: stale scenes would go unnoticed."""
     code = Path(scene.__file__).parent
@@ -84,8 +90,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     except BrokenProcessPool:
         found = "a process that drew them was killed, most likely for want of memory"
         raise DataError("data.synthetic", found, "Free some memory or choose a smaller size, then run again.") from None
-    values = tuple(range(len(CLASSES)))
-    return Dataset("synthetic-streets", CLASSES, values, Void(VOID, (0, 0, 0)), "index", listed)
+    return replace(describe(section, source_input), splits=listed)
 
 
 def _drawn(section: Section, folder: Path, tasks: list[Task]) -> list[list[Pair]]:

@@ -3,6 +3,7 @@
 Source: Everingham et al. 2010; the colours are those of `VOClabelcolormap` in the VOC development kit.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,6 +43,12 @@ def splits(section: Section) -> list[str]:
     return list(section.splits)
 
 
+def describe(section: Section, source_input: Path) -> Dataset:  # noqa: ARG001 - every source is asked alike
+    """The data set without its pairs."""
+    classes = tuple(Label(name, colour(value)) for value, name in enumerate(NAMES))
+    return Dataset("pascal-voc", classes, tuple(range(len(NAMES))), Void(255, colour(255)), "index", splits={})
+
+
 def require_input(section: Section, source_input: Path) -> None:
     """Raises what `collect` would. Of the pixels nothing is read."""
     _entries(section, source_input)
@@ -63,11 +70,4 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
 
     Raises ParameterError, and DataError for everything that is wrong with lists and files at once.
     """
-    return Dataset(
-        name="pascal-voc",
-        classes=tuple(Label(name, colour(value)) for value, name in enumerate(NAMES)),
-        values=tuple(range(len(NAMES))),
-        void=Void(255, colour(255)),
-        encoding="index",
-        splits=copying.copy(_entries(section, source_input), folder),
-    )
+    return replace(describe(section, source_input), splits=copying.copy(_entries(section, source_input), folder))

@@ -99,7 +99,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "noise": (4, set(), set()),
     "gallery": (4, {"numpy"}, set()),
     "inspection": (4, set(), set()),
-    "check": (4, set(), set()),
+    "check": (4, {"torch"}, set()),
     "gate.baseline": (2, set(), set()),
     "gate.comparison": (2, {"numpy", "scipy"}, set()),
     "gate.side": (4, {"numpy", "pydantic"}, set()),
