@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def committed(project) -> Path:
+    """The same as a commit, with the noise of seeds."""
+    sides.write_noise(project / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.0001)
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for arguments in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message", "Start"]):
+        subprocess.run(["git", *arguments], cwd=project, check=True)
+    return project
+
+
 def gate(*arguments: str) -> int:
     return main(["gate", *arguments]) or 0
 
@@ -47,6 +58,87 @@ def test_inconclusive_is_0_and_2_where_strict(project, capsys):
     out = capsys.readouterr().out
     assert "No regression found, but it is INCONCLUSIVE" in out
     assert "more seeds in `segline noise`" in out
+
+
+def _widen_margins(root: Path) -> None:
+    (root / "gate.yaml").write_text(sides.RULES.replace("0.01", "0.9"))
+
+
+def _widen_noise(root: Path) -> None:
+    sides.write_noise(root / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.0002)
+
+
+def _delete_noise(root: Path) -> None:
+    (root / "metrics/noise.json").unlink()
+
+
+RULES = {
+    "margins": (_widen_margins, "gate.yaml"),
+    "noise": (_widen_noise, "metrics/noise.json"),
+    "no noise": (_delete_noise, "metrics/noise.json"),
+}
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_rules_of_its_own_stand_in_the_head_line_and_are_2_where_strict(committed, capsys, kind):
+    change, name = RULES[kind]
+    assert 0 == gate("--base", "HEAD", "--strict")
+    assert "RULES" not in capsys.readouterr().out
+    change(committed)
+
+    assert 2 == gate("--base", "HEAD", "--strict")
+    assert f"Gate: PASS by RULES OF ITS OWN ({name}) against HEAD" in capsys.readouterr().out.splitlines()[0]
+    assert 0 == gate("--base", "HEAD", "--md")
+    assert "### Gate: PASS by RULES OF ITS OWN (" in capsys.readouterr().out.splitlines()[0]
+    assert 0 == gate("--base", "HEAD", "--json")
+    assert [name] == json.loads(capsys.readouterr().out)["rules_changed"]
+
+
+def test_a_folder_without_rules_says_that_they_cannot_be_compared(committed, capsys):
+    assert 0 == gate("--base", "base", "--strict")
+    said = capsys.readouterr().out
+    assert "base holds no gate.yaml, so whether this branch changed gate.yaml cannot be compared." in said
+    assert "base holds no noise.json" in said
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_a_folder_that_holds_rules_is_compared_with(committed, capsys, kind):
+    change, name = RULES[kind]
+    for held in ("gate.yaml", "metrics/noise.json"):
+        shutil.copy(committed / held, committed / "base")
+    sides.save(committed / "base", sides.predicted(TRUE, 0.85, len("metrics")))
+    assert 0 == gate("--base", "base", "--strict")
+    assert "compared" not in capsys.readouterr().out
+    change(committed)
+
+    assert 2 == gate("--base", "base", "--strict")
+    assert f"RULES OF ITS OWN ({name}) against base" in capsys.readouterr().out.splitlines()[0]
+
+
+LOCK = """schema: '2.0'
+stages:
+  train:
+    cmd: python -m stages.train
+    outs: [{path: models/model.safetensors, hash: md5, md5: aaa}]
+  evaluate:
+    cmd: python -m stages.evaluate
+    deps: [{path: models/model.safetensors, hash: md5, md5: MODEL}]
+"""
+
+
+def test_metrics_of_an_earlier_model_are_2(project, capsys):
+    (project / "dvc.lock").write_text(LOCK.replace("MODEL", "bbb"))
+
+    assert 2 == gate("--base", "better")
+    found = "error: metrics/eval.json: is of an earlier model, says dvc.lock. Run dvc repro.\n"
+    assert found == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", [LOCK.replace("MODEL", "aaa"), LOCK[: LOCK.index("  evaluate")]])
+def test_metrics_of_the_last_model_are_judged(project, text):
+    (project / "dvc.lock").write_text(text)
+
+    assert 1 == gate("--base", "better")
 
 
 @pytest.mark.parametrize("kind", gate_broken.kinds())

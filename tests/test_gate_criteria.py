@@ -42,10 +42,12 @@ def test_the_committed_rules_are_valid():
         ("margins", "margin", "margins: missing."),
         ("accuracy: 0.01", "accuracy: -0.01", "margins.accuracy: input should be greater than or equal to 0"),
         ("accuracy: 0.01", "accuracy: 1.0", "margins.accuracy: input should be less than 1"),
+        ("accuracy: 0.01", "accuracy: 1.0", "A margin is the loss that is accepted, as a part of 1"),
         ("accuracy: 0.01", "accuracy: '0.01'", "margins.accuracy: input should be a valid number"),
         ("accuracy: 0.01", "accuracy: .nan", "margins.accuracy: input should be"),
         ("floors: {}", "floors: [car]", "floors: input should be a valid dictionary"),
         ("floors: {}", "floors: {car: 0}", "floors.car: input should be greater than 0"),
+        ("floors: {}", "floors: {car: 1.5}", "A floor is the IoU that a class must keep"),
         ("  miou", "  accuracy", "duplicate key 'accuracy'"),
         ("margins:", "<<<<<<< HEAD\nmargins:", "gate.yaml:"),
     ],
@@ -100,6 +102,17 @@ def test_metrics_that_cannot_be_judged_are_refused(tmp_path, margin, floor, sent
     assert sentence in refused(criteria.criteria, rules(tmp_path, text), CLASSES, criteria.FILE)
 
 
+def test_a_class_that_is_called_as_a_metric_is_not_taken_for_it(tmp_path):
+    classes = {"accuracy": 0, "miou": 1}
+
+    assert ["accuracy", "miou"] == [
+        claim.metric for claim in criteria.criteria(rules(tmp_path, sides.RULES), classes, criteria.FILE)
+    ]
+    text = sides.RULES.replace("miou", "iou.accuracy")
+    said = refused(criteria.criteria, rules(tmp_path, text), classes, criteria.FILE)
+    assert "iou.accuracy: the class has pixels in 0 images" in said
+
+
 def metrics(deviation: float) -> dict:
     return {"accuracy": deviation, "miou": deviation, "iou": dict.fromkeys(sides.NAMES, deviation)}
 
@@ -134,6 +147,8 @@ def test_a_difference_has_the_noise_of_two_runs_and_a_floor_that_of_one(tmp_path
         ({"seeds": [1]}, "seeds: list should have at least 2 items"),
         ({"seeds": []}, "seeds: list should have at least 2 items"),
         ({"metrics": {"accuracy": 0.1, "miou": -0.1, "iou": {}}}, "metrics.miou: input should be greater than"),
+        ({"metrics": metrics(0.51)}, "metrics.accuracy: input should be less than or equal to 0.5. It is the standard"),
+        ({"metrics": {"accuracy": 0.1, "miou": 0.1, "iou": {"car": 100.0}}}, "metrics.iou.car: input should be less"),
         ({"metrics": {"miou": 0.1, "iou": {}}}, "metrics.accuracy: field required"),
         ({"protocol": {**PROTOCOL, "split": "val"}}, "protocol.split: 'val' and 'test' (split scored)"),
         ({"protocol": {**PROTOCOL, "split": "val", "void": "x"}}, "protocol.void: 'x' and"),

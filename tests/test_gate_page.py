@@ -155,18 +155,38 @@ def test_an_inconclusive_finding_says_what_would_narrow_it(one, sentence):
 
 
 @pytest.mark.parametrize(
-    ("findings", "strict", "code"),
-    [("pp", False, 0), ("pp", True, 0), ("pi", False, 0), ("pi", True, 2), ("ri", False, 1), ("ri", True, 1)],
+    ("findings", "strict", "code", "code_of_changed_rules"),
+    [
+        ("pp", False, 0, 0),
+        ("pp", True, 0, 2),
+        ("pi", False, 0, 0),
+        ("pi", True, 2, 2),
+        ("ri", False, 1, 1),
+        ("ri", True, 1, 1),
+    ],
 )
-def test_exit_codes(findings, strict, code):
+def test_exit_codes(findings, strict, code, code_of_changed_rules):
     kinds = {
         "p": finding(0.0, -0.005, 0.005, 0.005, 0.0),
         "i": finding(0.0, -0.02, 0.02, 0.02, 0.0),
         "r": finding(-0.02, -0.03, -0.01, 0.01, 0.0),
     }
-    found = Judgement("main", None, [kinds[kind] for kind in findings], [], [], [], [])
+    found, changed = (
+        Judgement("main", None, [kinds[kind] for kind in findings], [], [], [], [], names)
+        for names in ([], ["gate.yaml"])
+    )
 
     assert code == found.exit_code(strict)
+    assert code_of_changed_rules == changed.exit_code(strict)
+
+
+def test_a_class_that_is_called_as_a_metric_brings_no_warning_of_few_images(tmp_path, monkeypatch):
+    true = TRUE.copy()
+    true[4:, 2] = 0
+    monkeypatch.setattr("tests.test_gate_page.TRUE", true)
+
+    said = page.as_text(judged(tmp_path, 0.9, 0.8, names=("sky", "road", "miou")))
+    assert "pixels in only" not in said
 
 
 def test_json_holds_what_the_page_shows(tmp_path):

@@ -16,8 +16,13 @@ from segline.gate.comparison import Noise
 FILE = Path("gate.yaml")
 REMEDY = "docs/gate.md says what it may hold."
 MEASURE = "Measure it again: segline noise."
+MEANINGS = {
+    "margins": "A margin is the loss that is accepted, as a part of 1: 0.01 is one percentage point.",
+    "floors": "A floor is the IoU that a class must keep: above 0, and 1 at most.",
+    "metrics": "It is the standard deviation of a score between 0 and 1, so 0.5 at most.",
+}
 
-Deviation = Annotated[float, Field(ge=0)]
+Deviation = Annotated[float, Field(ge=0, le=0.5)]
 
 
 class Rules(params.Section):
@@ -40,6 +45,11 @@ class Criterion:
     def name(self) -> str:
         """What the table calls it."""
         return self.metric if self.floor is None else f"{self.metric} >= {self.floor:g}"
+
+    @property
+    def label(self) -> str | None:
+        """The class whose IoU it is; None for accuracy and miou, as a class may be called that too."""
+        return self.metric.removeprefix("iou.") if self.metric.startswith("iou.") else None
 
 
 class _Deviations(BaseModel):
@@ -84,7 +94,13 @@ def _problem(path: Path, detail: Mapping[str, Any]) -> ParameterError:
         return ParameterError(path, f"{key}: missing", REMEDY)
     if detail["type"] == "extra_forbidden":
         return ParameterError(path, f"{key}: unknown key", suggestion(key, list(Rules.model_fields), REMEDY))
-    return ParameterError(path, f"{key}: {detail['msg'].lower()}, got {str(detail['input'])[:80]!r}", REMEDY)
+    remedy = _meaning(detail["type"], detail["loc"]) + REMEDY
+    return ParameterError(path, f"{key}: {detail['msg'].lower()}, got {str(detail['input'])[:80]!r}", remedy)
+
+
+def _meaning(kind: str, location: tuple[int | str, ...]) -> str:
+    """What a number is, where the error is that it lies out of its bounds; else nothing."""
+    return f"{MEANINGS[str(location[0])]} " if kind.startswith(("greater_than", "less_than")) else ""
 
 
 def criteria(rules: Rules, classes: Mapping[str, int], path: Path) -> list[Criterion]:
@@ -101,7 +117,7 @@ def criteria(rules: Rules, classes: Mapping[str, int], path: Path) -> list[Crite
         if criterion.metric not in known:
             remedy = suggestion(criterion.metric, known, f"Known are {', '.join(known)}.")
             problems.append(ParameterError(path, f"{key}: no such metric", remedy))
-        elif (images := classes.get(criterion.metric.removeprefix("iou."), 2)) < 2:
+        elif criterion.label is not None and (images := classes[criterion.label]) < 2:
             held = f"the class has pixels in {images} image{'s' * (images != 1)} of the split, two or more are needed"
             problems.append(ParameterError(path, f"{key}: {held}", "Take it out."))
     if problems:
@@ -120,7 +136,8 @@ def read_noise(path: Path, protocol: dict[str, str]) -> SeedNoise | None:
         noise = SeedNoise.model_validate(records.read_json(path))
     except ValidationError as error:
         problem = error.errors()[0]
-        raise DataError(path, f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}", MEASURE) from None
+        found = f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}"
+        raise DataError(path, found, _meaning(problem["type"], problem["loc"]) + MEASURE) from None
     if len(set(noise.seeds)) < len(noise.seeds):
         raise DataError(path, "a seed stands there twice", MEASURE)
     pairing.require_equal(f"{path} and this evaluation", noise.protocol, protocol, MEASURE)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from segline import results
+from segline import lock, results
+from segline.errors import DataError
 from segline.gate import baseline, comparison, criteria, evidence, pairing, verdict, wording
 from segline.gate.criteria import Criterion, SeedNoise
 from segline.gate.pairing import Pair
 from segline.gate.verdict import Finding, Verdict
 
 WORST = 5  # images that are named
+MODEL = "models/model.safetensors"  # as dvc.lock names it
 CANDIDATE = "Make it again: make repro. (git checkout metrics brings the committed one back.)"
 
 
@@ -32,7 +34,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Judgement:
-    """`classes` by how much they lost, `images` those that lost most; `notes` are sentences."""
+    """`classes` by how much they lost, `images` those that lost most; `notes` are sentences.
+
+    `changed` names the files of rules that are not the base's.
+    """
 
     base: str
     commit: str | None
@@ -41,6 +46,7 @@ class Judgement:
     images: list[Change]
     cost: list[Change]
     notes: list[str]
+    changed: list[str]
 
     @property
     def verdict(self) -> Verdict:
@@ -48,21 +54,38 @@ class Judgement:
         return verdict.overall(self.findings)
 
     def exit_code(self, strict: bool) -> int:
-        """1 for a regression, 0 for a pass; inconclusive is 0, or 2 where `strict`."""
-        codes = {Verdict.OK: 0, Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 2 if strict else 0}
-        return codes[self.verdict]
+        """1 for a regression, else 0; where `strict`, 2 for inconclusive and for a pass by rules of its own."""
+        if self.verdict is Verdict.REGRESSION:
+            return 1
+        return 2 if strict and (self.verdict is Verdict.INCONCLUSIVE or self.changed) else 0
 
 
 def judge(base: str, root: Path) -> Judgement:
     """The working tree at `root` against a revision or a folder. Raises PipelineError where they do not compare."""
     rules = criteria.read_rules(root / criteria.FILE)
+    _require_current(root)
     candidate = baseline.in_folder(root / baseline.FOLDER, "the working tree", CANDIDATE)
     pair = pairing.pair(baseline.read(base, root), candidate)
     claims = criteria.criteria(rules, _holding(pair), criteria.FILE)
     noise = criteria.read_noise(root / rules.noise, pair.protocol)
     judged = findings(pair, claims, noise, Path(rules.noise))
-    notes = [wording.noise(noise, rules.noise), *_notes(pair, judged), *_changed_rules(pair, rules.noise, root)]
-    return Judgement(pair.base.label, pair.base.commit, judged, _classes(pair), _images(pair), _cost(pair), notes)
+    changed, unknown = _compare_rules(pair, rules.noise, root)
+    notes = [wording.noise(noise, rules.noise), *_notes(pair, judged)]
+    notes += [wording.changed(name, base) for name in changed] + [wording.unknown(name, base) for name in unknown]
+    numbers = _classes(pair), _images(pair), _cost(pair)
+    return Judgement(pair.base.label, pair.base.commit, judged, *numbers, notes, changed)
+
+
+def _require_current(root: Path) -> None:
+    """Raises DataError if dvc.lock says that what was evaluated is not what train made last."""
+    if not (root / lock.FILE).exists():
+        return
+    locked = lock.stages(root)
+    if "train" not in locked or "evaluate" not in locked:
+        return
+    if locked["train"].outputs.get(MODEL) != locked["evaluate"].inputs.get(MODEL):
+        where = baseline.FOLDER / baseline.EVALUATION
+        raise DataError(where, f"is of an earlier model, says {lock.FILE}", "Run dvc repro.")
 
 
 def findings(pair: Pair, claims: Sequence[Criterion], noise: SeedNoise | None, path: Path) -> list[Finding]:
@@ -90,8 +113,8 @@ def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
         notes.append(wording.few(images))
     holding = _holding(pair)
     for finding in judged:
-        name = finding.criterion.metric.removeprefix("iou.")
-        if name != finding.criterion.metric and holding[name] < results.FEW <= images:
+        name = finding.criterion.label
+        if name is not None and holding[name] < results.FEW <= images:
             notes.append(wording.few(holding[name], name))
     grouped = [(finding, finding.verdict_by_group) for finding in judged]
     return notes + [
@@ -99,17 +122,27 @@ def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
     ]
 
 
-def _changed_rules(pair: Pair, noise: str, root: Path) -> list[str]:
-    """A branch that moves its own goalposts is told of."""
+def _compare_rules(pair: Pair, noise: str, root: Path) -> tuple[list[str], list[str]]:
+    """The files of rules that are not the base's, and those of which a folder as base does not tell."""
+    changed: list[str] = []
+    unknown: list[str] = []
+    for name in (str(criteria.FILE), noise):
+        own, other = _content(root / name), _of_base(pair, name, root)
+        if own == other:
+            continue
+        (unknown if other is None and pair.base.commit is None else changed).append(name)
+    return changed, unknown
+
+
+def _of_base(pair: Pair, name: str, root: Path) -> bytes | None:
+    """A file as the base has it, in a folder beside the metrics; None if it has none."""
     if pair.base.commit is None:
-        return []
-    names = [str(criteria.FILE), noise]
-    return [wording.changed(name, pair.base.label) for name in names if _changed(pair.base.commit, name, root)]
+        return _content(root / pair.base.label / Path(name).name)
+    return baseline.at_commit(pair.base.commit, Path(name), root)
 
 
-def _changed(commit: str, name: str, root: Path) -> bool:
-    path = root / name
-    return baseline.at_commit(commit, Path(name), root) != (path.read_bytes() if path.is_file() else None)
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _classes(pair: Pair) -> list[Change]:

@@ -35,6 +35,7 @@ def as_json(judgement: Judgement) -> str:
     """Sorted keys, 6 decimals."""
     content = {
         "verdict": judgement.verdict,
+        "rules_changed": judgement.changed,
         "base": judgement.base,
         "commit": judgement.commit,
         "metrics": [_metric(finding) for finding in judgement.findings],
@@ -58,7 +59,8 @@ def refusal_as_json(reason: str) -> str:
 
 def _page(judgement: Judgement, layout: Layout, shown: Callable[[str], str], bullet: str = "") -> str:
     commit = f" ({judgement.commit[:10]})" if judgement.commit else ""
-    title = f"Gate: {TITLES[judgement.verdict]} against {shown(_clean(judgement.base))}{commit}"
+    rules = f" by RULES OF ITS OWN ({shown(_clean(', '.join(judgement.changed)))})" if judgement.changed else ""
+    title = f"Gate: {TITLES[judgement.verdict]}{rules} against {shown(_clean(judgement.base))}{commit}"
     said = [*map(wording.summary, judgement.findings), *judgement.notes]
     sentences = "\n".join(f"{bullet}{shown(_clean(sentence))}" for sentence in said)
     return "\n\n".join([title, *(layout(table) for table in _tables(judgement)), sentences])

@@ -1,6 +1,7 @@
 """The sentences of a judgement: what was found, and what would make it surer."""
 
 import math
+from pathlib import Path
 
 from segline.gate.criteria import SeedNoise
 from segline.gate.verdict import Finding, Verdict
@@ -63,4 +64,10 @@ def by_group(finding: Finding, other: Verdict | None) -> str:
 
 def changed(name: str, base: str) -> str:
     """That the branch is judged by rules of its own."""
-    return f"{name} is not that of {base}: this branch is judged by its own."
+    strict = "With --strict a pass by them is 2, cannot judge."
+    return f"{name} is not that of {base}: this branch is judged by its own. {strict}"
+
+
+def unknown(name: str, base: str) -> str:
+    """That nobody can tell whether the branch moved its own goalposts."""
+    return f"{base} holds no {Path(name).name}, so whether this branch changed {name} cannot be compared."
