@@ -46,8 +46,8 @@ def _add_predict(commands) -> None:  # type: ignore[no-untyped-def]
     scales = "average over input sizes, relative to the model's own, such as 0.75 1.0 1.25"
     command.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help=scales)
     command.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at once (%(default)s)")
-    objects = "number the objects of these classes, such as car,pedestrian"
-    command.add_argument("--instances", default="", metavar="CLASSES", help=objects)
+    objects = "number the objects of these classes, such as car pedestrian"
+    command.add_argument("--instances", nargs="+", default=[], metavar="CLASS", help=objects)
 
 
 def _add_gate(commands) -> None:  # type: ignore[no-untyped-def]
@@ -101,14 +101,16 @@ def restore_outputs(_: Namespace) -> None:
     params.require_top_folder(lock.FILE)
     for path in restore.restore(Path.cwd()):
         cli.say(f"restored {path}")
+    for doubt in restore.doubts(Path.cwd()):
+        cli.warn(doubt)
 
 
 def predict_images(args: Namespace) -> None:
     """Writes masks, overlays and a summary of images."""
     from segline import inference  # noqa: PLC0415
 
-    instances = dict.fromkeys(name.strip() for name in args.instances.split(",") if name.strip())
-    request = inference.Request(args.batch_size, tuple(args.scales), args.flip, tuple(instances))
+    instances = tuple(dict.fromkeys(args.instances))
+    request = inference.Request(args.batch_size, tuple(args.scales), args.flip, instances)
     inference.run(args.inputs, args.model, args.out, request)
 
 

@@ -22,7 +22,8 @@ def find(inputs: Sequence[Path], out: Path) -> list[Found]:
     """The files as given and the PNG and JPEG files in the folders, sorted within each; none in `out`, hidden ones
     only where given by name. Links to folders are followed, but never round in a circle.
 
-    Raises DataError for an input that is missing, two images of one name, and none at all.
+    Raises DataError for an input that is missing, one that lies in `out` at any depth or by a link (results would
+    replace it), two images of one name, and none at all.
     """
     found = [image for given in inputs for image in _images(given, out.resolve())]
     if not found:
@@ -41,11 +42,11 @@ def _images(given: Path, out: Path) -> Iterator[Found]:
         paths = [(path, path.relative_to(given)) for path in _walk(given, frozenset(), out)]
     elif not given.exists():
         raise DataError(given, "missing, expected an image or a folder of images", "Check the path.")
-    elif out in given.resolve().parents:
-        raise DataError(given, f"lies in {out}, where the results go", "Name another folder with --out.")
     else:
         paths = [(given, Path(given.name))]
     for path, relative in paths:
+        if path.exists() and out in path.resolve().parents:  # a link to itself does not exist, and has no place
+            raise DataError(path, f"lies in {out}, where the results go", "Name another folder with --out.")
         name = relative.with_suffix("").as_posix()
         try:
             name.encode()

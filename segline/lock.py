@@ -61,10 +61,14 @@ def outputs(locked: Mapping[str, Stage]) -> dict[str, str]:
 def md5(path: Path) -> str:
     """The hash that DVC gives a file, or a folder: that of its list of files, with `.dir` behind it."""
     if path.is_dir():
-        listed = [{"md5": checksum, "relpath": name} for name, checksum in sorted(contents(path).items())]
-        return md5_of(json.dumps(listed, sort_keys=True).encode()) + FOLDER
+        return _md5_of_folder(contents(path))
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, _md5).hexdigest()
+
+
+def _md5_of_folder(files: Mapping[str, str]) -> str:
+    listed = [{"md5": checksum, "relpath": name} for name, checksum in sorted(files.items())]
+    return md5_of(json.dumps(listed, sort_keys=True).encode()) + FOLDER
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -98,6 +102,17 @@ class Store:
     def owner(self, path: str) -> str | None:
         """The output that is `path`, or the folder that it lies in; None for a path that no stage writes."""
         return next((output for output in self._outputs if Path(path).is_relative_to(output)), None)
+
+    def md5(self, path: str) -> str | None:
+        """The md5 of an output, or of a file or folder within one; None for other paths and where a list is lost."""
+        if path in self._outputs:
+            return self._outputs[path]
+        files = self._files(path)
+        if not files:
+            return None
+        return files.get(path) or _md5_of_folder(
+            {Path(file).relative_to(path).as_posix(): checksum for file, checksum in files.items()}
+        )
 
     def has(self, path: str) -> bool:
         """Whether `copy` would succeed."""

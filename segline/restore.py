@@ -1,8 +1,9 @@
 """Brings back the outputs that dvc.lock names.
 
 DVC removes the outputs of a stage before it runs it. When the stage then fails, `dvc checkout` brings back the cached
-ones only; the metrics and pictures that git holds (`cache: false`) lie in DVC's cache too, for its run-cache, and are
-copied from there. What a stage wrote before it failed is replaced: it belongs to no complete run.
+ones only, and with --force it deletes what it cannot replace; the metrics and pictures that git holds (`cache: false`)
+lie in DVC's cache too, for its run-cache. So all are copied from there, each only if it is there whole. What a stage
+wrote before it failed is replaced: it belongs to no complete run.
 """
 
 import subprocess
@@ -11,52 +12,60 @@ from pathlib import Path
 from segline import atomic, lock
 from segline.errors import DataError
 
-REMEDY = "Run `make repro` to make them anew."
-
 
 def restore(root: Path) -> list[Path]:
     """Every output is again as dvc.lock has it; returns those that were not.
 
-    Raises DataError naming what cannot be restored.
+    Raises DataError naming those whose bytes are lost: they are left as they are, the others are restored all the same.
     """
     locked = lock.stages(root)
     outputs = lock.outputs(locked)
-    lost = [path for path, md5 in outputs.items() if not _is_there(root / path, md5)]
     store = lock.Store(root, locked)
-    for path in lost:
-        if not outputs[path].endswith(lock.FOLDER):
-            _copy(store, path, outputs[path], root / path)
-    checkout = lock.dvc(root, "checkout", "--force")
-    if missing := [path for path in lost if not _is_there(root / path, outputs[path])]:
+    changed = [path for path, md5 in outputs.items() if not _is_there(root / path, md5)]
+    lost = [path for path in changed if not _restored(root, store, path, outputs[path])]
+    if lost:
         shared = "`dvc pull` to fetch them, or " if lock.dvc(root, "remote", "list").stdout else ""
         remedy = f"Run {shared}`make repro` to make them anew from params.yaml, which is left as it is."
-        raise DataError(root / lock.FILE, f"not in the cache: {', '.join(missing)}", remedy)
-    if checkout.returncode:
-        reason = checkout.stderr.strip() or "`dvc checkout` failed"
-        raise DataError(root / lock.FILE, reason, REMEDY)
-    return [Path(path) for path in lost]
+        raise DataError(root / lock.FILE, f"not in the cache: {', '.join(lost)}", remedy)
+    return [Path(path) for path in changed]
+
+
+def doubts(root: Path) -> list[str]:
+    """What does not belong together in dvc.lock, in at most one sentence: results of a stage that has not run since
+    what it reads was made anew, such as scores of an earlier model."""
+    locked = lock.stages(root)
+    store = lock.Store(root, locked)
+    results: dict[str, None] = {}  # sets that keep their order
+    causes: dict[str, None] = {}
+    for stage in locked.values():
+        made_anew = [path for path, md5 in stage.inputs.items() if store.md5(path) not in {None, md5}]
+        if made_anew:
+            results |= dict.fromkeys(stage.outputs)
+            causes |= dict.fromkeys(made_anew)
+    if not causes:
+        return []
+    return [f"{', '.join(results)}: made from an earlier {', '.join(causes)}; run `make repro`"]
 
 
 def _is_there(path: Path, md5: str) -> bool:
-    """Of a folder only whether it exists: its files are for `dvc checkout` to compare."""
-    if md5.endswith(lock.FOLDER):
-        return path.is_dir()
-    return path.is_file() and lock.md5(path) == md5
+    return path.exists() and lock.md5(path) == md5
 
 
-def _copy(store: lock.Store, path: str, md5: str, target: Path) -> None:
-    """Puts the cached or committed file at `target`; nothing if neither has that md5: better missing than wrong."""
+def _restored(root: Path, store: lock.Store, path: str, md5: str) -> bool:
+    """Puts the cached or committed bytes at `path`. False, and nothing is touched, if neither has that md5."""
+    whole = atomic.folder if md5.endswith(lock.FOLDER) else atomic.file
     if store.has(path):
-        with atomic.file(target) as temporary:
+        with whole(root / path) as temporary:
             store.copy(path, temporary)
-    elif lock.md5_of(content := _committed(target)) == md5:
-        with atomic.file(target) as temporary:
-            temporary.write_bytes(content)
+        return True
+    content = _committed(root, path)
+    if lock.md5_of(content) != md5:
+        return False
+    with atomic.file(root / path) as temporary:
+        temporary.write_bytes(content)
+    return True
 
 
-def _committed(target: Path) -> bytes:
+def _committed(root: Path, path: str) -> bytes:
     """What git holds of a file, nothing where it holds none: a fresh clone has metrics, but no cache yet."""
-    command = ["git", "show", f"HEAD:./{target.name}"]
-    if not target.parent.is_dir():
-        return b""
-    return subprocess.run(command, cwd=target.parent, capture_output=True, check=False).stdout
+    return subprocess.run(["git", "show", f"HEAD:./{path}"], cwd=root, capture_output=True, check=False).stdout

@@ -89,6 +89,19 @@ def test_what_an_earlier_run_wrote_is_no_input():
         names("out/masks/a.png")
 
 
+@pytest.mark.parametrize("given", ["out/overlays", "out/deep/down", "shortcut", "linked", "f"])
+def test_a_folder_or_link_that_leads_into_the_results_is_refused(given):
+    """Predicting would remove its images before they are read."""
+    make("out/overlays/a.png", "out/deep/down/b.png", "f/c.png")
+    Path("shortcut").symlink_to("out/overlays")
+    make("linked/d.png")
+    Path("linked/results").symlink_to("../out/deep")
+    Path("f/e.png").symlink_to("../out/overlays/a.png")
+
+    with pytest.raises(DataError, match=r"\.png: lies in .*out, where the results go"):
+        names(given)
+
+
 def test_no_image_and_no_such_file_are_errors():
     make("f/notes.txt")
 

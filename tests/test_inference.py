@@ -184,7 +184,7 @@ def test_a_jpeg_with_damaged_pixels_is_a_bad_image(project, capfd):
         (("--scales", "nan"), "--scales: expected numbers .*, got nan"),
         (("--scales", "inf"), "--scales: expected numbers .*, got inf"),
         (("--scales", "1000"), "--scales: expected numbers above 0 and up to 409.6 for this model"),
-        (("--instances", "middle,brigt"), "'brigt' is no class of the model. Did you mean bright"),
+        (("--instances", "middle", "brigt"), "'brigt' is no class of the model. Did you mean bright"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_before_any_work(project, options, message):
@@ -203,7 +203,7 @@ def test_a_model_that_is_missing_or_none_has_a_remedy_that_fits(project):
 
 
 def test_objects_are_numbered_on_request(project):
-    out = run(project, own_images(project), options=("--instances", "bright, dark,bright"))
+    out = run(project, own_images(project), options=("--instances", "bright", "dark", "bright"))
     rows = records.read_csv(out / "instances.csv")
 
     assert {row["class"] for row in rows} == {"bright", "dark"}

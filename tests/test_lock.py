@@ -111,6 +111,13 @@ def test_other_bytes_under_the_right_name_are_not_taken(made, store, hide, tmp_p
     assert not (tmp_path / "copy").exists()
 
 
+def test_a_part_of_an_output_has_the_md5_that_dvc_would_give_it(made, store):
+    paths = ["out", "one.txt", "out/b", "out/sub", "out/sub/a"]
+
+    assert [lock.md5(made / path) for path in paths] == [store.md5(path) for path in paths]
+    assert [None, None] == [store.md5(path) for path in ("source.txt", "out/gone")]
+
+
 def test_what_lies_in_an_output_has_that_owner(store):
     assert ["out", "out", None, None] == [
         store.owner(path) for path in ("out", "out/sub/a", "source.txt", "outside/out")
