@@ -1,6 +1,7 @@
-"""What holds for every test: hypothesis never judges the machine, and torch is left as it was."""
+"""What holds for every test: hypothesis never judges the machine, Ctrl-C arrives, and torch is left as it was."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -12,6 +13,9 @@ settings.register_profile(
     "segline", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
 )
 settings.load_profile("segline")
+
+# A shell's background job, as CI may be, ignores Ctrl-C, and so would the processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

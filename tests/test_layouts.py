@@ -78,7 +78,7 @@ def test_the_section_is_valid_and_runs_through_download_and_preprocess(name, tmp
     build, expected = LAYOUTS[name]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
-    root = Path('my "data"')
+    root = Path("my 'data'")
     build(root)
     found = inspection.inspect(root)
     document = pasted(found.section)
