@@ -87,6 +87,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "report": (3, {"jinja2", "numpy"}, {"results", "ranking"}),
     "card": (3, {"jinja2"}, {"results"}),
     "augmentation": (3, {"numpy", "torch"}, set()),
+    "resume": (3, {"numpy", "safetensors", "torch"}, set()),
     "training": (3, {"numpy", "pydantic", "torch"}, {"augmentation"}),
     "discovery": (2, set(), set()),
     "instances": (2, {"cv2", "numpy"}, set()),

@@ -59,7 +59,8 @@ CODE = {
         """,
     "train": """
         stages/train.py segline/augmentation.py segline/balance.py segline/draws.py segline/losses.py
-        segline/optimisation.py segline/pixels.py segline/pretrained.py segline/state.py segline/training.py
+        segline/optimisation.py segline/pixels.py segline/pretrained.py segline/resume.py segline/state.py
+        segline/training.py
         """,
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
