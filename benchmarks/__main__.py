@@ -3,7 +3,7 @@
 import os
 import platform
 
-from benchmarks import augmentation, folder, pipeline, predict, preprocess, training_step
+from benchmarks import augmentation, folder, pipeline, predict, preprocess, start, training_step
 from segline import cli, device
 
 
@@ -18,6 +18,7 @@ def main(_: object = None) -> None:
         ("Training step", training_step.main, []),
         ("Augmentation", augmentation.main, []),
         ("Predict", predict.main, []),
+        ("Start", start.main, []),
         ("Pipeline", pipeline.main, []),
     ):
         cli.say(f"\n## {title}\n")

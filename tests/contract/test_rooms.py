@@ -56,7 +56,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "arrays": (2, {"numpy"}, set()),
     "checkpoint": (2, {"safetensors", "torch"}, set()),
     "pretrained": (2, {"safetensors", "torch"}, set()),
-    "intervals": (2, {"numpy", "scipy"}, set()),
+    "intervals": (2, {"numpy"}, set()),
     "drawing": (2, {"cv2", "numpy"}, set()),
     "presets": (2, set(), set()),
     "restore": (2, set(), set()),
