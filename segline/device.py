@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 
 from segline.errors import DeviceError
@@ -36,6 +37,14 @@ def require_precision(device: torch.device, precision: str) -> None:
         found = "bfloat16, but this CPU has no avx512_bf16 and would compute it 25 to 80 times slower than float32"
         remedy = f"Write float32, train on a GPU, or set {FORCE_BFLOAT16}=1 to go on all the same."
         raise DeviceError("params.yaml: train.precision", found, remedy)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that tensors on it may still take: those free on a GPU, those available to a program on a CPU."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return int(psutil.virtual_memory().available)
 
 
 @contextmanager
