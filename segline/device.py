@@ -39,6 +39,16 @@ def require_precision(device: torch.device, precision: str) -> None:
         raise DeviceError("params.yaml: train.precision", found, remedy)
 
 
+def require_compiler(device: torch.device) -> None:
+    """Raises DeviceError if `torch.compile` cannot make a program for it: that takes a C++ compiler, or Triton."""
+    try:
+        torch.compile(torch.neg)(torch.zeros(1, device=device))
+    except RuntimeError as error:
+        found = f"true, but torch.compile fails here ({str(error).strip().splitlines()[0]})"
+        remedy = "Write false, or install a C++ compiler (g++, or the one that CXX names) and, for a GPU, Triton."
+        raise DeviceError("params.yaml: train.compile", found, remedy) from None
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that tensors on it may still take: those free on a GPU, those available to a program on a CPU."""
     if device.type == "cuda":

@@ -58,6 +58,7 @@ class Section(params.Section):
     frozen_epochs: int = Field(ge=0, le=100_000)
     patience: int = Field(ge=0, le=100_000)
     precision: Literal["float32", "bfloat16"]
+    compile: bool
     keep: Literal["best", "last"]
 
 
@@ -120,12 +121,15 @@ def one_pass(
     criterion = losses.criterion(section.loss, section.label_smoothing, state.class_weights)
     _set_modes(state.network, section, number)
     found = []
+    # A view of the network for these steps alone: what is validated, copied and written stays what it is. The programs
+    # themselves are torch's to keep, from one epoch to the next.
+    forward = torch.compile(state.network, dynamic=False) if section.compile else state.network
     first_step = (number - 1) * num_steps(section, len(train))
     shuffled = augmentation.shuffled(train, section.batch_size, section.seed, number)
     for step, (images, onehot) in enumerate(shuffled, start=first_step):
         randomness.reseed(section.seed, step)
         with _autocast(section, images), _enough_values(len(images)):
-            logits = heads.class_logits(state.network(images))
+            logits = heads.class_logits(forward(images))
         loss = criterion(logits, onehot)
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -136,6 +136,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     augment = params.section(document, "augment", draws.Section)
     target = device.pick()
     device.require_precision(target, section.precision)
+    if section.compile:
+        device.require_compiler(target)
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
     model = describe(document, section, splits[args.train])
     with tracking.run("train", {"train": args.train, "val": args.val}, document) as run:

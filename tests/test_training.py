@@ -41,6 +41,7 @@ SECTION = training.Section(
     frozen_epochs=0,
     patience=0,
     precision="float32",
+    compile=False,
     keep="best",
 )
 
