@@ -3,7 +3,7 @@
 import os
 import platform
 
-from benchmarks import augmentation, folder, pipeline, predict, preprocess, start, training_step
+from benchmarks import augmentation, folder, pipeline, predict, preprocess, start, streaming, training_step
 from segline import cli, device
 
 
@@ -17,6 +17,7 @@ def main(_: object = None) -> None:
         ("Folder", folder.main, ["800"]),
         ("Training step", training_step.main, []),
         ("Augmentation", augmentation.main, []),
+        ("Streaming", streaming.main, []),
         ("Predict", predict.main, []),
         ("Start", start.main, []),
         ("Pipeline", pipeline.main, []),

@@ -68,6 +68,7 @@ def ours(data: batches.Samples, precision: Literal["float32", "bfloat16"]) -> Ca
         frozen_epochs=0,
         patience=0,
         precision=precision,
+        compile=False,
         keep="last",
     )
     network = unet.build(NETWORK, 3, NUM_CLASSES).to(data.images.device)

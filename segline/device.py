@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 
 from segline.errors import DeviceError
@@ -36,6 +37,24 @@ def require_precision(device: torch.device, precision: str) -> None:
         found = "bfloat16, but this CPU has no avx512_bf16 and would compute it 25 to 80 times slower than float32"
         remedy = f"Write float32, train on a GPU, or set {FORCE_BFLOAT16}=1 to go on all the same."
         raise DeviceError("params.yaml: train.precision", found, remedy)
+
+
+def require_compiler(device: torch.device) -> None:
+    """Raises DeviceError if `torch.compile` cannot make a program for it: that takes a C++ compiler, or Triton."""
+    try:
+        torch.compile(torch.neg)(torch.zeros(1, device=device))
+    except RuntimeError as error:
+        found = f"true, but torch.compile fails here ({str(error).strip().splitlines()[0]})"
+        remedy = "Write false, or install a C++ compiler (g++, or the one that CXX names) and, for a GPU, Triton."
+        raise DeviceError("params.yaml: train.compile", found, remedy) from None
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that tensors on it may still take: those free on a GPU, those available to a program on a CPU."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return int(psutil.virtual_memory().available)
 
 
 @contextmanager

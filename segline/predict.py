@@ -28,6 +28,22 @@ def classes(logits_nkhw: Tensor) -> npt.NDArray[np.uint8]:
     return on_cpu
 
 
+def counts(logits_nkhw: Tensor, onehot_nkhw: Tensor) -> Tensor:
+    """What `confusion.count` makes of the classes, int64 (K, K), left beside the logits: nothing waits for a GPU."""
+    num_classes = onehot_nkhw.shape[1]
+    labelled, truth = onehot_nkhw.max(dim=1)
+    _, highest = logits_nkhw.max(dim=1)
+    cells = torch.where(labelled > 0, truth * num_classes + highest, num_classes**2).flatten()
+    size = num_classes**2 + 1  # the last is void
+    found = torch.bincount(cells, minlength=size) if cells.device.type == "cpu" else _tally(cells, size)
+    return found[:-1].view(num_classes, num_classes)
+
+
+def _tally(cells: Tensor, size: int) -> Tensor:
+    """What `torch.bincount` finds, int64 (size,), which on a GPU makes the host wait for the largest value."""
+    return torch.searchsorted(cells.sort().values, torch.arange(size + 1, device=cells.device)).diff()
+
+
 def classes_at(logits_khw: Tensor, height: int, width: int) -> npt.NDArray[np.uint8]:
     """The classes of one image at another size: logits (K, H, W) resized bilinearly, then argmax: uint8."""
     logits_nkhw = logits_khw[None]

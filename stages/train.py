@@ -32,7 +32,7 @@ from segline import (
     training,
 )
 from segline.augmentation import Augmented
-from segline.batches import Samples
+from segline.batches import AnySamples
 from segline.errors import DataError, IntegrityError
 from segline.state import Epoch, State
 
@@ -77,11 +77,11 @@ def describe(
     )
 
 
-def load(folder: Path, split: arrays.Split, target: torch.device) -> Samples:
-    """The split on the device. Raises DataError if every pixel is void."""
+def load(folder: Path, split: arrays.Split, target: torch.device) -> AnySamples:
+    """The split on the device, or streamed to it. Raises DataError if every pixel is void."""
     if not split.onehot.any():
         raise DataError(folder, "every pixel is void, so there is nothing to learn or to score", "Check the masks.")
-    return batches.load(split.images, split.onehot, len(split.index.classes), target)
+    return batches.place(split.images, split.onehot, len(split.index.classes), target)
 
 
 def row(epoch: Epoch) -> list[Any]:
@@ -102,7 +102,8 @@ def write_outputs(args: Namespace, section: training.Section, state: State, mode
 def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
     """Writes the first samples of the split as epoch 1 shows them: images, and classes with `encode.VOID`."""
     rows = np.arange(min(AUGMENTED, len(augmented)))
-    images, packed = augmentation.views(augmented.samples, augmentation.epoch_plan(augmented, seed, epoch=1), rows)
+    planned = augmentation.epoch_plan(augmented, seed, epoch=1)
+    [(images, packed)] = augmentation.views(augmented.samples, planned, [rows])
     with atomic.folder(folder) as temporary:
         np.save(temporary / "images.npy", images.cpu().numpy())
         np.save(temporary / "classes.npy", encode.unpack(packed.cpu().numpy(), augmented.samples.num_classes))
@@ -138,7 +139,13 @@ def scores(epoch: Epoch) -> dict[str, Any]:
 
 
 def train(
-    section: training.Section, state: State, train_split: Augmented, val_split: Samples, run: tracking.Run, *, key: str
+    section: training.Section,
+    state: State,
+    train_split: Augmented,
+    val_split: AnySamples,
+    run: tracking.Run,
+    *,
+    key: str,
 ) -> None:
     """Trains `state` to its end, with a line and a row of metrics an epoch."""
     per_epoch = training.num_steps(section, len(train_split))
@@ -153,7 +160,7 @@ def train(
                 f" train loss {epoch.train_loss:.4f}, val loss {epoch.val_loss:.4f},"
                 f" accuracy {epoch.val_accuracy:.4f}, mIoU {epoch.val_miou:.4f}, {rate:.1f} images/s"
             )
-            memory = device.peak_memory(val_split.images.device)
+            memory = device.peak_memory(val_split.device)
             run.metrics(scores(epoch) | {"images_per_second": rate} | memory, step=epoch.epoch)
             if time.perf_counter() - saved >= SAVED_EVERY and epoch.epoch < section.epochs:
                 save(key, state)
@@ -171,6 +178,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     augment = params.section(document, "augment", draws.Section)
     target = device.pick()
     device.require_precision(target, section.precision)
+    if section.compile:
+        device.require_compiler(target)
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
     model = describe(document, section, splits[args.train])
     key = identity(args, section, augment, model)

@@ -1,5 +1,6 @@
 """The device is the one asked for, or an error; never a silent fallback."""
 
+import psutil
 import pytest
 import torch
 
@@ -73,3 +74,7 @@ def test_the_fingerprint_names_what_the_bytes_depend_on(monkeypatch):
     monkeypatch.setenv(device.VARIABLE, "cpu")
 
     assert {"device", "torch", "threads", "cpu_capability", "caches"} == set(device.fingerprint())
+
+
+def test_the_free_memory_of_a_cpu_is_part_of_what_the_machine_has():
+    assert 0 < device.free_memory(torch.device("cpu")) <= psutil.virtual_memory().total

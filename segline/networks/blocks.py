@@ -79,7 +79,8 @@ class Dropout(nn.Module):
     """Inverted dropout: each value is 0 with `probability` (to 1 in 65,536), else divided by 1 - probability.
 
     torch draws CPU masks one value after another, which is a quarter of a U-Net's step; here they are 16-bit pieces of
-    numpy's SFC64, seeded by one draw from torch's global generator, at under half the cost.
+    numpy's SFC64, seeded by one draw from torch's global generator, at under half the cost. `torch.compile` knows no
+    SFC64; it makes a draw of its own part of the loop that needs it.
     """
 
     def __init__(self, probability: float) -> None:
@@ -89,7 +90,7 @@ class Dropout(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if not self.training or self.probability == 0:
             return features
-        if features.device.type != "cpu":
+        if features.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(features, self.probability)
         count, channels, height, width = features.shape
         source = np.random.SFC64(int(torch.randint(2**62, ())))

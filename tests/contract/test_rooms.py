@@ -33,7 +33,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "state": (1, {"torch"}, set()),
     "balance": (1, {"numpy"}, set()),
     "randomness": (1, {"numpy", "torch"}, set()),
-    "device": (1, {"torch"}, set()),
+    "device": (1, {"psutil", "torch"}, set()),
     "pixels": (1, {"torch"}, set()),
     "networks.blocks": (1, {"numpy", "torch"}, set()),
     **{

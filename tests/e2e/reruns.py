@@ -41,7 +41,7 @@ CODE = {
         """,
     "preprocess train evaluate plot": "segline/arrays.py segline/encode.py",
     "download train evaluate": "segline/choice.py",
-    "download preprocess": "segline/cores.py",
+    "download preprocess train evaluate": "segline/cores.py",
     "preprocess evaluate": "segline/containers.py segline/images.py segline/masks.py",
     "train evaluate plot": "segline/records.py",
     "train evaluate": """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from segline import arrays, balance, checkpoint, encode, records, resume, tracking
+from segline import arrays, balance, batches, checkpoint, encode, records, resume, tracking
 from segline.errors import DataError, DeviceError, PipelineError, TrainingError
 from stages import evaluate, train
 from tests import tiny
@@ -69,6 +69,19 @@ def test_the_same_inputs_give_the_same_bytes(project):
 
     assert first == written(project)
     assert len(first) == 5
+
+
+@pytest.mark.parametrize("changes", [{}, {"cut_mix": 0.7, "rotation": 20.0, "noise": 9.0}], ids=["off", "on"])
+def test_a_data_set_larger_than_memory_gives_the_same_bytes(project, monkeypatch, changes):
+    """Where the samples lie is no parameter: not a byte of any output may depend on it."""
+    tiny.write_params(project, train__batch_size=4, **{f"augment__{name}": value for name, value in changes.items()})
+    train.main(tiny.TRAIN)
+    resident = written(project)
+    monkeypatch.setattr(batches, "SHARE", 0)
+    monkeypatch.setattr(batches, "load", None)
+    train.main(tiny.TRAIN)
+
+    assert resident == written(project)
 
 
 def test_it_writes_the_first_samples_as_epoch_1_shows_them(project):
