@@ -108,8 +108,8 @@ def inputs(images: Tensor) -> Tensor:
 
 def onehot(packed: Tensor, num_classes: int) -> Tensor:
     """Unpacked targets: uint8 (n, H, W, ceil(K / 8)) -> float32 (n, K, H, W) of 0 and 1; void is all 0."""
-    classes = torch.arange(num_classes, device=packed.device)
-    bits = (packed[..., classes // 8] >> (classes % 8)) & 1
+    places = torch.arange(8, dtype=torch.uint8, device=packed.device)  # in bytes, for else a shift makes int64 of all
+    bits = (packed[..., None] >> places).bitwise_and_(1).flatten(-2)[..., :num_classes]
     return bits.float().permute(0, 3, 1, 2)
 
 
