@@ -2,9 +2,9 @@
 
     python -m benchmarks.time_to_accuracy PROCESSED [--preset camvid-fast] [--seeds 1 2 3]
 
-PROCESSED is `data/processed` as `make repro PRESET=camvid-fast` leaves it: 367 train and 101 val images, void a twelfth
-class. Each seed is one run of the train stage in a process of its own, MLflow off; its clock starts with the process, so
-that imports, reading and every validation count. All seeds are reported.
+PROCESSED is `data/processed` as `make repro PRESET=camvid-fast` leaves it: 367 train and 101 val images, void as a
+twelfth class. Each seed is one run of the train stage in a process of its own, MLflow off; its clock starts with the
+process, so that imports, reading and every validation count. All seeds are reported.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def epochs(processed: Path, preset: Path, seed: int) -> Iterator[Reached]:
         environment = os.environ | {tracking.SWITCH: "off", "PYTHONPATH": str(ROOT)}
         began = time.perf_counter()
         with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None  # noqa: S101 - for mypy: PIPE gives one
+            assert process.stdout is not None
             for line in process.stdout:
                 if found := EPOCH.search(line):
                     yield Reached(time.perf_counter() - began, int(found[1]), float(found[2]))

@@ -54,6 +54,8 @@ def test_any_size_comes_back_at_its_own_size(name, size):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_receives_a_gradient(name, channels):
     network = build(name, channels, outputs=3)
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.ones_(norm.weight)  # one that starts at 0 lets nothing through until it has moved
     network(torch.randn(2, channels, 33, 33)).square().sum().backward()  # above 1x1 at the bottom of any of them
 
     assert [] == [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]

@@ -5,6 +5,7 @@ Sources: Ronneberger et al. 2015 (the U); Howard et al. 2017 (depthwise-separabl
 (depthwise, then wide, then narrow); Shi et al. 2016 (pixels to channels in the stem, and back in the head).
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -15,8 +16,9 @@ from segline.networks import blocks
 
 
 class Section(params.Section):
-    """`stem` x `stem` pixels make one position of level 0. Level l has `widths[l]` channels and `blocks[l]` blocks on the
-    way down, one on the way up; a block is `expand` times as wide inside. `dropout` acts at the bottom."""
+    """`stem` x `stem` pixels make one position of level 0. Level l has `widths[l]` channels and, on the way down,
+    `blocks[l]` blocks, which are `expand` times as wide inside; on the way up one. `dropout` acts at the bottom.
+    """
 
     stem: Literal[1, 2, 4]
     widths: Annotated[list[Annotated[int, Field(ge=1, le=2048)]], Field(min_length=2, max_length=7)]
@@ -36,13 +38,15 @@ class Block(nn.Module):
 
     def __init__(self, width: int, expand: int) -> None:
         super().__init__()
+        norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(norm.weight)  # so that a block starts as the identity: Goyal et al. 2017, sec. 5.1
         self.layers = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
             nn.BatchNorm2d(width),
             nn.Conv2d(width, expand * width, 1),
             nn.ReLU(inplace=True),
             nn.Conv2d(expand * width, width, 1, bias=False),
-            nn.BatchNorm2d(width),
+            norm,
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -56,8 +60,10 @@ class LightUNet(nn.Module):
     def __init__(self, section: Section, channels: int, outputs: int) -> None:
         super().__init__()
         widths, area = section.widths, section.stem**2
-        pairs = list(zip(widths, widths[1:], strict=False))
-        self.stem = nn.Sequential(nn.PixelUnshuffle(section.stem), blocks.convolution(area * channels, widths[0], "batch"))
+        pairs = list(pairwise(widths))
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(section.stem), blocks.convolution(area * channels, widths[0], "batch")
+        )
         self.downward = nn.ModuleList(_halving(i, o) for i, o in pairs)
         self.encoder = nn.ModuleList(
             _level(width, count, section.expand) for width, count in zip(widths, section.blocks, strict=True)
@@ -68,9 +74,6 @@ class LightUNet(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(widths[0], area * outputs, 1), nn.PixelShuffle(section.stem))
         self.stride = section.stem << len(pairs)
         blocks.initialise(self)
-        for block in self.modules():
-            if isinstance(block, Block):
-                nn.init.zeros_(block.layers[-1].weight)  # every block starts as the identity: Goyal et al. 2017, sec. 5.1
 
     def forward(self, images: Tensor) -> Tensor:
         return blocks.at_multiple_of(self.stride, images, self._forward)
