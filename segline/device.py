@@ -3,7 +3,9 @@
 The device is no parameter: SEGLINE_DEVICE=auto|cpu|cuda names it (auto by default). It is recorded in MLflow.
 """
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from segline.errors import DeviceError
 
 VARIABLE = "SEGLINE_DEVICE"
 FORCE_BFLOAT16 = "SEGLINE_FORCE_BFLOAT16"
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 _CACHES = "/sys/devices/system/cpu/cpu0/cache"
 
 
@@ -55,6 +58,17 @@ def free_memory(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
     return int(psutil.virtual_memory().available)
+
+
+def keep_memory() -> None:
+    """From here on this process keeps what it frees for its next allocation; nothing where the C library is not glibc.
+
+    glibc hands large blocks back at once, and the kernel clears every page of the next one: a tenth of a large network's
+    step, a third of a small one's. What is computed stays the same.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(_MMAP_MAX, 0)
+        library.mallopt(_TRIM_THRESHOLD, -1)
 
 
 @contextmanager

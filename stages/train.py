@@ -180,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device.require_precision(target, section.precision)
     if section.compile:
         device.require_compiler(target)
+    device.keep_memory()
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
     model = describe(document, section, splits[args.train])
     key = identity(args, section, augment, model)
