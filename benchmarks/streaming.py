@@ -58,9 +58,11 @@ def highest_memory(function: Callable[[], None]) -> float:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    function()
-    done.set()
-    watcher.join()
+    try:
+        function()
+    finally:
+        done.set()
+        watcher.join()
     return max(seen)
 
 
