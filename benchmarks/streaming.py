@@ -2,10 +2,10 @@
 
     python -m benchmarks.streaming
 
-An epoch of made-up images (256x256, 12 classes, batches of 8, every augmentation on) with no network behind it, so
-that reading has nothing to hide behind but the augmentation; in training it has the optimiser step too. Memory is the
-most that is the process's own (Linux's RssAnon: not the page cache), over what it was before, and must not grow with
-the split: so the streamed one comes in two sizes. All take turns, each in a process of its own.
+Batches of 8 made-up images (256x256, 12 classes) in a random order, read and made inputs of, with neither augmentation
+nor network: those would hide what reading costs, and have more memory of their own than it has. Memory is the most that
+is the process's own (Linux's RssAnon: not the page cache), over what it was before; streamed it must not grow with the
+split. All take turns, each in a process of its own.
 """
 
 import statistics
@@ -20,10 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.augmentation import STRENGTHS
-from segline import arrays, augmentation, batches, cli, draws
+from segline import arrays, batches, cli, randomness
 
-COUNT, SIZE, NUM_CLASSES, BATCH = 200, 256, 12, 8
+COUNT, SIZE, NUM_CLASSES, BATCH = 400, 256, 12, 8
 ROUNDS = 3
 MEASURED = "--measured"
 CASES = (("on the device", 1), ("streamed", 1), ("streamed", 4), ("on the device", 4))
@@ -58,28 +57,30 @@ def highest_memory(function: Callable[[], None]) -> float:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    function()
-    done.set()
-    watcher.join()
+    try:
+        function()
+    finally:
+        done.set()
+        watcher.join()
     return max(seen)
 
 
 def measured(how: str, folder: Path) -> tuple[float, float]:
-    """Images a second in an epoch, and MiB."""
+    """Images a second, and MiB."""
     before = own_memory()
     images, packed = (np.lib.format.open_memmap(folder / name, mode="r") for name in (arrays.IMAGES, arrays.ONEHOT))
     target, rates = torch.device("cpu"), []
 
-    def epoch() -> None:
+    def read() -> None:
         streamed = batches.Streamed(images, packed, NUM_CLASSES, target)
         samples = streamed if how == "streamed" else batches.load(images, packed, NUM_CLASSES, target)
-        shown = augmentation.Augmented(samples, draws.Section(**STRENGTHS))
+        picks = batches.portions(randomness.permutation(1, 1, len(samples)), BATCH)
         began = time.perf_counter()
-        for _ in augmentation.shuffled(shown, BATCH, 1, 1):
-            pass
-        rates.append(len(shown) / (time.perf_counter() - began))
+        for batch in samples.picked(picks):
+            batches.inputs(batch.images)
+        rates.append(len(samples) / (time.perf_counter() - began))
 
-    highest = highest_memory(epoch)
+    highest = highest_memory(read)
     return rates[-1], highest - before
 
 
