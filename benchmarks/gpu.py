@@ -1,0 +1,158 @@
+"""Images a second and TFLOP/s of training on a GPU in bfloat16, as shares of a matrix product's, in one run.
+
+    python -m benchmarks.gpu      # or: make bench-gpu
+
+S1's network at 128x128 and that of the CamVid preset at 480x360, by the project's own loop: each with the switches for
+determinism on (as in the pipeline) and off, eager at the best of several batch sizes, and compiled at that one.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks import loops
+from benchmarks.ceiling import PASSES
+from benchmarks.turns import timed
+from segline import choice, cli, params, predict, randomness
+from segline.errors import DeviceError
+
+PRESETS = Path(__file__).parents[1] / "presets"
+CAMVID = ("camvid", "camvid-mobilenet")  # the first that is there
+STEPS, ROUNDS, SIDE = 8, 3, 8192
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, by its module and section, and the images that it is trained on."""
+
+    title: str
+    network: str
+    section: params.Section
+    height: int
+    width: int
+    batches: tuple[int, ...]
+
+    def build(self) -> nn.Module:
+        """The network, on the CPU."""
+        built: nn.Module = choice.choose("segline.networks", self.network, "model.name").build(
+            self.section, 3, loops.NUM_CLASSES
+        )
+        return built
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What one way to train came to."""
+
+    images_a_second: float
+    batch: int
+
+
+def cases() -> list[Case]:
+    """What `make bench-gpu` measures."""
+    preset = next(path for name in CAMVID if (path := PRESETS / f"{name}.yaml").exists())
+    document = params.load(preset)
+    name = params.text(document, "model.name")
+    section = params.section(document, f"model.{name}", choice.choose("segline.networks", name, "model.name").Section)
+    seed = Case("S1", "unet", loops.NETWORK, loops.SIZE, loops.SIZE, (32, 64, 128, 256))
+    return [seed, Case(preset.stem, name, section, 360, 480, (8, 16, 32, 64))]
+
+
+def synchronise(target: torch.device) -> None:
+    """Waits until the device has done all that it was asked for."""
+    if target.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak(target: torch.device, side: int = SIDE) -> float:
+    """Operations a second of the product of two square matrices in bfloat16."""
+    left, right = (torch.randn(side, side, device=target, dtype=torch.bfloat16) for _ in range(2))
+
+    def product() -> None:
+        torch.mm(left, right)
+        synchronise(target)
+
+    times = [timed(product) for _ in range(10)]
+    return 2 * side**3 / min(times[1:])
+
+
+@contextmanager
+def switches(deterministic: bool) -> Iterator[None]:
+    """Torch's deterministic algorithms on, as in the pipeline, or off, with cuDNN free to choose; on again after."""
+    randomness.deterministic(1)
+    if not deterministic:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.deterministic = False
+    try:
+        yield
+    finally:
+        randomness.deterministic(1)
+
+
+def rate(case: Case, target: torch.device, batch: int, compiler: str | None) -> Rate:
+    """Of the project's loop, once it is warm; compiled if there is a compiler."""
+    network = case.build()
+    if compiler:
+        network.compile(backend=compiler, dynamic=False)
+    data = loops.samples(target, STEPS * batch, case.height, case.width)
+    step: Callable[[], None] = loops.project(network, data, "bfloat16", batch)
+
+    def epoch() -> None:
+        step()
+        synchronise(target)
+
+    times = [timed(epoch) for _ in range(1 + ROUNDS)]
+    return Rate(len(data) / statistics.median(times[1:]), batch)
+
+
+def best(case: Case, target: torch.device) -> Rate:
+    """The highest eager rate of the case's batch sizes; larger ones are left out once memory has run out."""
+    found: list[Rate] = []
+    for batch in case.batches:
+        try:
+            found.append(rate(case, target, batch, None))
+        except torch.cuda.OutOfMemoryError:
+            break
+    if not found:
+        raise DeviceError("memory", f"a batch of {case.batches[0]} of {case.title} does not fit", "Use a larger GPU.")
+    return max(found, key=lambda each: each.images_a_second)
+
+
+def report(measured: Sequence[Case], target: torch.device, highest: float, compiler: str = "inductor") -> None:
+    """Prints a row for each case, setting of the switches, and way to run; `highest` is the peak they are shares of."""
+    cli.say("| network | size | switches | way | batch | images/s | TFLOP/s | share of the peak |")
+    cli.say("|---|---|---|---|---|---|---|---|")
+    for case in measured:
+        operations = PASSES * predict.cost(case.build().to(target), 3, case.height, case.width)["multiply_adds"]
+        for deterministic in (True, False):
+            with switches(deterministic):
+                eager = best(case, target)
+                ways = {"eager": eager, "compiled": rate(case, target, eager.batch, compiler)}
+            for way, found in ways.items():
+                achieved = found.images_a_second * operations
+                cells = f"{case.width}x{case.height} | {'on' if deterministic else 'off'} | {way} | {found.batch}"
+                speed = f"{found.images_a_second:.0f} | {achieved / 1e12:.1f} | {achieved / highest:.1%}"
+                cli.say(f"| {case.title} | {cells} | {speed} |")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the GPU, the peak and the table. Raises DeviceError where there is no CUDA device."""
+    cli.parser(__doc__).parse_args(argv)
+    if not torch.cuda.is_available():
+        found = f"torch {torch.__version__} sees no CUDA device, and this measures nothing else"
+        raise DeviceError("benchmarks.gpu", found, "Run it on a machine with a GPU and a CUDA build of torch.")
+    target = torch.device("cuda")
+    randomness.deterministic(1)  # before CUDA is first used, for cuBLAS reads its part of it then
+    highest = peak(target)
+    cli.say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, matrix product {highest / 1e12:.0f} TFLOP/s\n")
+    report(cases(), target, highest)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,112 @@
+"""One optimiser step of S1's U-Net at 128x128, written the plain way and as this project does it.
+
+    python -m benchmarks.loops NAME     # serves turns to `training_step`
+
+All train the same network with its dropout (0.3 in eight places), Adam, cross entropy over 12 classes, in batches of 16
+made-up images.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn, optim
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks import ceiling, turns
+from segline import augmentation, batches, device, draws, randomness, training
+from segline.networks import unet
+
+Precision = Literal["float32", "bfloat16"]
+
+NETWORK = unet.Section(width=64, depth=4, norm="none", dropout=0.3)
+BATCH, SIZE, NUM_CLASSES = 16, 128, 12
+OFF = dict.fromkeys(draws.Section.model_fields, 0.0) | {"zoom": 1.0, "crop": 1.0}
+
+
+def samples(target: torch.device, count: int = BATCH, height: int = SIZE, width: int = SIZE) -> batches.Samples:
+    """Noise, each pixel of some class."""
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (count, height, width, 3), np.uint8)
+    labels = random.integers(0, NUM_CLASSES, (count, height, width))
+    packed = np.stack([(1 << labels) & 255, (1 << labels) >> 8], axis=-1).astype(np.uint8)
+    return batches.load(images, packed, NUM_CLASSES, target)
+
+
+def plain(data: batches.Samples) -> Callable[[], None]:
+    """One epoch of one step as a tutorial writes it: float32, NCHW, a DataLoader, torch's dropout, unfused Adam."""
+    network = unet.build(NETWORK, 3, NUM_CLASSES)
+    network.dropout = nn.Dropout(NETWORK.dropout)
+    optimizer = optim.Adam(network.parameters(), lr=1e-3, fused=False)
+    labels = batches.onehot(data.packed, NUM_CLASSES).argmax(dim=1)
+    loader = DataLoader(TensorDataset(batches.inputs(data.images).contiguous(), labels), BATCH, shuffle=True)
+
+    def step() -> None:
+        network.train()
+        for images, truth in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(network(images), truth).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    return step
+
+
+def section(precision: Precision, batch: int) -> training.Section:
+    """S1's optimiser and loss, for longer than anything here runs."""
+    return training.Section(
+        seed=1,
+        epochs=1_000,
+        batch_size=batch,
+        loss=["cross_entropy"],
+        label_smoothing=0.0,
+        optimizer="adam",
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        schedule="constant",
+        clip_norm=0.0,
+        ema=0.0,
+        frozen_epochs=0,
+        patience=0,
+        precision=precision,
+        compile=False,
+        keep="last",
+    )
+
+
+def project(network: nn.Module, data: batches.Samples, precision: Precision, batch: int) -> Callable[[], None]:
+    """One epoch of the project's own loop: batches unpacked and dropout reseeded as there; waits for the device."""
+    network.to(data.images.device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+    trained = section(precision, batch)
+    state = training.start(network, trained, len(data))
+    shown = augmentation.Augmented(data, draws.Section(**OFF))
+
+    def step() -> None:
+        training.one_pass(state, trained, shown, 1)
+
+    return step
+
+
+def ours(data: batches.Samples, precision: Precision) -> Callable[[], None]:
+    """One epoch of one step as `stages.train` runs it."""
+    randomness.deterministic(1)
+    device.keep_memory()
+    return project(unet.build(NETWORK, 3, NUM_CLASSES), data, precision, BATCH)
+
+
+def turn(name: str) -> Callable[[], Any]:
+    """What the loop of that name does in a turn: a step, timed; of a ceiling, the times at its levels."""
+    if name.startswith("ceiling "):
+        randomness.deterministic(1)
+        device.keep_memory()
+        return ceiling.convolutions(getattr(torch, name.split()[1]), BATCH)
+    data = samples(torch.device("cpu"))  # on CUDA the plain loss has no deterministic form
+    return partial(turns.timed, plain(data) if name == "plain" else ours(data, name))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    turns.serve(turn(sys.argv[1]))
