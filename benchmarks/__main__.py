@@ -1,4 +1,7 @@
-"""`make bench`: every benchmark, one after another. Each also runs alone: `python -m benchmarks.<name>`."""
+"""`make bench`: every benchmark that needs nothing special, one after another.
+
+Each also runs alone: `python -m benchmarks.<name>`. `gpu` (`make bench-gpu`) needs a GPU, `gate_power` minutes a run, `time_to_accuracy` CamVid.
+"""
 
 import os
 import platform

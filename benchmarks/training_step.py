@@ -4,9 +4,9 @@
 
 The same network, dropout and optimiser on the same made-up images in batches of 16: (a) as a torch tutorial writes it;
 (b) this project in float32; (c) in bfloat16; (d) in Keras, where this interpreter or PYTHON has tensorflow, the extra
-`bench`. Each runs in a process of its own (MEMORY together), and they take turns. The ceiling is what the convolutions
-alone would allow, measured in the same turns. The goals on two AVX-512 cores: (c) at 3 times (a), 1.8 times (d) and
-75 % of its ceiling.
+`bench`. Each runs in a process of its own (about 11 GB together), and they take turns. The ceiling is what the
+convolutions alone would allow, measured in the same turns. The goals on two AVX-512 cores: (c) at 3 times (a), 1.8
+times (d) and 75 % of its ceiling.
 """
 
 import statistics

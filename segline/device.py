@@ -63,8 +63,8 @@ def free_memory(device: torch.device) -> int:
 def keep_memory() -> None:
     """From here on this process keeps what it frees for its next allocation; nothing where the C library is not glibc.
 
-    glibc hands large blocks back at once, and the kernel clears every page of the next one: a tenth of a large network's
-    step, a third of a small one's. What is computed stays the same.
+    glibc hands large blocks back at once, and the kernel clears every page of the next one: a tenth of a large
+    network's step, a third of a small one's. What is computed stays the same.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_MMAP_MAX, 0)
