@@ -1,6 +1,7 @@
 """`make bench`: every benchmark that needs nothing special, one after another.
 
-Each also runs alone: `python -m benchmarks.<name>`. `gpu` (`make bench-gpu`) needs a GPU, `gate_power` minutes a run, `time_to_accuracy` CamVid.
+Each also runs alone: `python -m benchmarks.<name>`. `gpu` (`make bench-gpu`) needs a GPU, `gate_power` minutes a run,
+`time_to_accuracy` and `record` CamVid.
 """
 
 import os
