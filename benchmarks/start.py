@@ -21,7 +21,7 @@ from segline import cli, params, tracking
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
 HEAVY = {"cv2", "jinja2", "matplotlib", "mlflow", "numpy", "pooch", "pydantic", "requests", "scipy", "torch"}
 REPEATS = 5
-EPOCHS, COUNTS = 4, {"train": 32, "val": 8, "test": 4}
+EPOCHS, COUNTS = 2, {"train": 16, "val": 4, "test": 4}
 TRAIN = [
     *("-m", "stages.train", "--train", "processed/train", "--val", "processed/val", "--augmented", "augmented"),
     *("--model", "model.safetensors", "--history", "history.csv", "--metrics", "train.json"),
