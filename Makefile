@@ -72,6 +72,9 @@ replay: setup ## run stages again elsewhere and compare bytes with dvc.lock; STA
 noise: setup ## measure how much scores vary with the training seed; SEEDS=5
 	@python -m segline noise $(if $(SEEDS),--seeds $(SEEDS))
 
+record: setup ## train a preset from seeds in RUNS=folder, and go on there if stopped; ARGS="--preset camvid-small"
+	@python -m benchmarks.record --folder "$(or $(RUNS),runs)" $(ARGS)
+
 clean: ## remove .venv and tool caches; data, models, metrics and DVC's cache stay
 	rm -rf .venv .pytest_cache .hypothesis .ruff_cache .mypy_cache dvc_plots
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

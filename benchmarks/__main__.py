@@ -1,12 +1,13 @@
 """`make bench`: every benchmark that needs nothing special, one after another.
 
-Each also runs alone: `python -m benchmarks.<name>`. `gpu` (`make bench-gpu`) needs a GPU, `gate_power` minutes a run.
+Each also runs alone: `python -m benchmarks.<name>`. `gpu` (`make bench-gpu`) needs a GPU, `gate_power` minutes a run,
+`time_to_accuracy` and `record` CamVid.
 """
 
 import os
 import platform
 
-from benchmarks import augmentation, folder, pipeline, predict, preprocess, training_step
+from benchmarks import augmentation, folder, pipeline, predict, preprocess, start, streaming, training_step
 from segline import cli, device
 
 
@@ -20,7 +21,9 @@ def main(_: object = None) -> None:
         ("Folder", folder.main, ["800"]),
         ("Training step", training_step.main, []),
         ("Augmentation", augmentation.main, []),
+        ("Streaming", streaming.main, []),
         ("Predict", predict.main, []),
+        ("Start", start.main, []),
         ("Pipeline", pipeline.main, []),
     ):
         cli.say(f"\n## {title}\n")

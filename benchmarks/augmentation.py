@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = np.arange(len(data))
     calls: dict[str, Callable[[], object]] = {
         f"step, {precision}": step,
-        "augmentation": lambda: augmentation.views(data, augmentation.epoch_plan(shown, 1, 1), rows),
+        "augmentation": lambda: next(augmentation.views(data, augmentation.epoch_plan(shown, 1, 1), [rows])),
     }
     randomness.deterministic(1)
     times: dict[str, list[float]] = {name: [] for name in calls}

@@ -72,6 +72,7 @@ def section(precision: Precision, batch: int) -> training.Section:
         frozen_epochs=0,
         patience=0,
         precision=precision,
+        compile=False,
         keep="last",
     )
 

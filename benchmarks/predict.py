@@ -3,7 +3,7 @@
     python -m benchmarks.predict
 
 A U-Net of width 32 and depth 4 on made 480x360 images, at three working sizes. The goal is 90 % of
-the network's own speed. Decoding, resizing and encoding cost about 30 ms of CPU time an image: where the network itself
+the network's own speed. Decoding, resizing and encoding cost about 20 ms of CPU time an image: where the network itself
 computes on all cores, no overlap can hide them, and the ratio grows with the working size.
 """
 

@@ -63,17 +63,19 @@ def problems(path: Path = params.FILE) -> list[PipelineError]:
 
 
 def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
-    """What valid parameters ask for and this machine or checkout lacks: device, number format, input, weights.
+    """What valid parameters ask for and this machine or checkout lacks: device, format, compiler, input, weights.
 
     Of a folder of the user's every missing image, mask and list is told here, before DVC removes what it made of it.
     """
     document = params.load(path)
     name, module = _source(document)
     source = params.section(document, f"data.{name}", module.Section)
-    precision = params.section(document, "train", training.Section).precision
+    train = params.section(document, "train", training.Section)
     found = _raised(module.require_input, source, Path(params.text(document, "data.input")))
     found += _raised(pretrained.read, document)
-    found += _raised(lambda: device.require_precision(device.pick(), precision))
+    found += _raised(lambda: device.require_precision(device.pick(), train.precision))
+    if train.compile:
+        found += _raised(lambda: device.require_compiler(device.pick()))
     return found + _raised(tracking.switched_on)
 
 

@@ -66,6 +66,7 @@ def write(path: Path, weights: dict[str, Tensor], description: Description) -> N
 def read(path: Path) -> tuple[nn.Module, Description]:
     """The trained network in eval mode on the CPU, and its description. Raises IntegrityError naming what differs.
 
+    Weights of half precision become float32 as they are loaded.
     safetensors holds no code, so a file of unknown origin can do no worse than fail here.
     """
     if not path.is_file():

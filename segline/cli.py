@@ -55,8 +55,9 @@ def progress(items: Iterable[Item], total: int | None, description: str, unit: s
 class Steps:
     """A count of steps: a bar with the time left in a terminal; where output is piped, only the lines."""
 
-    def __init__(self, total: int, description: str) -> None:
-        self._bar = tqdm(total=total, desc=description, unit="step", disable=not in_terminal(), leave=False)
+    def __init__(self, total: int, description: str, done: int = 0) -> None:
+        off = not in_terminal()
+        self._bar = tqdm(total=total, initial=done, desc=description, unit="step", disable=off, leave=False)
 
     def update(self) -> None:
         """One more step is done."""

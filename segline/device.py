@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 
 from segline.errors import DeviceError
@@ -41,11 +42,29 @@ def require_precision(device: torch.device, precision: str) -> None:
         raise DeviceError("params.yaml: train.precision", found, remedy)
 
 
+def require_compiler(device: torch.device) -> None:
+    """Raises DeviceError if `torch.compile` cannot make a program for it: that takes a C++ compiler, or Triton."""
+    try:
+        torch.compile(torch.neg)(torch.zeros(1, device=device))
+    except RuntimeError as error:
+        found = f"true, but torch.compile fails here ({str(error).strip().splitlines()[0]})"
+        remedy = "Write false, or install a C++ compiler (g++, or the one that CXX names) and, for a GPU, Triton."
+        raise DeviceError("params.yaml: train.compile", found, remedy) from None
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that tensors on it may still take: those free on a GPU, those available to a program on a CPU."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return int(psutil.virtual_memory().available)
+
+
 def keep_memory() -> None:
     """From here on this process keeps what it frees for its next allocation; nothing where the C library is not glibc.
 
-    glibc hands large blocks back at once, and the kernel clears every page of the next one: about a tenth of a training
-    step. What is computed stays the same.
+    glibc hands large blocks back at once, and the kernel clears every page of the next one: a tenth of a large
+    network's step, a third of a small one's. What is computed stays the same.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_MMAP_MAX, 0)

@@ -163,8 +163,8 @@ def resize_mask(mask: npt.NDArray[Value], height: int, width: int) -> npt.NDArra
 
 def write_png(path: Path, pixels: Uint8) -> None:
     """Writes uint8 (H, W), (H, W, 1) or (H, W, 3) RGB; equal pixels give equal bytes."""
-    ordered = pixels[:, :, ::-1] if pixels.ndim == 3 and pixels.shape[2] == 3 else pixels
-    _, content = cv2.imencode(".png", np.ascontiguousarray(ordered))
+    ordered = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 and pixels.shape[2] == 3 else pixels
+    _, content = cv2.imencode(".png", ordered)
     with atomic.file(path) as temporary:
         temporary.write_bytes(content.tobytes())
 

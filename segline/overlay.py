@@ -1,6 +1,8 @@
 """An image under the colours of its classes, with a legend below. Pictures are uint8 (H, W, 3), RGB."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ NAME_LENGTH = 24
 LINE = 22  # pixels of a line of the legend; more for pictures of over 40 lines a side, which are viewed shrunk
 INK, FRAME = (31, 36, 48), (107, 114, 128)
 _FONT, _SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5 / LINE
+_DRAWING = Lock()  # OpenCV reads its font anew in each thread that draws (25 ms): one draws, the others wait for it
 
 
 def blend(image: Uint8, mask: Uint8, colours: Uint8) -> Uint8:
@@ -28,7 +31,8 @@ def picture(image: Uint8, mask: Uint8, classes: Sequence[dataset.Label]) -> Uint
     height, width = mask.shape
     line = max(LINE, max(height, width) // 40)
     present = np.bincount(mask.ravel(), minlength=len(classes)) > 0
-    entries = [_entry(label, line) for label, there in zip(classes, present, strict=True) if there]
+    with _DRAWING:
+        entries = [entry for entry, there in zip(_entries(tuple(classes), line), present, strict=True) if there]
     wide = max(entry.shape[1] for entry in entries)
     columns = max(1, width // wide)
     rows = -(-len(entries) // columns)
@@ -38,6 +42,11 @@ def picture(image: Uint8, mask: Uint8, classes: Sequence[dataset.Label]) -> Uint
         top, left = height + place // columns * line, place % columns * wide
         canvas[top : top + line, left : left + entry.shape[1]] = entry
     return canvas
+
+
+@lru_cache(maxsize=4)
+def _entries(classes: tuple[dataset.Label, ...], line: int) -> list[Uint8]:
+    return [_entry(label, line) for label in classes]
 
 
 def _entry(label: dataset.Label, line: int) -> Uint8:

@@ -33,15 +33,15 @@ def places(affine: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return rows, columns
 
 
-def moved(images: Tensor, packed: Tensor, rows: Tensor, affine: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Pictures `rows` (n,) and their masks as `affine` takes them, and which of their pixels are from outside.
+def moved(images: Tensor, packed: Tensor, affine: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Pictures and their masks as `affine` takes them, and which of their pixels are from outside.
 
-    Of uint8 (N, H, W, C) images bilinear, of uint8 (N, H, W, P) packed masks the nearest pixel; void where outside,
+    Of uint8 (n, H, W, C) images bilinear, of uint8 (n, H, W, P) packed masks the nearest pixel; void where outside,
     bool (n, h, w), is set.
     """
-    _, height, width, _ = images.shape
+    count, height, width, _ = images.shape
     y, x = places(affine, *size)
-    first = (rows * (height * width)).view(-1, 1, 1)
+    first = (torch.arange(count, device=images.device) * (height * width)).view(-1, 1, 1)
 
     def index(row: Tensor, column: Tensor) -> Tensor:
         return first + row.clamp(0, height - 1) * width + column.clamp(0, width - 1)

@@ -13,7 +13,7 @@ from segline import arrays, batches, confusion, dataset, encode, images, masks, 
 def logits(network: nn.Module, split: arrays.Split, batch_size: int) -> Iterator[Tensor]:
     """The logits float32 (K, H, W) of one image after another, in the order of the split."""
     device = next(network.parameters()).device
-    samples = batches.load(split.images, split.onehot, len(split.index.classes), device)
+    samples = batches.place(split.images, split.onehot, len(split.index.classes), device)
     for inputs, _ in batches.in_order(samples, batch_size):
         yield from predict.logits(network, inputs)
 

@@ -74,7 +74,7 @@ def project(root: Path, store: lock.Store, stages: Sequence[Stage]) -> Iterator[
         for path in {path for stage in stages for path in stage.inputs if store.owner(path) is None}:
             if not (clone / path).exists():  # it is code, or an absolute path
                 _copy(root / path, clone / path)
-        _link_named(params.load(root / params.FILE), root, clone)
+        link_named(params.load(root / params.FILE), root, clone)
         yield clone
 
 
@@ -86,7 +86,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _link_named(document: Mapping[str, Any], root: Path, clone: Path) -> None:
+def link_named(document: Mapping[str, Any], root: Path, clone: Path) -> None:
     """Files that a parameter names, and DVC does not watch: archives and pretrained weights, which have a sha256."""
     for value in notation.flat(document).values():
         # Unlike Path's own, isfile is False for a text too long for a name, such as a signed URL.

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
@@ -18,7 +17,6 @@ from segline import (
     augmentation,
     batches,
     confusion,
-    encode,
     heads,
     losses,
     optimisation,
@@ -27,7 +25,7 @@ from segline import (
     randomness,
 )
 from segline.augmentation import Augmented
-from segline.batches import Samples
+from segline.batches import AnySamples
 from segline.errors import ParameterError, TrainingError
 from segline.state import Epoch, State
 
@@ -60,6 +58,7 @@ class Section(params.Section):
     frozen_epochs: int = Field(ge=0, le=100_000)
     patience: int = Field(ge=0, le=100_000)
     precision: Literal["float32", "bfloat16"]
+    compile: bool
     keep: Literal["best", "last"]
 
 
@@ -93,7 +92,7 @@ def start(network: nn.Module, section: Section, num_samples: int, class_weights:
 
 
 def fit(
-    state: State, section: Section, train: Augmented, val: Samples, step_done: Callable[[], None] = lambda: None
+    state: State, section: Section, train: Augmented, val: AnySamples, step_done: Callable[[], None] = lambda: None
 ) -> Iterator[Epoch]:
     """Trains `state` in place up to `section.epochs`, yielding each epoch when it is complete.
 
@@ -122,12 +121,15 @@ def one_pass(
     criterion = losses.criterion(section.loss, section.label_smoothing, state.class_weights)
     _set_modes(state.network, section, number)
     found = []
+    # A view of the network for these steps alone: what is validated, copied and written stays what it is. The programs
+    # themselves are torch's to keep, from one epoch to the next.
+    forward = torch.compile(state.network, dynamic=False) if section.compile else state.network
     first_step = (number - 1) * num_steps(section, len(train))
     shuffled = augmentation.shuffled(train, section.batch_size, section.seed, number)
     for step, (images, onehot) in enumerate(shuffled, start=first_step):
         randomness.reseed(section.seed, step)
         with _autocast(section, images), _enough_values(len(images)):
-            logits = heads.class_logits(state.network(images))
+            logits = heads.class_logits(forward(images))
         loss = criterion(logits, onehot)
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -181,23 +183,18 @@ def _diverged(section: Section, found: str) -> TrainingError:
     return TrainingError("train", f"{found}; no model is written", remedy)
 
 
-def _validate(state: State, section: Section, val: Samples) -> tuple[float, confusion.Scores]:
+def _validate(state: State, section: Section, val: AnySamples) -> tuple[float, confusion.Scores]:
     criterion = losses.criterion(section.loss, section.label_smoothing, state.class_weights)
-    packed = val.packed.cpu().numpy()
-    counts = np.zeros((val.num_classes, val.num_classes), np.int64)
-    found, seen = [], 0
+    found, counts = [], []
     for images, onehot in batches.in_order(val, section.batch_size):
         with _autocast(section, images):
             logits = predict.logits(state.kept, images)
         found.append(_with_weight(criterion(logits, onehot), onehot))
-        prediction = predict.classes(logits)
-        truth = encode.unpack(packed[seen : seen + len(prediction)], val.num_classes)
-        counts += confusion.count(truth, prediction, val.num_classes)
-        seen += len(prediction)
+        counts.append(predict.counts(logits, onehot))
     loss = _mean(torch.stack(found).tolist())
     if not math.isfinite(loss):
         raise _diverged(section, f"val loss is {loss} after epoch {len(state.history) + 1}")
-    return loss, confusion.scores(counts)
+    return loss, confusion.scores(torch.stack(counts).sum(dim=0).cpu().numpy())
 
 
 def _autocast(section: Section, images: Tensor) -> torch.autocast:

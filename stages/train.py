@@ -4,6 +4,7 @@ import hashlib
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,17 @@ from segline import (
     pretrained,
     randomness,
     records,
+    resume,
     tracking,
     training,
 )
 from segline.augmentation import Augmented
-from segline.batches import Samples
-from segline.errors import DataError
+from segline.batches import AnySamples
+from segline.errors import DataError, IntegrityError
 from segline.state import Epoch, State
 
 AUGMENTED = 12  # samples to show
+SAVED_EVERY = 30.0  # seconds of training, at least, that an interruption may cost
 HISTORY = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou")
 
 
@@ -74,11 +77,11 @@ def describe(
     )
 
 
-def load(folder: Path, split: arrays.Split, target: torch.device) -> Samples:
-    """The split on the device. Raises DataError if every pixel is void."""
+def load(folder: Path, split: arrays.Split, target: torch.device) -> AnySamples:
+    """The split on the device, or streamed to it. Raises DataError if every pixel is void."""
     if not split.onehot.any():
         raise DataError(folder, "every pixel is void, so there is nothing to learn or to score", "Check the masks.")
-    return batches.load(split.images, split.onehot, len(split.index.classes), target)
+    return batches.place(split.images, split.onehot, len(split.index.classes), target)
 
 
 def row(epoch: Epoch) -> list[Any]:
@@ -99,19 +102,57 @@ def write_outputs(args: Namespace, section: training.Section, state: State, mode
 def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
     """Writes the first samples of the split as epoch 1 shows them: images, and classes with `encode.VOID`."""
     rows = np.arange(min(AUGMENTED, len(augmented)))
-    images, packed = augmentation.views(augmented.samples, augmentation.epoch_plan(augmented, seed, epoch=1), rows)
+    planned = augmentation.epoch_plan(augmented, seed, epoch=1)
+    [(images, packed)] = augmentation.views(augmented.samples, planned, [rows])
     with atomic.folder(folder) as temporary:
         np.save(temporary / "images.npy", images.cpu().numpy())
         np.save(temporary / "classes.npy", encode.unpack(packed.cpu().numpy(), augmented.samples.num_classes))
 
 
+def identity(args: Namespace, section: training.Section, augment: draws.Section, model: checkpoint.Description) -> str:
+    """Equal for trainings that end with the same bytes."""
+    values = {"train": section.model_dump(), "augment": augment.model_dump(), "model": asdict(model)}
+    return resume.key(values, [Path(__file__), args.train, args.val])
+
+
+def take_up(key: str, state: State, num_epochs: int) -> None:
+    """If this training was interrupted, `state` is what it had come to."""
+    try:
+        if resume.restore(key, state):
+            done = f"goes on after epoch {len(state.history)} of {num_epochs}"
+            cli.say(f"{done}; remove {resume.FILE} to train from the beginning")
+    except IntegrityError as error:
+        cli.warn(str(error))
+
+
+def save(key: str, state: State) -> None:
+    """Keeps the state for `take_up`; where it cannot, the training goes on all the same."""
+    try:
+        resume.write(key, state)
+    except OSError as error:
+        cli.warn(f"{resume.FILE}: not written ({error.strerror or error}). An interruption would cost all epochs.")
+
+
+def scores(epoch: Epoch) -> dict[str, Any]:
+    """The columns of history.csv as MLflow metrics."""
+    return {name: getattr(epoch, name) for name in HISTORY if name != "epoch"}
+
+
 def train(
-    section: training.Section, state: State, train_split: Augmented, val_split: Samples, run: tracking.Run
+    section: training.Section,
+    state: State,
+    train_split: Augmented,
+    val_split: AnySamples,
+    run: tracking.Run,
+    *,
+    key: str,
 ) -> None:
     """Trains `state` to its end, with a line and a row of metrics an epoch."""
-    steps = section.epochs * training.num_steps(section, len(train_split))
-    with cli.Steps(steps, "train") as bar:
-        began = time.perf_counter()
+    per_epoch = training.num_steps(section, len(train_split))
+    for epoch in state.history:
+        run.metrics(scores(epoch), step=epoch.epoch)
+    with cli.Steps(section.epochs * per_epoch, "train", done=len(state.history) * per_epoch) as bar:
+        began = saved = time.perf_counter()
         for epoch in training.fit(state, section, train_split, val_split, bar.update):
             rate = len(train_split) / (time.perf_counter() - began)
             bar.line(
@@ -119,9 +160,11 @@ def train(
                 f" train loss {epoch.train_loss:.4f}, val loss {epoch.val_loss:.4f},"
                 f" accuracy {epoch.val_accuracy:.4f}, mIoU {epoch.val_miou:.4f}, {rate:.1f} images/s"
             )
-            values = {name: getattr(epoch, name) for name in HISTORY if name != "epoch"}
-            memory = device.peak_memory(val_split.images.device)
-            run.metrics(values | {"images_per_second": rate} | memory, step=epoch.epoch)
+            memory = device.peak_memory(val_split.device)
+            run.metrics(scores(epoch) | {"images_per_second": rate} | memory, step=epoch.epoch)
+            if time.perf_counter() - saved >= SAVED_EVERY and epoch.epoch < section.epochs:
+                save(key, state)
+                saved = time.perf_counter()
             began = time.perf_counter()
         if (last := len(state.history)) < section.epochs:
             bar.line(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
@@ -135,9 +178,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     augment = params.section(document, "augment", draws.Section)
     target = device.pick()
     device.require_precision(target, section.precision)
+    if section.compile:
+        device.require_compiler(target)
     device.keep_memory()
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
     model = describe(document, section, splits[args.train])
+    key = identity(args, section, augment, model)
     with tracking.run("train", {"train": args.train, "val": args.val}, document) as run:
         run.tags(device.description(target))
         randomness.deterministic(section.seed)
@@ -146,10 +192,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         network = checkpoint.network(model)
         pretrained.load(network, document)
         state = training.start(network.to(target), section, len(train_split), model.class_weights)
+        take_up(key, state, section.epochs)
         with device.within_memory("lower train.batch_size or the width of the network"):
-            train(section, state, shown, val_split, run)
+            train(section, state, shown, val_split, run, key=key)
         write_outputs(args, section, state, model)
         write_augmented(args.augmented, shown, section.seed)
+        resume.remove()
         run.tags({"model.sha256": hashlib.sha256(args.model.read_bytes()).hexdigest()})
         run.artifacts([args.history, args.metrics])
 

@@ -52,7 +52,7 @@ def views(
     count, height, width, _ = data.images.shape
     fixed = draws.Draws(*(np.full(count, drawn.get(name, 0.5)) for name in draws.Draws._fields))
     plan = draws.plan(strengths, height, width, fixed, np.array(partners or range(count)))
-    images, packed = augmentation.views(data, plan, np.arange(count))
+    [(images, packed)] = augmentation.views(data, plan, [np.arange(count)])
     return images.numpy(), encode.unpack(packed.numpy(), data.num_classes)
 
 
@@ -106,6 +106,17 @@ def test_an_epoch_does_not_depend_on_the_batch_size(size, strengths):
         assert torch.equal(expected, actual)
 
 
+@pytest.mark.parametrize("strengths", [section(), section(cut_mix=1.0), section(**ALL)], ids=["off", "mixed", "on"])
+@pytest.mark.parametrize("size", [1, 5, 99])
+def test_an_epoch_does_not_depend_on_where_the_samples_lie(size, strengths):
+    """Streamed, a batch comes with the partners of its rows, wherever in the split they are."""
+    data = samples(13, 6, 8)
+    stream = batches.Streamed(data.images.numpy(), data.packed.numpy(), data.num_classes, torch.device("cpu"))
+
+    for expected, actual in zip(epoch(data, strengths, size), epoch(stream, strengths, size), strict=True):
+        assert torch.equal(expected, actual)
+
+
 @pytest.mark.parametrize("strengths", [section(), section(**ALL)], ids=["off", "on"])
 @pytest.mark.parametrize("other", [(6, 1), (5, 2)])
 def test_another_seed_or_epoch_is_another_stream(other, strengths):
@@ -129,9 +140,9 @@ def test_all_off_is_what_is_stored_in_its_order():
 def test_what_a_sample_becomes_does_not_depend_on_what_else_is_in_the_batch(rows):
     data = samples(12, 6, 8)
     plan = augmentation.epoch_plan(augmentation.Augmented(data, section(**ALL)), 1, 1)
-    together = augmentation.views(data, plan, np.array(rows))
+    [together] = augmentation.views(data, plan, [np.array(rows)])
     for place, row in enumerate(rows):
-        alone = augmentation.views(data, plan, np.array([row]))
+        [alone] = augmentation.views(data, plan, [np.array([row])])
         assert all(torch.equal(one[0], both[place]) for one, both in zip(alone, together, strict=True))
 
 
@@ -144,7 +155,7 @@ def test_the_bytes_of_everything_at_once_are_these(threads, deterministic):
     torch.use_deterministic_algorithms(deterministic)
     data = samples(40, 24, 32, num_classes=11)
     plan = augmentation.epoch_plan(augmentation.Augmented(data, section(**ALL)), 1, 1)
-    images, packed = augmentation.views(data, plan, np.arange(40))
+    [(images, packed)] = augmentation.views(data, plan, [np.arange(40)])
     torch.set_num_threads(before)
 
     assert (121464989940, 4241361547) == tuple(checksum(tensor) for tensor in (images, packed))
@@ -163,11 +174,12 @@ def test_a_gpu_makes_the_same_bytes_without_waiting():
     plan = augmentation.epoch_plan(augmentation.Augmented(data, section(**ALL)), 1, 1)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found = augmentation.views(there, plan, np.arange(40))
+        [found] = augmentation.views(there, plan, [np.arange(40)])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
-    for expected, actual in zip(augmentation.views(data, plan, np.arange(40)), found, strict=True):
+    [here] = augmentation.views(data, plan, [np.arange(40)])
+    for expected, actual in zip(here, found, strict=True):
         assert torch.equal(expected, actual.cpu())
 
 
@@ -367,7 +379,8 @@ def test_noise_has_the_deviation_asked_for_and_no_mean(deviation):
 def test_noise_differs_from_sample_to_sample_and_epoch_to_epoch():
     data = load(np.full((2, 50, 50, 1), 128, np.uint8), np.zeros((2, 50, 50), np.uint8), 2)
     shown = augmentation.Augmented(data, section(noise=10.0))
-    one, other = (augmentation.views(data, augmentation.epoch_plan(shown, 1, n), np.arange(2))[0] for n in (1, 2))
+    plans = [augmentation.epoch_plan(shown, 1, number) for number in (1, 2)]
+    one, other = (next(augmentation.views(data, plan, [np.arange(2)]))[0] for plan in plans)
     pictures = [one[0], one[1], other[0], other[1]]
 
     for first in range(4):
@@ -408,7 +421,7 @@ def test_mixing_pictures_that_say_their_number_pastes_image_and_mask_alike():
     data = load(masks[..., None], masks, count)
     shown = augmentation.Augmented(data, section(cut_mix=0.5))
     plan = augmentation.epoch_plan(shown, 1, 1)
-    images, packed = augmentation.views(data, plan, np.arange(count))
+    [(images, packed)] = augmentation.views(data, plan, [np.arange(count)])
     found = encode.unpack(packed.numpy(), count)
     seen = [{*picture.flatten().tolist()} for picture in found]
 

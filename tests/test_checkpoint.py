@@ -58,6 +58,18 @@ def test_bytes_do_not_depend_on_the_memory_layout(path, network, tmp_path):
     assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_are_read_as_float32(network, tmp_path, kind):
+    half = {name: w.to(kind) if w.is_floating_point() else w for name, w in network.state_dict().items()}
+    checkpoint.write(tmp_path / "half.safetensors", half, DESCRIPTION)
+    read, description = checkpoint.read(tmp_path / "half.safetensors")
+    found = read.state_dict()
+
+    assert DESCRIPTION == description
+    assert {torch.float32, torch.int64} == {tensor.dtype for tensor in found.values()}
+    assert all(torch.equal(half[name].to(tensor.dtype), tensor) for name, tensor in found.items())
+
+
 @pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.999])
 def test_a_truncated_file_is_refused(path, share):
     content = path.read_bytes()

@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 
@@ -77,6 +78,10 @@ def test_the_fingerprint_names_what_the_bytes_depend_on(monkeypatch):
     monkeypatch.setenv(device.VARIABLE, "cpu")
 
     assert {"device", "torch", "threads", "cpu_capability", "caches"} == set(device.fingerprint())
+
+
+def test_the_free_memory_of_a_cpu_is_part_of_what_the_machine_has():
+    assert 0 < device.free_memory(torch.device("cpu")) <= psutil.virtual_memory().total
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not platform.libc_ver()[0], reason="glibc's allocator alone is asked")

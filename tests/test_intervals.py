@@ -1,6 +1,8 @@
 """Bootstrap intervals cover what they should and repeat with their seed."""
 
 import numpy as np
+import pytest
+from scipy import stats
 
 from segline import confusion, intervals
 
@@ -24,6 +26,21 @@ def test_the_interval_holds_the_true_rate_about_95_times_in_100():
         hits += interval["low"] <= 0.8 <= interval["high"]
 
     assert 86 <= hits <= 100
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_interval_is_that_of_scipy(seed):
+    """The oracle draws from the same stream, and hands over the rows of each resample."""
+    counts = split(30, 0.7, seed)
+
+    def rate(rows):
+        return counts[rows.astype(int), 0, 0].sum() / (50 * len(rows))
+
+    rows, rng = (np.arange(30),), np.random.default_rng(seed)
+    expected = stats.bootstrap(rows, rate, n_resamples=200, method="percentile", vectorized=False, rng=rng)
+    found = intervals.over_images(counts, accuracy, 200, seed)
+
+    assert found == pytest.approx(expected.confidence_interval._asdict(), abs=1e-12)
 
 
 def test_equal_seeds_give_equal_intervals_and_other_seeds_do_not():

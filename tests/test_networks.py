@@ -6,11 +6,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segline import batches, choice, randomness
-from segline.networks import blocks, fcn, small_unet, unet, unet_mobilenet_v2, unet_vgg16
+from segline.networks import blocks, fcn, light_unet, small_unet, unet, unet_mobilenet_v2, unet_vgg16
 
 SECTIONS = {
     "unet": unet.Section(width=4, depth=2, norm="batch", dropout=0.1),
     "fcn": fcn.Section(upsampling="nearest", dropout=0.5),
+    "light_unet": light_unet.Section(stem=2, widths=[4, 8, 8], blocks=[1, 0, 2], expand=2, dropout=0.1),
     "small_unet": small_unet.Section(width=4),
     "unet_vgg16": unet_vgg16.Section(decoder_width=4, weights="", weights_sha256=""),
     "unet_mobilenet_v2": unet_mobilenet_v2.Section(decoder_width=4, weights="", weights_sha256=""),
@@ -53,6 +54,8 @@ def test_any_size_comes_back_at_its_own_size(name, size):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_receives_a_gradient(name, channels):
     network = build(name, channels, outputs=3)
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.ones_(norm.weight)  # one that starts at 0 lets nothing through until it has moved
     network(torch.randn(2, channels, 33, 33)).square().sum().backward()  # above 1x1 at the bottom of any of them
 
     assert [] == [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]

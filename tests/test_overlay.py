@@ -1,5 +1,7 @@
 """The blend has the colours it should, and the legend names what is there."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,14 @@ def test_a_mask_of_255_classes_has_a_legend_of_255_lines_or_columns():
     legend = overlay.picture(image(40, 60), mask, labels)[40:]
 
     assert {label.rgb for label in labels} <= {tuple(colour) for colour in legend.reshape(-1, 3).tolist()}
+
+
+def test_threads_that_draw_at_once_draw_what_one_alone_draws():
+    """Images of several sizes, whose legends are kept for the next image of that size, and one seen twice."""
+    works = [(image(side, side + 20), np.resize(np.arange(3, dtype=np.uint8), (side, side + 20))) for side in (9, 1000)]
+    works += [(pixels, np.minimum(mask, 1)) for pixels, mask in works]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda work: overlay.picture(*work, CLASSES), works * 3))
+
+    for found, work in zip(together, works * 3, strict=True):
+        assert (overlay.picture(*work, CLASSES) == found).all()

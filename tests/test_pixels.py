@@ -104,7 +104,7 @@ def test_values_are_rounded_to_the_nearest_and_masks_take_the_nearest_pixel(plac
     images = torch.tensor([10, 21], dtype=torch.uint8).view(1, 1, 2, 1)
     packed = torch.tensor([1, 2], dtype=torch.uint8).view(1, 1, 2, 1)
     affine = torch.tensor([[[0, 0, 0], [0, 0, place << (pixels.BITS - pixels.FINE)]]])
-    image, mask, outside = pixels.moved(images, packed, torch.tensor([0]), affine, (1, 1))
+    image, mask, outside = pixels.moved(images, packed, affine, (1, 1))
     image.masked_fill_(outside[..., None], pixels.GREY)
 
     assert (value, label) == (image.item(), mask.item())

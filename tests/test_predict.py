@@ -1,10 +1,14 @@
 """Predictions do not depend on batch mates, and cost is what a count by hand gives."""
 
+import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from segline import predict, randomness
+from segline import batches, confusion, encode, predict, randomness
 from segline.networks import unet
 
 SECTION = unet.Section(width=4, depth=2, norm="batch", dropout=0.5)
@@ -43,6 +47,46 @@ def test_of_equal_logits_the_first_class_wins_as_argmax_has_it():
     logits = torch.randint(0, 3, (2, 7, 40, 50), generator=torch.Generator().manual_seed(1)).float()
 
     assert (logits.numpy().argmax(axis=1) == predict.classes(logits)).all()
+
+
+def labelled(num_classes: int, seed: int) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """Truth in which every class and void come, itself as one-hot, and logits with ties."""
+    rng = np.random.default_rng([num_classes, seed])
+    truth = rng.choice([*range(num_classes), encode.VOID], size=(3, 5, 7)).astype(np.uint8)
+    onehot = batches.onehot(torch.from_numpy(encode.pack(truth, num_classes)), num_classes)
+    return truth, onehot, torch.from_numpy(rng.integers(0, 4, (3, num_classes, 5, 7))).float()
+
+
+@given(st.integers(1, 20), st.integers(0, 99))
+def test_counts_are_those_of_the_classes(num_classes, seed):
+    """Against `confusion.count`, which has a double loop for its oracle."""
+    truth, onehot, logits = labelled(num_classes, seed)
+    expected = confusion.count(truth, predict.classes(logits), num_classes)
+    found = predict.counts(logits, onehot)
+
+    assert torch.int64 == found.dtype
+    assert expected.tolist() == found.tolist()
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(10, 12))
+def test_what_a_gpu_tallies_is_what_bincount_finds(values, size):
+    cells = torch.tensor(values, dtype=torch.int64)
+
+    assert torch.bincount(cells, minlength=size).tolist() == predict._tally(cells, size).tolist()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch built for CUDA")
+def test_a_gpu_counts_the_same_without_waiting():
+    _, onehot, logits = labelled(12, 0)
+    there = logits.cuda(), onehot.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = predict.counts(*there)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+    assert predict.counts(logits, onehot).tolist() == found.tolist()
 
 
 def test_resizing_to_the_same_size_changes_no_class():

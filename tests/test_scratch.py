@@ -28,6 +28,7 @@ stages:
     "project/segline/code.py": "code",
     "project/segline/__pycache__/code.pyc": "compiled",
     "project/stages/first.py": "code",
+    "project/.segline/train.safetensors": "a training of the user's that was interrupted",
     "beside/input.txt": "input\n",
     "beside/a.zip": "archive",
 }

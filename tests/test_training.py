@@ -41,6 +41,7 @@ SECTION = training.Section(
     frozen_epochs=0,
     patience=0,
     precision="float32",
+    compile=False,
     keep="best",
 )
 
@@ -397,3 +398,41 @@ def test_no_step_waits_for_the_device():
 
     assert [0, 0, 0] == counts
     assert reads.count > 0
+
+
+def test_validation_waits_for_the_device_at_its_end_alone():
+    state = begin(SECTION)
+    with Reads() as reads:
+        training._validate(state, SECTION, samples(10))
+
+    assert 0 == reads.count
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch built for CUDA")
+@pytest.mark.parametrize("stream", [False, True], ids=["on the device", "streamed"])
+def test_no_step_waits_for_a_gpu(stream):
+    """Everything on; torch itself raises at what waits. The epoch before is for what happens once."""
+    section = with_(**EVERYTHING)
+    randomness.deterministic(section.seed)
+    network = unet.build(unet.Section(width=4, depth=1, norm="batch", dropout=0.2), 1, K).cuda()
+    state = training.start(network, section, 10, class_weights=WEIGHTS)
+    data, there = samples(10), torch.device("cuda")
+    arrays = data.images.numpy(), data.packed.numpy()
+    placed = batches.Streamed(*arrays, K, there) if stream else batches.load(*arrays, K, there)
+    train = augmentation.Augmented(placed, draws.Section(**tiny.PARAMETERS["augment"] | {"cut_mix": 0.5, "noise": 5.0}))
+    training.one_pass(state, section, train, 1)
+    steps = []
+
+    def step_done() -> None:
+        steps.append(1)
+        if len(steps) == training.num_steps(section, 10):
+            torch.cuda.set_sync_debug_mode("default")
+
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        training.one_pass(state, section, train, 2, step_done)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+    assert 3 == len(steps)

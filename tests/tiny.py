@@ -37,6 +37,7 @@ PARAMETERS: dict[str, Any] = {
         "frozen_epochs": 0,
         "patience": 0,
         "precision": "float32",
+        "compile": False,
         "keep": "best",
     },
     "augment": {

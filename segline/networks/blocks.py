@@ -80,6 +80,7 @@ class Dropout(nn.Module):
 
     torch draws CPU masks one value after another, which is a quarter of a U-Net's step. Here the bits of numpy's SFC64,
     seeded by one draw from torch's global generator, are made into 0 or 1 and then into the mask where they lie.
+    `torch.compile` knows no SFC64; it makes a draw of its own part of the loop that needs it.
     """
 
     def __init__(self, probability: float) -> None:
@@ -89,7 +90,7 @@ class Dropout(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if not self.training or self.probability == 0:
             return features
-        if features.device.type != "cpu":
+        if features.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(features, self.probability)
         count, channels, height, width = features.shape
         integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[features.element_size()]

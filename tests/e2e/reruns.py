@@ -41,7 +41,7 @@ CODE = {
         """,
     "preprocess train evaluate plot": "segline/arrays.py segline/encode.py",
     "download train evaluate": "segline/choice.py",
-    "download preprocess": "segline/cores.py",
+    "download preprocess train evaluate": "segline/cores.py",
     "preprocess evaluate": "segline/containers.py segline/images.py segline/masks.py",
     "train evaluate plot": "segline/records.py",
     "train evaluate": """
@@ -59,7 +59,8 @@ CODE = {
         """,
     "train": """
         stages/train.py segline/augmentation.py segline/balance.py segline/draws.py segline/losses.py
-        segline/optimisation.py segline/pixels.py segline/pretrained.py segline/state.py segline/training.py
+        segline/optimisation.py segline/pixels.py segline/pretrained.py segline/resume.py segline/state.py
+        segline/training.py
         """,
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
@@ -76,8 +77,8 @@ CODE = {
         segline/gate/pairing.py segline/gate/side.py segline/gate/verdict.py segline/gate/wording.py
         segline/difference.py segline/lock.py segline/noise.py segline/provenance.py segline/replay.py
         segline/scratch.py
-        segline/networks/fcn.py segline/networks/small_unet.py segline/networks/unet_mobilenet_v2.py
-        segline/networks/unet_vgg16.py
+        segline/networks/fcn.py segline/networks/light_unet.py segline/networks/small_unet.py
+        segline/networks/unet_mobilenet_v2.py segline/networks/unet_vgg16.py
         segline/sources/camvid.py segline/sources/camvid.sha256 segline/sources/folder.py segline/sources/voc.py
         segline/tracking.py segline/tracking_store.py segline/tracking_worker.py
         """,

@@ -67,6 +67,18 @@ def test_every_record_adds_up_to_the_same_counts(project):
     assert scores()["accuracy"] == pytest.approx(sum(cells[n, n] for n in names) / sum(cells.values()), abs=1e-6)
 
 
+def test_a_split_larger_than_memory_gives_the_same_bytes(project, monkeypatch):
+    evaluate.main(tiny.EVALUATE)
+    resident = {path: path.read_bytes() for path in Path("metrics").iterdir()}
+    predictions = Path("data/predictions/test.npy").read_bytes()
+    monkeypatch.setattr(batches, "SHARE", 0)
+    monkeypatch.setattr(batches, "load", None)
+    evaluate.main(tiny.EVALUATE)
+
+    assert resident == {path: path.read_bytes() for path in Path("metrics").iterdir()}
+    assert predictions == Path("data/predictions/test.npy").read_bytes()
+
+
 def test_intervals_hold_the_score(project):
     evaluate.main(tiny.EVALUATE)
     for metric, interval in scores()["interval"].items():

@@ -1,16 +1,40 @@
 """The train stage: what it writes, that it repeats itself, and what it refuses."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from segline import arrays, balance, checkpoint, encode, records
+from segline import arrays, balance, batches, checkpoint, encode, records, resume, tracking
 from segline.errors import DataError, DeviceError, PipelineError, TrainingError
 from stages import evaluate, train
 from tests import tiny
+
+ROOT = Path(__file__).parents[2]
+# The train stage, but it saves its state after every epoch, and kills itself at a certain line.
+MORTAL = """
+import os, signal
+from segline import cli
+from stages import train
+
+class Steps(cli.Steps):
+    def line(self, text):
+        super().line(text)
+        if text.startswith(os.environ["KILLED_AT"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+cli.Steps = Steps
+train.SAVED_EVERY = 0.0
+cli.run(train.main)
+"""
 
 
 @pytest.fixture
@@ -45,6 +69,19 @@ def test_the_same_inputs_give_the_same_bytes(project):
 
     assert first == written(project)
     assert len(first) == 5
+
+
+@pytest.mark.parametrize("changes", [{}, {"cut_mix": 0.7, "rotation": 20.0, "noise": 9.0}], ids=["off", "on"])
+def test_a_data_set_larger_than_memory_gives_the_same_bytes(project, monkeypatch, changes):
+    """Where the samples lie is no parameter: not a byte of any output may depend on it."""
+    tiny.write_params(project, train__batch_size=4, **{f"augment__{name}": value for name, value in changes.items()})
+    train.main(tiny.TRAIN)
+    resident = written(project)
+    monkeypatch.setattr(batches, "SHARE", 0)
+    monkeypatch.setattr(batches, "load", None)
+    train.main(tiny.TRAIN)
+
+    assert resident == written(project)
 
 
 def test_it_writes_the_first_samples_as_epoch_1_shows_them(project):
@@ -187,3 +224,111 @@ def test_a_broken_split_is_named(project):
 
     with pytest.raises(DataError, match=r"data/processed/val.*not a processed split"):
         train.main(tiny.TRAIN)
+
+
+def trained(killed_at: str = "never") -> list[str]:
+    """What the stage says in a process of its own, which is killed when a line starts with `killed_at`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KILLED_AT": killed_at}
+    command = [sys.executable, "-c", MORTAL, *tiny.TRAIN]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (0 if killed_at == "never" else -signal.SIGKILL, "") == (done.returncode, done.stderr)
+    return done.stdout.splitlines()
+
+
+def forget(folder: Path) -> None:
+    """Removes the outputs, as DVC does before it runs a stage."""
+    for name in ("models", "metrics", "data/augmented"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_twice_ends_with_the_bytes_of_one_that_was_not(project):
+    """With dropout, a moving average, one cycle of the rate, and augmentation."""
+    tiny.write_params(project, train__epochs=8, train__ema=0.9, augment__rotation=20.0, augment__cut_mix=0.5)
+    whole = trained()
+    expected = written(project)
+    forget(project)
+    trained(killed_at="epoch 3/8")
+    second = trained(killed_at="epoch 6/8")
+    assert {} == written(project)
+    third = trained()
+
+    assert second[0].startswith("goes on after epoch 2 of 8; ")
+    assert third[0].startswith("goes on after epoch 5 of 8; ")
+    assert [line.split(",")[0] for line in whole[5:]] == [line.split(",")[0] for line in third[1:]]
+    assert expected == written(project)
+    assert not Path(".segline").exists()
+
+
+@pytest.fixture
+def interrupted(project, monkeypatch, capsys):
+    """The project with the state of a training that ended after epoch 4 of 5 (it is kept here), and its outputs."""
+    tiny.write_params(project, train__epochs=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "SAVED_EVERY", 0.0)
+        patch.setattr(resume, "remove", lambda: None)
+        train.main(tiny.TRAIN)
+    capsys.readouterr()
+    return project
+
+
+def test_it_says_where_it_goes_on_and_how_not_to(interrupted, capsys):
+    before = written(interrupted)
+    train.main(tiny.TRAIN)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert "goes on after epoch 4 of 5; remove .segline/train.safetensors to train from the beginning" == lines[0]
+    assert lines[1].startswith("epoch 5/5: ")
+    assert before == written(interrupted)
+    assert not Path(".segline").exists()
+
+
+def test_a_damaged_state_costs_a_warning_and_the_epochs(interrupted, capsys):
+    before = written(interrupted)
+    resume.FILE.write_bytes(resume.FILE.read_bytes()[:-1])
+    train.main(tiny.TRAIN)
+    out, err = capsys.readouterr()
+
+    assert err.startswith("warning: .segline/train.safetensors: damaged (")
+    assert 1 == len(err.splitlines())
+    assert 5 == sum(line.startswith("epoch ") for line in out.splitlines())
+    assert before == written(interrupted)
+
+
+@pytest.mark.parametrize("change", ["train__seed", "train__epochs", "preprocessed"])
+def test_another_training_starts_from_its_beginning_without_a_word(interrupted, capsys, change):
+    if change == "preprocessed":
+        images = Path("data/processed/val/images.npy")
+        images.write_bytes(images.read_bytes()[:-1] + b"\7")
+    else:
+        tiny.write_params(interrupted, **{"train__epochs": 5, change: 7})
+    train.main(tiny.TRAIN)
+    out, err = capsys.readouterr()
+
+    assert "" == err
+    assert out.startswith("epoch 1/")
+    assert not Path(".segline").exists()
+
+
+def test_a_state_that_cannot_be_saved_costs_a_warning_and_no_training(project, monkeypatch, capsys):
+    monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
+    Path(".segline").write_text("a file where the folder would be")
+    train.main(tiny.TRAIN)
+
+    assert "warning: .segline/train.safetensors: not written (" in capsys.readouterr().err
+    assert 5 == len(written(project))
+
+
+def test_the_run_of_a_training_that_goes_on_has_the_scores_of_every_epoch(interrupted, monkeypatch):
+    sent: list[tracking.Message] = []
+
+    @contextmanager
+    def run(*_, **__):
+        yield tracking.Run(sent.append)
+
+    monkeypatch.setattr(tracking, "run", run)
+    train.main(tiny.TRAIN)
+    logged = [(key, step) for message in sent for key, _, _, step in message.get("metrics", [])]
+
+    assert [1, 2, 3, 4, 5] == [step for key, step in logged if key == "val_miou"]
+    assert [5] == [step for key, step in logged if key == "images_per_second"]

@@ -1,0 +1,202 @@
+"""A preset from several seeds, as a user would train it: scores with their spread, and the best weights in float16.
+
+    python -m benchmarks.record --folder RUNS [--preset camvid] [--seeds 1 2 3] [--set train.epochs=20]
+
+Each seed is a clone of HEAD, RUNS/<preset>-<seed>, in which `dvc repro evaluate` runs; all share the cache RUNS/cache.
+Stopped at any moment, the same command goes on: DVC skips the stages that are done, and a training goes on where its
+state was last saved. Minutes are the sum over the epochs of the time that each took, whenever that was. The seed of
+highest mIoU ends as pretrained/<preset>.safetensors; the scores in the .json beside it are those of that very file.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record_weights
+from segline import arrays, atomic, cli, params, presets, records, scratch
+from segline.errors import DataError, PipelineError
+
+ROOT = Path(__file__).parents[1]
+CODE = ("dvc.yaml", "presets", "segline", "stages", "benchmarks")
+EVALUATION, HISTORY = "metrics/eval.json", "metrics/history.csv"
+EPOCH = re.compile(r"epoch (\d+)/.* ([\d.]+) images/s$", re.MULTILINE)  # as the train stage says it
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a seed came to; `seconds` of training are None where they are not known."""
+
+    seed: int
+    project: Path
+    scores: dict[str, Any]
+    epochs: int
+    images: int
+    seconds: float | None
+
+    @property
+    def rate(self) -> float | None:
+        """Training images a second."""
+        return self.epochs * self.images / self.seconds if self.seconds else None
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git answers."""
+    return subprocess.run(["git", *arguments], cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def head() -> str:
+    """The commit that this code is. Raises DataError if it is edited."""
+    if edited := git(ROOT, "status", "--porcelain", "--", *CODE):
+        found = f"holds code that is not committed: {', '.join(line.split()[-1] for line in edited.splitlines())}"
+        raise DataError(ROOT, found, "Commit it first: the record names the commit that made it.")
+    return git(ROOT, "rev-parse", "HEAD")
+
+
+def clone(folder: Path, commit: str) -> None:
+    """`folder` is a copy of the commit. Raises DataError if it is one of another."""
+    if not folder.is_dir():
+        with atomic.folder(folder) as partial:
+            git(ROOT, "clone", "--quiet", "--no-checkout", str(ROOT), str(partial))
+            git(partial, "checkout", "--quiet", "--detach", commit)
+            (partial / ".dvc/config.local").write_text("[cache]\n    dir = ../../cache\n", encoding="utf-8")
+    if (found := git(folder, "rev-parse", "HEAD")) != commit:
+        raise DataError(
+            folder, f"is of commit {found}, this is {commit}", "Check that one out, or name another --folder."
+        )
+
+
+def changed(document: params.Document, settings: Sequence[str]) -> params.Document:
+    """The document with `key=value` settings, each value JSON, or else text. Raises ParameterError for unknown keys."""
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        params.find(document, key)
+        section, _, name = key.rpartition(".")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        params.find(document, section)[name] = value
+    return document
+
+
+def configure(project: Path, document: params.Document) -> None:
+    """params.yaml of the project holds the document; what was logged under another one is forgotten."""
+    text = json.dumps(document, ensure_ascii=False, indent=2)  # JSON is YAML in which no text reads as a number
+    target = project / params.FILE
+    if target.read_text(encoding="utf-8") != text:
+        log(project).unlink(missing_ok=True)
+        target.write_text(text, encoding="utf-8")
+    scratch.link_named(document, ROOT, project)
+
+
+def log(project: Path) -> Path:
+    """Where that stands which the runs in a project said."""
+    return project.with_name(f"{project.name}.log")
+
+
+def run(project: Path, *arguments: str) -> None:
+    """Runs a module of Python in the project; what it says is shown and logged. Raises PipelineError if it fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (
+        log(project).open("a", encoding="utf-8") as logged,
+        subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=project,
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                logged.write(line)
+                logged.flush()
+                cli.say(line.rstrip("\n"))
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+    if process.returncode:
+        found = f"`python -m {' '.join(arguments)}` ended with exit code {process.returncode}"
+        raise PipelineError(project, found, "Its own message stands above.")
+
+
+def result(seed: int, project: Path) -> Result:
+    """What stands in the project."""
+    images = len(arrays.read(project / "data/processed/train").images)
+    epochs = len(records.read_csv(project / HISTORY))
+    rates = dict(EPOCH.findall(log(project).read_text(encoding="utf-8")))  # of an epoch trained twice, the last
+    known = [images / float(rates[number]) for number in map(str, range(1, epochs + 1)) if number in rates]
+    seconds = sum(known) if len(known) == epochs else None
+    return Result(seed, project, records.read_json(project / EVALUATION), epochs, images, seconds)
+
+
+def table(results: Sequence[Result]) -> Iterator[str]:
+    """A row a seed, then mean and standard deviation."""
+    split = results[0].scores["protocol"]["split"]
+    yield f"| seed | epochs | {split} accuracy | {split} mIoU | minutes of training | images/s |"
+    yield "|---|---|---|---|---|---|"
+    for found in results:
+        scores = [
+            f"{found.scores[name]:.4f} ({found.scores['interval'][name]['low']:.4f} to"
+            f" {found.scores['interval'][name]['high']:.4f})"
+            for name in ("accuracy", "miou")
+        ]
+        times = [f"{found.seconds / 60:.1f}", f"{found.rate:.1f}"] if found.seconds else ["-", "-"]
+        yield f"| {' | '.join([str(found.seed), str(found.epochs), *scores, *times])} |"
+    if len(results) > 1:
+        columns = [[found.scores[name] for found in results] for name in ("accuracy", "miou")]
+        spread = [f"{statistics.mean(column):.4f} ({statistics.stdev(column):.4f})" for column in columns]
+        yield f"| mean (standard deviation) | | {' | '.join(spread)} | | |"
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--folder", type=Path, required=True, metavar="RUNS", help="where everything is kept")
+    parser.add_argument("--preset", default="camvid", choices=presets.names(ROOT), metavar="NAME", help="(%(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="(1 2 3)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another parameter; repeatable")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Makes what is missing of the record, prints it, and exports the best weights."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    commit = head()
+    document = changed(params.load(ROOT / presets.FOLDER / f"{args.preset}.yaml"), args.set)
+    found = []
+    for seed in args.seeds:
+        project = args.folder.absolute() / f"{args.preset}-{seed}"
+        cli.say(f"seed {seed}: {project}")
+        clone(project, commit)
+        document["train"]["seed"] = seed
+        configure(project, document)
+        run(project, "segline", "check")
+        run(project, "dvc", "repro", "evaluate")
+        found.append(result(seed, project))
+    for line in ("", *table(found), ""):
+        cli.say(line)
+    best = max(found, key=lambda each: float(each.scores["miou"]))
+    command = shlex.join(["python", "-m", "benchmarks.record", *argv])
+    facts = {"command": command, "commit": commit, "seed": best.seed, "epochs": best.epochs}
+    target = ROOT / "pretrained" / f"{args.preset}.safetensors"
+    record_weights.export(best.project, target, facts)
+    cli.say(f"wrote {target}, the weights of seed {best.seed}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,49 @@
+"""The weights of a finished project in half precision: a file that git may hold, and what it scores."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from segline import atomic, checkpoint, device, lock, records, scratch
+from segline.errors import DataError
+
+MODEL, EVALUATION = "models/model.safetensors", "metrics/eval.json"
+MOST_BYTES = 15_000_000
+
+
+def export(project: Path, target: Path, facts: dict[str, Any]) -> None:
+    """Writes the project's model to `target` in float16, and beside it a .json: facts, machine, scores of that file.
+
+    Raises DataError if it is too large, IntegrityError if a weight is too large for float16.
+    """
+    half = project.with_name(target.name)
+    halved(project / MODEL, half)
+    if (size := half.stat().st_size) > MOST_BYTES:
+        raise DataError(half, f"{size:,} bytes, expected at most {MOST_BYTES:,}", "Choose a smaller network.")
+    about = {
+        **facts,
+        "machine": device.fingerprint(),
+        "metrics": scores(project, half),
+        "sha256": hashlib.sha256(half.read_bytes()).hexdigest(),
+    }
+    with atomic.file(target) as partial:
+        shutil.copyfile(half, partial)
+    records.write_json(target.with_suffix(".json"), about)
+
+
+def halved(model: Path, target: Path) -> None:
+    """`target` is the model with its floating-point weights in float16."""
+    network, description = checkpoint.read(model)
+    weights = {name: w.half() if w.is_floating_point() else w for name, w in network.state_dict().items()}
+    checkpoint.write(target, weights, description)
+    checkpoint.read(target)  # refuses what overflowed
+
+
+def scores(project: Path, model: Path) -> Any:
+    """eval.json of a model file other than the project's, from a copy of the project."""
+    locked = lock.stages(project)
+    with scratch.project(project, lock.Store(project, locked), [locked["evaluate"]]) as copy:
+        shutil.copyfile(model, copy / MODEL)
+        scratch.run(copy, locked["evaluate"])
+        return records.read_json(copy / EVALUATION)

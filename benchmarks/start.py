@@ -1,0 +1,94 @@
+"""What a stage costs beside its work: its start, the packages that it imports, and MLflow during a training.
+
+    python -m benchmarks.start
+
+The goal: a stage that needs no torch starts in at most 0.5 s.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import yaml
+
+from benchmarks.pipeline import ROOT, Seconds, seconds
+from segline import cli, params, tracking
+
+STAGES = ("download", "preprocess", "train", "evaluate", "plot")
+HEAVY = {"cv2", "jinja2", "matplotlib", "mlflow", "numpy", "pooch", "pydantic", "requests", "scipy", "torch"}
+REPEATS = 5
+EPOCHS, COUNTS = 2, {"train": 16, "val": 4, "test": 4}
+TRAIN = [
+    *("-m", "stages.train", "--train", "processed/train", "--val", "processed/val", "--augmented", "augmented"),
+    *("--model", "model.safetensors", "--history", "history.csv", "--metrics", "train.json"),
+]
+
+Command = tuple[list[str], dict[str, str]]  # arguments of this interpreter, and its environment
+
+
+def medians(commands: Mapping[str, Command], folder: Path) -> dict[str, Seconds]:
+    """Wall and CPU seconds of each; they take turns, so that a busy machine slows all, after a round that warms up."""
+    times: dict[str, list[Seconds]] = {name: [] for name in commands}
+    for _ in range(REPEATS + 1):
+        for name, (arguments, environment) in commands.items():
+            times[name].append(seconds([sys.executable, *arguments], folder, environment))
+    return {name: Seconds(*map(median, zip(*kept[1:], strict=True))) for name, kept in times.items()}
+
+
+def imported(stage: str, environment: dict[str, str]) -> str:
+    """Those of HEAVY that a stage has imported before it knows its arguments."""
+    code = f"import sys, stages.{stage}; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return ", ".join(sorted(HEAVY.intersection(done.stdout.split())))
+
+
+def starts(environment: dict[str, str]) -> None:
+    """Prints how long each stage takes to say how it is used."""
+    commands: dict[str, Command] = {stage: (["-m", f"stages.{stage}", "--help"], environment) for stage in STAGES}
+    times = medians({"pass": (["-c", "pass"], environment), **commands}, ROOT)
+    cli.say("| start of | wall | CPU | of these packages imports |\n|---|---|---|---|")
+    cli.say(f"| `python -c pass` | {times['pass']} | - |")
+    for stage in STAGES:
+        cli.say(f"| {stage} | {times[stage]} | {imported(stage, environment)} |")
+
+
+def logging(folder: Path, environment: dict[str, str]) -> None:
+    """Prints how long a small training takes with MLflow and without, in a store that is there before."""
+    document = params.load(ROOT / "presets/synthetic.yaml")
+    document["data"]["synthetic"] |= COUNTS
+    document["train"]["epochs"] = EPOCHS
+    (folder / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    prepare = "from segline import tracking; tracking.prepare()"
+    for command in (
+        ["-m", "stages.download", "--input", str(ROOT / "segline/streets"), "--raw", "raw"],
+        ["-m", "stages.preprocess", "--raw", "raw", "--processed", "processed"],
+        ["-c", prepare],
+    ):
+        seconds([sys.executable, *command], folder, environment)
+    switches = ("off", "on")
+    times = medians({switch: (TRAIN, {**environment, tracking.SWITCH: switch}) for switch in switches}, folder)
+    cli.say(f"\n| training of {EPOCHS} epochs of {COUNTS['train']} images | wall | CPU |\n|---|---|---|")
+    for switch in switches:
+        cli.say(f"| {tracking.SWITCH}={switch} | {times[switch]} |")
+    difference = (on - off for on, off in zip(times["on"], times["off"], strict=True))
+    cli.say(f"| difference: MLflow | {Seconds(*difference)} |")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints both tables: medians of REPEATS."""
+    cli.parser(__doc__).parse_args(argv)
+    with tempfile.TemporaryDirectory() as temporary:
+        # The tables are MLflow's share of this code, not of a store or switch of the user's.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        environment |= {"PYTHONPATH": str(ROOT), "DVC_ROOT": temporary, tracking.SWITCH: "on"}
+        starts(environment)
+        logging(Path(temporary), environment)
+
+
+if __name__ == "__main__":
+    cli.run(main)

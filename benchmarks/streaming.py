@@ -1,0 +1,113 @@
+"""What it costs that a split stays in its memory map: images a second and memory, against a split on the device.
+
+    python -m benchmarks.streaming
+
+Batches of 8 made-up images (256x256, 12 classes) in a random order, read and made inputs of, with neither augmentation
+nor network: those would hide what reading costs, and have more memory of their own than it has. Memory is the most that
+is the process's own (Linux's RssAnon: not the page cache), over what it was before; streamed it must not grow with the
+split. All take turns, each in a process of its own.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segline import arrays, batches, cli, randomness
+
+COUNT, SIZE, NUM_CLASSES, BATCH = 400, 256, 12, 8
+ROUNDS = 3
+MEASURED = "--measured"
+CASES = (("on the device", 1), ("streamed", 1), ("streamed", 4), ("on the device", 4))
+
+
+def write(folder: Path, count: int) -> None:
+    """A split of noise, each pixel of some class."""
+    random = np.random.default_rng(1)
+    with (
+        arrays.writing(folder / arrays.IMAGES, (count, SIZE, SIZE, 3)) as image,
+        arrays.writing(folder / arrays.ONEHOT, (count, SIZE, SIZE, 2)) as onehot,
+    ):
+        for _ in range(count):
+            image(random.integers(0, 256, (SIZE, SIZE, 3), np.uint8))
+            labels = random.integers(0, NUM_CLASSES, (SIZE, SIZE))
+            onehot(np.stack([(1 << labels) & 255, (1 << labels) >> 8], axis=-1).astype(np.uint8))
+
+
+def own_memory() -> float:
+    """MiB of this process that no file backs."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+
+
+def highest_memory(function: Callable[[], None]) -> float:
+    """The most of `own_memory` while `function` runs."""
+    seen, done = [own_memory()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            seen.append(own_memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        function()
+    finally:
+        done.set()
+        watcher.join()
+    return max(seen)
+
+
+def measured(how: str, folder: Path) -> tuple[float, float]:
+    """Images a second, and MiB."""
+    before = own_memory()
+    images, packed = (np.lib.format.open_memmap(folder / name, mode="r") for name in (arrays.IMAGES, arrays.ONEHOT))
+    target, rates = torch.device("cpu"), []
+
+    def read() -> None:
+        streamed = batches.Streamed(images, packed, NUM_CLASSES, target)
+        samples = streamed if how == "streamed" else batches.load(images, packed, NUM_CLASSES, target)
+        picks = batches.portions(randomness.permutation(1, 1, len(samples)), BATCH)
+        began = time.perf_counter()
+        for batch in samples.picked(picks):
+            batches.inputs(batch.images)
+        rates.append(len(samples) / (time.perf_counter() - began))
+
+    highest = highest_memory(read)
+    return rates[-1], highest - before
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(MEASURED, nargs=2, help="one measurement: how, and the folder of the split")
+    if only := parser.parse_args(argv).measured:
+        cli.say(" ".join(map(str, measured(only[0], Path(only[1])))))
+        return
+    found: dict[tuple[str, int], list[list[float]]] = {case: [] for case in CASES}
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {times: Path(temporary) / str(times) for times in (1, 4)}
+        for times, folder in folders.items():
+            folder.mkdir()
+            write(folder, COUNT * times)
+        for _ in range(ROUNDS):
+            for how, times in CASES:
+                command = [sys.executable, "-m", "benchmarks.streaming", MEASURED, how, str(folders[times])]
+                line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                found[how, times].append([float(number) for number in line.split()])
+    cli.say("| split | images | MiB on disk | images/s | MiB of memory |\n|---|---|---|---|---|")
+    for (how, times), runs in found.items():
+        rate, memory = (statistics.median(series) for series in zip(*runs, strict=True))
+        disk = COUNT * times * SIZE * SIZE * 5 / 2**20
+        cli.say(f"| {how} | {COUNT * times} | {disk:.0f} | {rate:.0f} | {memory:.0f} |")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,105 @@
+"""A U-Net of depthwise-separable residual blocks, for much accuracy from little computing: the CamVid presets' own.
+
+The encoder halves by strided convolutions; the decoder doubles by transposed ones and adds the encoder's features.
+Sources: Ronneberger et al. 2015 (the U); Howard et al. 2017 (depthwise-separable convolutions); Liu et al. 2022, fig. 4
+(depthwise, then wide, then narrow); Shi et al. 2016 (pixels to channels in the stem, and back in the head).
+"""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from segline import params
+from segline.networks import blocks
+
+
+class Section(params.Section):
+    """`stem` x `stem` pixels make one position of level 0. Level l has `widths[l]` channels and, on the way down,
+    `blocks[l]` blocks, which are `expand` times as wide inside; on the way up one. `dropout` acts at the bottom.
+    """
+
+    stem: Literal[1, 2, 4]
+    widths: Annotated[list[Annotated[int, Field(ge=1, le=2048)]], Field(min_length=2, max_length=7)]
+    blocks: list[Annotated[int, Field(ge=0, le=32)]]
+    expand: int = Field(ge=1, le=8)
+    dropout: float = Field(ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_for_each_level(self) -> "Section":
+        if len(self.blocks) != len(self.widths):
+            raise ValueError(f"blocks and widths name {len(self.blocks)} and {len(self.widths)} levels")
+        return self
+
+
+class Block(nn.Module):
+    """x + f(x): 3x3 depthwise, norm, 1x1 to `expand` times the width, ReLU, 1x1 back, and a norm that starts at 0."""
+
+    def __init__(self, width: int, expand: int) -> None:
+        super().__init__()
+        norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(norm.weight)  # so that a block starts as the identity: Goyal et al. 2017, sec. 5.1
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+            nn.BatchNorm2d(width),
+            nn.Conv2d(width, expand * width, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(expand * width, width, 1, bias=False),
+            norm,
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        added: Tensor = self.layers(features)
+        return features + added
+
+
+class LightUNet(nn.Module):
+    """Images (N, C, H, W) -> logits (N, K, H, W), any H and W."""
+
+    def __init__(self, section: Section, channels: int, outputs: int) -> None:
+        super().__init__()
+        widths, area = section.widths, section.stem**2
+        pairs = list(pairwise(widths))
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(section.stem), blocks.convolution(area * channels, widths[0], "batch")
+        )
+        self.downward = nn.ModuleList(_halving(i, o) for i, o in pairs)
+        self.encoder = nn.ModuleList(
+            _level(width, count, section.expand) for width, count in zip(widths, section.blocks, strict=True)
+        )
+        self.dropout = blocks.Dropout(section.dropout)
+        self.upward = nn.ModuleList(nn.ConvTranspose2d(o, i, 2, stride=2) for i, o in reversed(pairs))
+        self.decoder = nn.ModuleList(_level(width, 1, section.expand) for width in reversed(widths[:-1]))
+        self.head = nn.Sequential(nn.Conv2d(widths[0], area * outputs, 1), nn.PixelShuffle(section.stem))
+        self.stride = section.stem << len(pairs)
+        blocks.initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return blocks.at_multiple_of(self.stride, images, self._forward)
+
+    def _forward(self, images: Tensor) -> Tensor:
+        features = self.encoder[0](self.stem(images))
+        skips = []
+        for halve, level in zip(self.downward, self.encoder[1:], strict=True):
+            skips.append(features)
+            features = level(halve(features))
+        features = self.dropout(features)
+        for double, level in zip(self.upward, self.decoder, strict=True):
+            features = level(double(features) + skips.pop())
+        logits: Tensor = self.head(features)
+        return logits
+
+
+def _halving(inputs: int, outputs: int) -> nn.Sequential:
+    convolve = nn.Conv2d(inputs, outputs, 2, stride=2, bias=False)
+    return nn.Sequential(convolve, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _level(width: int, count: int, expand: int) -> nn.Sequential:
+    return nn.Sequential(*(Block(width, expand) for _ in range(count)))
+
+
+def build(section: Section, channels: int, outputs: int) -> nn.Module:
+    """The network for C channels and K outputs, weights drawn from torch's global generator."""
+    return LightUNet(section, channels, outputs)
