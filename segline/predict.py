@@ -21,7 +21,7 @@ def classes(logits_nkhw: Tensor) -> npt.NDArray[np.uint8]:
     """The class of highest logit, the first of several: uint8 (N, H, W) on the CPU. K <= 255."""
     highest, *others = logits_nkhw.unbind(dim=1)
     labels = torch.zeros_like(highest, dtype=torch.uint8)
-    for k, plane in enumerate(others, 1):  # on a CPU 2 to 4 times as fast as max(dim=1), 10 times as argmax
+    for k, plane in enumerate(others, 1):  # on a CPU 1.4 to 4 times as fast as max(dim=1)
         labels = torch.maximum(labels, (plane > highest).byte() * k)
         highest = torch.maximum(highest, plane)
     on_cpu: npt.NDArray[np.uint8] = labels.cpu().numpy()

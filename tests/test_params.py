@@ -149,7 +149,7 @@ def test_a_missing_section_says_where_to_look():
 
 @pytest.mark.parametrize(
     ("key", "preset"),
-    [("train.epochs", "synthetic"), ("data.camvid", "camvid-fcn"), ("data.camvid.url", "camvid-fcn")],
+    [("train.epochs", "synthetic"), ("data.camvid", "camvid-fast"), ("data.camvid.url", "camvid-fast")],
 )
 def test_a_missing_key_names_a_preset_that_has_it(key, preset, monkeypatch):
     monkeypatch.chdir(ROOT)
