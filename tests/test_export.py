@@ -22,7 +22,10 @@ ENCODER = {"decoder_width": 4, "weights": "", "weights_sha256": ""}
 NETWORKS = {
     "unet": {"width": 4, "depth": 3, "norm": "batch", "dropout": 0.2},
     "fcn": {"upsampling": "bilinear", "dropout": 0.5},
-    "light_unet": {"stem": 2, "widths": [4, 8, 8], "blocks": [1, 0, 2], "expand": 2, "dropout": 0.1},
+    "residual_unet": {
+        **{"stem": 2, "widths": [4, 8, 8], "blocks": [1, 0, 2]},
+        **{"block": "separable", "expand": 2, "dropout": 0.1},
+    },
     "small_unet": {"width": 4},
     "unet_vgg16": ENCODER,
     "unet_mobilenet_v2": ENCODER,

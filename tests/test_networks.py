@@ -6,12 +6,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segline import batches, choice, randomness
-from segline.networks import blocks, fcn, light_unet, small_unet, unet, unet_mobilenet_v2, unet_vgg16
+from segline.networks import blocks, fcn, residual_unet, small_unet, unet, unet_mobilenet_v2, unet_vgg16
 
 SECTIONS = {
     "unet": unet.Section(width=4, depth=2, norm="batch", dropout=0.1),
     "fcn": fcn.Section(upsampling="nearest", dropout=0.5),
-    "light_unet": light_unet.Section(stem=2, widths=[4, 8, 8], blocks=[1, 0, 2], expand=2, dropout=0.1),
+    "residual_unet": residual_unet.Section(
+        stem=2, widths=[4, 8, 8], blocks=[1, 0, 2], block="full", expand=2, dropout=0.1
+    ),
     "small_unet": small_unet.Section(width=4),
     "unet_vgg16": unet_vgg16.Section(decoder_width=4, weights="", weights_sha256=""),
     "unet_mobilenet_v2": unet_mobilenet_v2.Section(decoder_width=4, weights="", weights_sha256=""),
@@ -59,6 +61,25 @@ def test_every_parameter_receives_a_gradient(name, channels):
     network(torch.randn(2, channels, 33, 33)).square().sum().backward()  # above 1x1 at the bottom of any of them
 
     assert [] == [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+@pytest.mark.parametrize("block", [residual_unet.full, residual_unet.separable])
+def test_a_residual_block_starts_as_the_identity_and_can_learn(block):
+    features = torch.randn(2, 4, 6, 5)
+    layer = block(width=4, expand=3)
+
+    assert torch.equal(features, layer(features))
+    layer(features).square().sum().backward()
+    assert layer.layers[-1].weight.grad.any()
+
+
+def test_separable_blocks_have_fewer_parameters_than_full_ones():
+    sections = (
+        SECTIONS["residual_unet"].model_copy(update={"block": block, "expand": 1}) for block in ("separable", "full")
+    )
+    separable, full = (count(residual_unet.build(section, 3, 2)) for section in sections)
+
+    assert separable < full
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])

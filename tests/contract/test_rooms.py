@@ -38,7 +38,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "networks.blocks": (1, {"numpy", "torch"}, set()),
     **{
         f"networks.{name}": (1, {"torch", "pydantic"}, {"networks.blocks", "params"})
-        for name in ("unet", "fcn", "light_unet", "small_unet", "unet_vgg16", "unet_mobilenet_v2")
+        for name in ("unet", "fcn", "residual_unet", "small_unet", "unet_vgg16", "unet_mobilenet_v2")
     },
     "cli": (2, {"tqdm"}, set()),
     "tracking": (2, set(), {"cli"}),

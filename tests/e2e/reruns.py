@@ -77,7 +77,7 @@ CODE = {
         segline/gate/pairing.py segline/gate/side.py segline/gate/verdict.py segline/gate/wording.py
         segline/difference.py segline/lock.py segline/noise.py segline/provenance.py segline/replay.py
         segline/scratch.py
-        segline/networks/fcn.py segline/networks/light_unet.py segline/networks/small_unet.py
+        segline/networks/fcn.py segline/networks/residual_unet.py segline/networks/small_unet.py
         segline/networks/unet_mobilenet_v2.py segline/networks/unet_vgg16.py
         segline/sources/camvid.py segline/sources/camvid.sha256 segline/sources/folder.py segline/sources/voc.py
         segline/tracking.py segline/tracking_store.py segline/tracking_worker.py

@@ -1,8 +1,9 @@
-"""A U-Net of depthwise-separable residual blocks, for much accuracy from little computing: the CamVid presets' own.
+"""A U-Net of residual blocks, for much accuracy from little computing: the CamVid presets' own.
 
 The encoder halves by strided convolutions; the decoder doubles by transposed ones and adds the encoder's features.
-Sources: Ronneberger et al. 2015 (the U); Howard et al. 2017 (depthwise-separable convolutions); Liu et al. 2022, fig. 4
-(depthwise, then wide, then narrow); Shi et al. 2016 (pixels to channels in the stem, and back in the head).
+Sources: Ronneberger et al. 2015 (the U); He et al. 2015 (residual blocks of two 3x3 convolutions); Howard et al. 2017
+(depthwise-separable convolutions); Liu et al. 2022, fig. 4 (depthwise, then wide, then narrow); Shi et al. 2016 (pixels
+to channels in the stem, and back in the head).
 """
 
 from itertools import pairwise
@@ -17,12 +18,14 @@ from segline.networks import blocks
 
 class Section(params.Section):
     """`stem` x `stem` pixels make one position of level 0. Level l has `widths[l]` channels and, on the way down,
-    `blocks[l]` blocks, which are `expand` times as wide inside; on the way up one. `dropout` acts at the bottom.
+    `blocks[l]` blocks of the kind `block`, which are `expand` times as wide inside; on the way up one. `dropout` acts at
+    the bottom. Separable blocks take fewer multiplications, full ones less time where matrix units multiply.
     """
 
     stem: Literal[1, 2, 4]
     widths: Annotated[list[Annotated[int, Field(ge=1, le=2048)]], Field(min_length=2, max_length=7)]
     blocks: list[Annotated[int, Field(ge=0, le=32)]]
+    block: Literal["full", "separable"]
     expand: int = Field(ge=1, le=8)
     dropout: float = Field(ge=0, lt=1)
 
@@ -34,27 +37,39 @@ class Section(params.Section):
 
 
 class Block(nn.Module):
-    """x + f(x): 3x3 depthwise, norm, 1x1 to `expand` times the width, ReLU, 1x1 back, and a norm that starts at 0."""
+    """x + f(x), where f ends in a norm that starts at 0."""
 
-    def __init__(self, width: int, expand: int) -> None:
+    def __init__(self, *layers: nn.Module, width: int) -> None:
         super().__init__()
         norm = nn.BatchNorm2d(width)
         nn.init.zeros_(norm.weight)  # so that a block starts as the identity: Goyal et al. 2017, sec. 5.1
-        self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
-            nn.BatchNorm2d(width),
-            nn.Conv2d(width, expand * width, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(expand * width, width, 1, bias=False),
-            norm,
-        )
+        self.layers = nn.Sequential(*layers, norm)
 
     def forward(self, features: Tensor) -> Tensor:
         added: Tensor = self.layers(features)
         return features + added
 
 
-class LightUNet(nn.Module):
+def separable(width: int, expand: int) -> Block:
+    """3x3 depthwise, norm, 1x1 to `expand` times the width, ReLU, 1x1 back."""
+    return Block(
+        nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+        nn.BatchNorm2d(width),
+        nn.Conv2d(width, expand * width, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(expand * width, width, 1, bias=False),
+        width=width,
+    )
+
+
+def full(width: int, expand: int) -> Block:
+    """3x3 to `expand` times the width, norm, ReLU, 3x3 back."""
+    widen = nn.Conv2d(width, expand * width, 3, padding=1, bias=False)
+    narrow = nn.Conv2d(expand * width, width, 3, padding=1, bias=False)
+    return Block(widen, nn.BatchNorm2d(expand * width), nn.ReLU(inplace=True), narrow, width=width)
+
+
+class ResidualUNet(nn.Module):
     """Images (N, C, H, W) -> logits (N, K, H, W), any H and W."""
 
     def __init__(self, section: Section, channels: int, outputs: int) -> None:
@@ -66,11 +81,11 @@ class LightUNet(nn.Module):
         )
         self.downward = nn.ModuleList(_halving(i, o) for i, o in pairs)
         self.encoder = nn.ModuleList(
-            _level(width, count, section.expand) for width, count in zip(widths, section.blocks, strict=True)
+            _level(section, width, count) for width, count in zip(widths, section.blocks, strict=True)
         )
         self.dropout = blocks.Dropout(section.dropout)
         self.upward = nn.ModuleList(nn.ConvTranspose2d(o, i, 2, stride=2) for i, o in reversed(pairs))
-        self.decoder = nn.ModuleList(_level(width, 1, section.expand) for width in reversed(widths[:-1]))
+        self.decoder = nn.ModuleList(_level(section, width, 1) for width in reversed(widths[:-1]))
         self.head = nn.Sequential(nn.Conv2d(widths[0], area * outputs, 1), nn.PixelShuffle(section.stem))
         self.stride = section.stem << len(pairs)
         blocks.initialise(self)
@@ -96,10 +111,11 @@ def _halving(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(convolve, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def _level(width: int, count: int, expand: int) -> nn.Sequential:
-    return nn.Sequential(*(Block(width, expand) for _ in range(count)))
+def _level(section: Section, width: int, count: int) -> nn.Sequential:
+    block = full if section.block == "full" else separable
+    return nn.Sequential(*(block(width, section.expand) for _ in range(count)))
 
 
 def build(section: Section, channels: int, outputs: int) -> nn.Module:
     """The network for C channels and K outputs, weights drawn from torch's global generator."""
-    return LightUNet(section, channels, outputs)
+    return ResidualUNet(section, channels, outputs)
