@@ -18,14 +18,12 @@ from segline.errors import IntegrityError, ParameterError, PipelineError
 
 CLASSES = tuple(dataset.Label(name, (10, 20, shade)) for shade, name in enumerate(("road", "Stra\u00dfe", "sky")))
 SMALL = checkpoint.Description("small_unet", {"width": 4}, "softmax", 3, 20, 28, 127.5, 60.5, CLASSES, ())
+RESIDUAL = {"stem": 2, "widths": [4, 8, 8], "blocks": [1, 0, 2], "block": "separable", "expand": 2, "dropout": 0.1}
 ENCODER = {"decoder_width": 4, "weights": "", "weights_sha256": ""}
 NETWORKS = {
     "unet": {"width": 4, "depth": 3, "norm": "batch", "dropout": 0.2},
     "fcn": {"upsampling": "bilinear", "dropout": 0.5},
-    "residual_unet": {
-        **{"stem": 2, "widths": [4, 8, 8], "blocks": [1, 0, 2]},
-        **{"block": "separable", "expand": 2, "dropout": 0.1},
-    },
+    "residual_unet": RESIDUAL,
     "small_unet": {"width": 4},
     "unet_vgg16": ENCODER,
     "unet_mobilenet_v2": ENCODER,

@@ -31,6 +31,10 @@ def example(
     return logits, onehot, labels
 
 
+def log_p(logits: torch.Tensor) -> torch.Tensor:
+    return F.log_softmax(logits, dim=1)
+
+
 def pixels(logits: torch.Tensor, labels: torch.Tensor) -> list[tuple[list[float], int]]:
     """Probabilities and label of each valid pixel."""
     found = []
@@ -70,7 +74,7 @@ def slow_focal(found):
 @pytest.mark.parametrize("seed", range(3))
 def test_cross_entropy_agrees_with_torch_and_with_a_loop(seed, weights, smoothing):
     logits, onehot, labels = example(seed)
-    found = losses.cross_entropy(logits, onehot, smoothing, weights)
+    found = losses.cross_entropy(log_p(logits), onehot, smoothing, weights)
 
     expected = F.cross_entropy(logits, labels, weight=weights, ignore_index=255, label_smoothing=smoothing)
     by_hand = slow_cross_entropy(pixels(logits, labels), smoothing, [1.0] * K if weights is None else weights.tolist())
@@ -83,7 +87,7 @@ def test_cross_entropy_agrees_with_torch_and_with_a_loop(seed, weights, smoothin
 def test_dice_agrees_with_a_loop(seed):
     logits, onehot, labels = example(seed)
 
-    assert slow_dice(pixels(logits, labels)) == pytest.approx(losses.dice(logits, onehot).item(), rel=1e-5)
+    assert slow_dice(pixels(logits, labels)) == pytest.approx(losses.dice(log_p(logits), onehot).item(), rel=1e-5)
 
 
 def test_dice_is_the_mean_over_the_classes_of_the_batch():
@@ -92,14 +96,14 @@ def test_dice_is_the_mean_over_the_classes_of_the_batch():
     labels[labels == 2] = 255
     onehot[:, 2] = 0
 
-    assert slow_dice(pixels(logits, labels)) == pytest.approx(losses.dice(logits, onehot).item(), rel=1e-5)
+    assert slow_dice(pixels(logits, labels)) == pytest.approx(losses.dice(log_p(logits), onehot).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_focal_agrees_with_a_loop(seed):
     logits, onehot, labels = example(seed)
 
-    assert slow_focal(pixels(logits, labels)) == pytest.approx(losses.focal(logits, onehot).item(), rel=1e-5)
+    assert slow_focal(pixels(logits, labels)) == pytest.approx(losses.focal(log_p(logits), onehot).item(), rel=1e-5)
 
 
 def test_a_perfect_answer_costs_nothing_and_a_wrong_one_the_most():
@@ -107,10 +111,10 @@ def test_a_perfect_answer_costs_nothing_and_a_wrong_one_the_most():
     right, wrong = 100 * onehot, 100 * onehot.roll(1, dims=1)
 
     for loss in (losses.cross_entropy, losses.dice, losses.focal):
-        assert 0 == pytest.approx(loss(right, onehot).item(), abs=1e-6)
-    assert 1 == pytest.approx(losses.dice(wrong, onehot).item())
-    assert 100 == pytest.approx(losses.cross_entropy(wrong, onehot).item())
-    assert 100 == pytest.approx(losses.focal(wrong, onehot).item())
+        assert 0 == pytest.approx(loss(log_p(right), onehot).item(), abs=1e-6)
+    assert 1 == pytest.approx(losses.dice(log_p(wrong), onehot).item())
+    assert 100 == pytest.approx(losses.cross_entropy(log_p(wrong), onehot).item())
+    assert 100 == pytest.approx(losses.focal(log_p(wrong), onehot).item())
 
 
 @pytest.mark.parametrize("names", SETS, ids="+".join)
@@ -124,10 +128,10 @@ def test_several_losses_are_summed(names):
 def test_smoothing_and_weights_reach_the_losses_they_are_for():
     logits, onehot, _ = example(4)
     expected = {
-        "cross_entropy": losses.cross_entropy(logits, onehot, 0.2),
-        "weighted_cross_entropy": losses.cross_entropy(logits, onehot, 0.2, WEIGHTS),
-        "dice": losses.dice(logits, onehot),
-        "focal": losses.focal(logits, onehot),
+        "cross_entropy": losses.cross_entropy(log_p(logits), onehot, 0.2),
+        "weighted_cross_entropy": losses.cross_entropy(log_p(logits), onehot, 0.2, WEIGHTS),
+        "dice": losses.dice(log_p(logits), onehot),
+        "focal": losses.focal(log_p(logits), onehot),
     }
 
     assert expected == {name: losses.criterion([name], 0.2, WEIGHTS)(logits, onehot) for name in NAMES}
@@ -171,7 +175,7 @@ def test_classes_of_no_weight_alone_cost_nothing():
     logits, onehot, labels = example(6)
     onehot *= (labels == 2)[:, None]
     logits.requires_grad_()
-    loss = losses.cross_entropy(logits, onehot, 0.1, WEIGHTS)
+    loss = losses.cross_entropy(log_p(logits), onehot, 0.1, WEIGHTS)
     loss.backward()
 
     assert onehot.any()

@@ -18,8 +18,8 @@ from segline.networks import blocks
 
 class Section(params.Section):
     """`stem` x `stem` pixels make one position of level 0. Level l has `widths[l]` channels and, on the way down,
-    `blocks[l]` blocks of the kind `block`, which are `expand` times as wide inside; on the way up one. `dropout` acts at
-    the bottom. Separable blocks take fewer multiplications, full ones less time where matrix units multiply.
+    `blocks[l]` blocks, on the way up one, each `expand` times as wide inside. `dropout` acts at the bottom. Separable
+    blocks need fewer multiplications, full ones less time where matrix units multiply.
     """
 
     stem: Literal[1, 2, 4]
