@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from segline import tracking
+from segline import tracking, tracking_worker
 from segline.errors import ParameterError
 from tests import servers
 
@@ -130,6 +130,52 @@ def test_a_training_run_can_be_read_back(project: Path, monkeypatch: pytest.Monk
     assert (tags["dvc.stage"], tags["dvc.exp_name"], tags["model.sha256"]) == ("train", "puny-axle", "abc")
     assert {file.path for file in client().list_artifacts(logged.info.run_id)} == {"params.yaml", "history.csv"}
     assert len(client().get_metric_history(logged.info.run_id, "system/cpu_utilization_percentage")) >= 2
+    assert warnings(capfd) == []
+
+
+# What NVIDIA's library says of one GPU, as MLflow's monitor asks.
+NVML = """
+from types import SimpleNamespace
+
+class NVMLError(Exception): pass
+
+def nvmlInit(): pass
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetMemoryInfo(handle): return SimpleNamespace(used=20e9, total=80e9)
+def nvmlDeviceGetUtilizationRates(handle): return SimpleNamespace(gpu=93)
+def nvmlDeviceGetPowerUsage(handle): return 350_000
+def nvmlDeviceGetEnforcedPowerLimit(handle): return 700_000
+"""
+
+
+@pytest.mark.slow
+def test_a_gpu_is_sampled_as_the_rest_of_the_machine_is(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """A library of the same functions stands in for NVIDIA's where there is no GPU to ask."""
+    library = tmp_path_factory.mktemp("nvml")
+    (library / "pynvml.py").write_text(NVML, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    with tracking.run(stage="train", inputs={}, params=PARAMS) as run:
+        run.tags({"gpu/name": "one"})
+        run.metrics({"gpu/peak_memory_mb": 1.5}, step=1)
+        time.sleep(2 * tracking_worker.SAMPLE_SECONDS)
+    [logged] = runs()
+    series = client().get_metric_history(logged.info.run_id, "system/gpu_0_utilization_percentage")
+    shown = {name: value for name, value in logged.data.metrics.items() if "gpu" in name}
+
+    assert {93.0} == {point.value for point in series}
+    assert len(series) >= 2
+    assert "one" == logged.data.tags["gpu/name"]
+    assert shown == {
+        "gpu/peak_memory_mb": 1.5,
+        "system/gpu_0_memory_usage_megabytes": 20_000,
+        "system/gpu_0_memory_usage_percentage": 25,
+        "system/gpu_0_power_usage_percentage": 50,
+        "system/gpu_0_power_usage_watts": 350,
+        "system/gpu_0_utilization_percentage": 93,
+    }
     assert warnings(capfd) == []
 
 
