@@ -1,6 +1,6 @@
 # What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro verify replay test test-quick lint format bench bench-gpu gate noise ui restore clean
+.PHONY: help setup repro verify replay test test-quick lint format bench bench-gpu gate noise record ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
@@ -26,7 +26,7 @@ setup: .venv/.complete ## create .venv from constraints.txt if it is missing or 
 repro: setup ## run what a change affects, download to report; PRESET=name takes presets/name.yaml first
 	@if [ -n "$(PRESET)" ]; then python -m segline preset "$(PRESET)"; fi
 	@python -m segline check
-	python -m dvc repro
+	@python -m dvc repro || { echo 'to bring back the last good outputs: make restore' >&2; exit 1; }
 	@if [ -n "$$(git status --porcelain params.yaml dvc.lock metrics 2>/dev/null)" ]; then \
 	echo 'now: git add params.yaml dvc.lock metrics && git commit'; fi
 

@@ -43,9 +43,9 @@ def data_hash(index: arrays.Index) -> str:
 
 
 def summary(own: confusion.Counts, working: confusion.Counts, index: arrays.Index, section: Section) -> dict[str, Any]:
-    """eval.json without its cost: `at` of the counts at the masks' own resolution, the rates at the working one."""
+    """eval.json without its cost: `at` of the counts at the masks' own resolution, and under `working` at that one."""
     names = [label.name for label in index.classes]
-    return at(own, names, section) | {"working": _rates(working), "protocol": protocol(index)}
+    return at(own, names, section) | {"working": at(working, names, section), "protocol": protocol(index)}
 
 
 def at(counts: confusion.Counts, names: list[str], section: Section) -> dict[str, Any]:
@@ -61,14 +61,11 @@ def at(counts: confusion.Counts, names: list[str], section: Section) -> dict[str
         name: intervals.over_images(counts, statistic, section.resamples, section.seed)
         for name, statistic in statistics.items()
     }
-    return _rates(counts) | {
+    rates = {name: rate for name, rate in means(counts).items() if rate is not None}
+    return rates | {
         "iou": iou,
         "interval": {name: bound for name, bound in bounds.items() if bound is not None},
     }
-
-
-def _rates(counts: confusion.Counts) -> dict[str, Any]:
-    return {name: rate for name, rate in means(counts).items() if rate is not None}
 
 
 def means(counts: confusion.Counts) -> dict[str, float | None]:

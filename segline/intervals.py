@@ -24,6 +24,10 @@ def over_images(counts: confusion.Counts, statistic: Statistic, resamples: int, 
     classes = confusion.present(counts.sum(axis=0))
 
     drawn = np.random.default_rng(seed).integers(0, len(counts), (resamples, len(counts)))
-    values = [statistic(confusion.scores(counts[rows].sum(axis=0), classes)) for rows in drawn]
+    flat = counts.reshape(len(counts), -1).astype(np.float64)  # exact: sums stay below 2^53; and BLAS knows no integers
+    values = []
+    for rows in drawn:
+        total = (np.bincount(rows, minlength=len(counts)) @ flat).astype(np.int64).reshape(counts.shape[1:])
+        values.append(statistic(confusion.scores(total, classes)))
     low, high = np.percentile(values, [2.5, 97.5])
     return {"low": float(low), "high": float(high)}

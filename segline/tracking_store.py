@@ -120,17 +120,24 @@ def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def sampler(run_id: str) -> Callable[[int], Message]:
-    """A function that reads the `system/*` metrics of this machine, all GPUs included, as one message."""
+def sampler(run_id: str, report: Callable[[str], None]) -> Callable[[int], Message]:
+    """A function that reads the `system/*` metrics of this machine, all GPUs included, as one message.
+
+    A monitor that fails is reported and asked no more: a driver that stumbles must not cost the run.
+    """
     monitors: list[Any] = SystemMetricsMonitor(run_id).monitors  # type: ignore[no-untyped-call]
 
     def sample(step: int) -> Message:
         moment = round(time.time() * 1000)
         rows: list[list[Any]] = []
-        for monitor in monitors:
-            monitor.collect_metrics()
-            rows += [[f"system/{key}", value, moment, step] for key, value in monitor.aggregate_metrics().items()]
-            monitor.clear_metrics()
+        for monitor in list(monitors):
+            try:
+                monitor.collect_metrics()
+                rows += [[f"system/{key}", value, moment, step] for key, value in monitor.aggregate_metrics().items()]
+                monitor.clear_metrics()
+            except Exception as error:  # noqa: BLE001 - MLflow's monitors pass on whatever a driver or psutil raises
+                monitors.remove(monitor)
+                report(f"{type(monitor).__name__} is given up: {error}")
         return {"metrics": rows}
 
     return sample

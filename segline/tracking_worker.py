@@ -61,7 +61,7 @@ class Patience:
     def __init__(self, inbox: Inbox, is_refusal: Callable[[Exception], bool], report: Callable[[str], None]) -> None:
         self._ended = inbox.ended
         self._is_refusal = is_refusal
-        self._report = report
+        self.report = report
 
     def need(self, action: Callable[[], Result]) -> Result:
         """What `action` returns at its first success. Ends the process if the stage ends before that."""
@@ -80,12 +80,12 @@ class Patience:
                 if not self._is_refusal(error):
                     self._wait(error)
                     continue
-                self._report(_reason(error))
+                self.report(_reason(error))
             return
 
     def _wait(self, error: Exception) -> None:
         final = self._ended.is_set()
-        self._report(_reason(error))
+        self.report(_reason(error))
         if final:
             sys.exit(1)
         self._ended.wait(RETRY_SECONDS)
@@ -120,7 +120,7 @@ def _follow(store: ModuleType, inbox: Inbox, patience: Patience) -> None:
     """Logs what comes, with a sample of the machine at the start of training, every second, and at its end."""
     uri, stage = inbox.opening["uri"], inbox.opening["stage"]
     run_id, joined = _opened(store, inbox.opening, patience)
-    sample = None if inbox.opening["model"] else store.sampler(run_id)
+    sample = None if inbox.opening["model"] else store.sampler(run_id, patience.report)
     messages, step, last = [sample(0)] if sample else [], 1, False
     due = time.monotonic() + SAMPLE_SECONDS
     while True:

@@ -80,9 +80,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     network, model = checkpoint.read(args.model)
     require_match(args, document, model, split)
     randomness.deterministic(section.seed)
-    network.to(device.pick())
+    target = device.pick()
+    network.to(target)
     inputs = {"processed": args.processed, "raw": args.raw, "model": args.model}
     with tracking.run("evaluate", inputs, {"evaluate": document["evaluate"]}, model=args.model) as run:
+        run.tags({f"evaluate.{name}": fact for name, fact in device.description(target).items()})
         logits = scoring.logits(network, split, section.batch_size)
         watched = cli.progress(logits, len(split.index.rows), "evaluate")
         with device.within_memory("lower evaluate.batch_size"):

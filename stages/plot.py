@@ -10,6 +10,7 @@ from segline.notation import percent
 CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}
 SECTIONS = ("data", "preprocess", "model", "train", "augment", "evaluate", "plot")
 PICKED = {"data": "source", "model": "name"}
+WRITTEN = {"plots", "report", "card"}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     kept = results.read_kept_epoch(args.train)
     subject = card.Subject(args.model, split, found, kept, material.parameters)
     augmented = results.read_augmented(args.augmented, len(split.index.classes))
-    inputs = {"processed": args.processed, "predictions": args.predictions, "model": args.model}
+    inputs = {name: path for name, path in vars(args).items() if name not in WRITTEN}
     with tracking.run("plot", inputs, {"plot": document["plot"]}, model=args.model) as run:
         with atomic.folder(args.plots) as plots:
             _draw(plots, split.index, found, kept)

@@ -152,9 +152,15 @@ def train(
     for epoch in state.history:
         run.metrics(scores(epoch), step=epoch.epoch)
     with cli.Steps(section.epochs * per_epoch, "train", done=len(state.history) * per_epoch) as bar:
-        began = saved = time.perf_counter()
-        for epoch in training.fit(state, section, train_split, val_split, bar.update):
-            rate = len(train_split) / (time.perf_counter() - began)
+        began = saved = stepped = time.perf_counter()
+
+        def step_done() -> None:
+            nonlocal stepped
+            bar.update()
+            stepped = time.perf_counter()
+
+        for epoch in training.fit(state, section, train_split, val_split, step_done):
+            rate = len(train_split) / (stepped - began)  # of training: the rest of the epoch is its validation
             bar.line(
                 f"epoch {epoch.epoch}/{section.epochs}:"
                 f" train loss {epoch.train_loss:.4f}, val loss {epoch.val_loss:.4f},"

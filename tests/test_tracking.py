@@ -180,6 +180,26 @@ def test_a_gpu_is_sampled_as_the_rest_of_the_machine_is(
 
 
 @pytest.mark.slow
+def test_a_gpu_that_stops_answering_costs_its_samples_and_a_warning(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    library = tmp_path_factory.mktemp("nvml")
+    lost = "def nvmlDeviceGetMemoryInfo(handle): raise RuntimeError('GPU is lost')"
+    (library / "pynvml.py").write_text(f"{NVML}\n{lost}", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    train()
+    [logged] = runs()
+
+    assert "FINISHED" == logged.info.status
+    assert "train_loss" in logged.data.metrics
+    assert "model.sha256" in logged.data.tags
+    assert [] == [name for name in logged.data.metrics if name.startswith("system/gpu")]
+    assert "system/cpu_utilization_percentage" in logged.data.metrics
+    [warning] = warnings(capfd)
+    assert "GPUMonitor is given up: GPU is lost" in warning
+
+
+@pytest.mark.slow
 def test_evaluation_adds_to_the_newest_run_of_its_model(project: Path, capfd: Any) -> None:
     """It may run twice with other parameters, and its failure is not the training's."""
     model = project / "model.safetensors"

@@ -100,11 +100,19 @@ def test_the_run_says_what_made_it(tracked, run):
         "evaluate.input.processed": "data/processed/test",
         "evaluate.input.raw": "data/raw/test",
         "evaluate.input.model": "models/model.safetensors",
+        "plot.input.processed": "data/processed/test",
         "plot.input.predictions": "data/predictions",
+        "plot.input.augmented": "data/augmented",
+        "plot.input.model": "models/model.safetensors",
+        "plot.input.history": "metrics/history.csv",
+        **{f"plot.input.{name}": f"metrics/{name}.json" for name in ("train", "eval", "confusion")},
+        **{f"plot.input.{name}": f"metrics/{name}.csv" for name in ("per_class", "per_image")},
     }
-    expected = made_by | machine | {tag: sha256(tracked.root / path) for tag, path in files.items()}
+    scored_on = {f"evaluate.{name}": fact for name, fact in machine.items()}
+    expected = made_by | machine | scored_on | {tag: sha256(tracked.root / path) for tag, path in files.items()}
 
     assert expected == {tag: tags.get(tag) for tag in expected}
+    assert {tag for tag in files if "input." in tag} == {tag for tag in tags if "input." in tag}
     assert tags["cpu_capability"]
     assert ("FINISHED", "FINISHED") == (tags["evaluate.status"], tags["plot.status"])
     assert "FINISHED" == run.info.status

@@ -85,11 +85,14 @@ def test_intervals_hold_the_score(project):
         assert interval["low"] <= scores()[metric] <= interval["high"]
 
 
-def test_what_stands_elsewhere_is_not_repeated_at_the_working_resolution(project):
-    """`dvc metrics show` has a column for each number."""
+def test_the_same_scores_stand_at_both_resolutions(project):
     evaluate.main(tiny.EVALUATE)
+    own, working = scores(), scores()["working"]
 
-    assert {"accuracy", "miou", "mean_class_accuracy", "mean_dice"} == set(scores()["working"])
+    assert {"accuracy", "mean_class_accuracy", "mean_dice", "miou", "iou", "interval"} == set(working)
+    for name in ("iou", "interval"):
+        assert own[name].keys() == working[name].keys()
+        assert own[name]
 
 
 def test_predictions_are_the_classes_at_the_working_resolution(project):
