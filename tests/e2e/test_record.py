@@ -75,3 +75,21 @@ def test_code_that_is_not_committed_and_unknown_keys_are_refused_in_a_line(prepa
     assert "holds code that is not committed: segline/losses.py. Commit it first" in edited
     assert (1, 1) == (unknown.count("\n"), edited.count("\n"))
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_file_is_scored_on_a_split_without_touching_the_project(reproduced, tmp_path):
+    """As `evaluate` scored it; here by the weights in another place, of a project that has no data."""
+    project = reproduced.copy(tmp_path / "my pr\u00f6ject")
+    project.write("presets/tiny.yaml", project.read("params.yaml"))
+    model = project.root / "models/model.safetensors"
+    elsewhere = model.rename(tmp_path / "b\u00e9st.safetensors")
+    before = project.git("status", "--porcelain")
+    output = project.run("python", "-m", "benchmarks.score", str(elsewhere), "--preset", "tiny", "--split", "test")
+    scores = json.loads(project.read("metrics/eval.json"))
+
+    assert f"| accuracy | {scores['accuracy']:.4f} (" in output
+    assert f"| miou | {scores['miou']:.4f} (" in output
+    for name, iou in scores["iou"].items():
+        assert f"| IoU {name} | {iou:.4f} | {scores['working']['iou'][name]:.4f} |" in output
+    assert re.search(r"^\d+\.\d\d s an image$", output, re.M)
+    assert before == project.git("status", "--porcelain")

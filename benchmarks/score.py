@@ -1,0 +1,91 @@
+"""What a model file scores on a split of its preset's data, by the pipeline's own stages, without training.
+
+    python -m benchmarks.score pretrained/camvid.safetensors [--preset camvid] [--split test] [--set KEY=VALUE]
+
+Download, preprocess and evaluate run in a temporary folder, at the size that the model was trained at; the working tree
+stays as it is. `--set data.camvid.url=FILE` takes a local copy of the archive.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import ROOT, changed
+from benchmarks.turns import timed
+from segline import checkpoint, cli, params, presets, records, scratch, tracking
+from stages import download, evaluate, preprocess
+
+RESULTS = {
+    "metrics": "eval.json",
+    "per-class": "per_class.csv",
+    "per-image": "per_image.csv",
+    "confusion": "confusion.json",
+    "predictions": "predictions",
+}
+
+
+def settings(document: params.Document, model: checkpoint.Description, split: str) -> params.Document:
+    """The preset's parameters for this model and for one split."""
+    document["data"]["input"] = str(ROOT / document["data"]["input"])
+    document["evaluate"]["split"] = split
+    document["model"]["name"] = model.network
+    document["preprocess"] |= {"height": model.height, "width": model.width, "channels": model.channels}
+    source = document["data"][document["data"]["source"]]
+    if "splits" in source:
+        source["splits"] = [split]
+    return document
+
+
+def score(document: params.Document, model: Path) -> tuple[dict[str, Any], float]:
+    """eval.json of a model file, and the seconds that the stage took for an image, the masks' own size included."""
+    split = document["evaluate"]["split"]
+    with tempfile.TemporaryDirectory() as temporary, chdir(temporary):
+        params.FILE.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        scratch.link_named(document, ROOT, Path())
+        download.main(["--input", document["data"]["input"], "--raw", "raw"])
+        preprocess.main(["--raw", "raw", "--processed", "processed"])
+        paths = [text for name, path in RESULTS.items() for text in (f"--{name}", path)]
+        inputs = ["--processed", f"processed/{split}", "--raw", f"raw/{split}", "--model", str(model)]
+        seconds = timed(lambda: evaluate.main([*inputs, *paths]))
+        content: dict[str, Any] = records.read_json(Path(RESULTS["metrics"]))
+    return content, seconds / int(content["protocol"]["images"])
+
+
+def cell(scores: dict[str, Any], name: str) -> str:
+    """A rate with its 95 % interval, where it has one."""
+    interval = scores["interval"].get(name)
+    bounds = f" ({interval['low']:.4f} to {interval['high']:.4f})" if interval else ""
+    return f"{scores[name]:.4f}{bounds}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table of one model."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model file, such as pretrained/camvid.safetensors")
+    parser.add_argument("--preset", default="camvid", choices=presets.names(ROOT), metavar="NAME", help="(%(default)s)")
+    parser.add_argument("--split", default="test", metavar="NAME", help="(%(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another parameter; repeatable")
+    args: argparse.Namespace = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    model = args.model.absolute()
+    _, description = checkpoint.read(model)
+    document = changed(params.load(ROOT / presets.FOLDER / f"{args.preset}.yaml"), args.set)
+    os.environ[tracking.SWITCH] = "off"
+    content, seconds = score(settings(document, description, args.split), model)
+    void = content["protocol"]["void"]
+    cli.say(f"\n| {args.split}, {content['protocol']['images']} images, void {void} | masks' own size | working size |")
+    cli.say("|---|---|---|")
+    for name in ("accuracy", "miou"):
+        cli.say(f"| {name} | {cell(content, name)} | {cell(content['working'], name)} |")
+    for name, iou in content["iou"].items():
+        cli.say(f"| IoU {name} | {iou:.4f} | {content['working']['iou'][name]:.4f} |")
+    cli.say(f"\n{seconds:.2f} s an image")
+
+
+if __name__ == "__main__":
+    cli.run(main)
