@@ -49,6 +49,7 @@ def inspect(root: Path) -> Inspection:
         raise DataError(root, f"no images with masks found; it holds {_contents(root)}", KNOWN)
     problems: list[PipelineError] = []
     listed = splitting.usable(root, layout.images, layout.masks, layout.form, "", problems=problems)
+    problems += layouts.unused(root, layout)
     found = survey.survey(listed)
     names = _names(root) if found.encoding == "index" else []
     is_voc = not names and _is_voc(layout, found)
@@ -125,7 +126,7 @@ def _folder(root: Path, layout: Layout, found: Survey, classes: Sequence[_Class]
     lines = [*_head(root, "folder"), f"    images: {_text(layout.images)}", f"    masks: {_text(layout.masks)}"]
     lines.append("    split:")
     for key, value in layout.form.model_dump().items():
-        text = _text(value) if isinstance(value, str) and "/" in value else _flow(value)
+        text = _text(value) if isinstance(value, str) and key == "file" else _flow(value)
         lines.append(f"      {key}: {text}")
     lines += ['    group: ""', f"    encoding: {found.encoding}", "    classes:"]
     for each in classes:

@@ -12,7 +12,7 @@ from segline import images, inspection, params
 from segline.__main__ import main
 from segline.errors import DataError
 from segline.sources import voc
-from tests import folders
+from tests import folders, test_voc
 
 
 def inspected(root: Path, build: folders.Builder) -> tuple[params.Document, str, list[str]]:
@@ -95,6 +95,91 @@ def test_what_is_wrong_is_told_and_the_rest_is_still_described(tmp_path):
         "masks/test/odd.png: 8-bit RGB PNG, while most masks are of the encoding index. Save all masks alike.",
         "images/train/t1.png: the same image is in another split: images/val/v1.png. Keep it in one split only.",
     ]
+
+
+def lists(root: Path, **splits: list[str]) -> None:
+    """Twelve pairs, and a list for each of these splits."""
+    folders.all_in_one("images/{}.jpg", "masks/{}.png")(root)
+    for split, lines in splits.items():
+        (root / f"{split}.txt").write_text("\n".join(lines))
+
+
+def test_lists_are_taken_though_a_mask_is_missing(tmp_path):
+    def build(root: Path) -> None:
+        lists(root, train=[f"i_{n}" for n in range(9)], val=["i_9", "i_10", "i_11"])
+        (root / "masks/i_4.png").unlink()
+
+    section, text, problems = inspected(tmp_path, build)
+
+    assert {"by": "lists", "file": "{split}.txt", "names": ["train", "val"]} == section["folder"]["split"]
+    assert "# Pairs: train 8, val 3." in text
+    assert ["train.txt: line 5: no mask masks/i_4.png. Add it, or take 'i_4' out."] == problems
+
+
+def test_voc_stays_voc_though_a_mask_is_missing(tmp_path):
+    def build(root: Path) -> None:
+        test_voc.write(root, {"train": [f"t{n}" for n in range(9)], "val": ["v1", "v2", "v3"]})
+        (root / "SegmentationClass/t4.png").unlink()
+
+    section, text, problems = inspected(tmp_path, build)
+
+    assert ("voc", ["train", "val"]) == (section["source"], section["voc"]["splits"])
+    assert "# Pairs: train 8, val 3." in text
+    (problem,) = problems
+    assert problem.startswith("ImageSets/Segmentation/train.txt: line 5: no mask SegmentationClass/t4.png.")
+
+
+def test_a_line_that_is_no_stem_is_told_and_the_lists_are_taken(tmp_path):
+    section, _, problems = inspected(
+        tmp_path, lambda root: lists(root, train=["i_0", "i_1", "images/i_2.jpg"], val=["i_3"])
+    )
+
+    assert "lists" == section["folder"]["split"]["by"]
+    assert ["train.txt: line 3: no image images/images/i_2.jpg.jpg. Write the stem alone, without folder and extension."
+            ] == problems[:1]  # fmt: skip
+
+
+def test_lists_that_are_not_used_are_named_with_the_reason(tmp_path):
+    section, _, problems = inspected(
+        tmp_path, lambda root: lists(root, train=["images/i_0.jpg", "images/i_1.jpg"], val=["images/i_2.jpg"])
+    )
+    remedy = "Write one stem a line, without folder and extension, as UTF-8 text, and inspect again."
+    reason = "lines are the stem of an image with a mask"
+
+    assert "ratio" == section["folder"]["split"]["by"]
+    assert [
+        f"train.txt: a list that is not used: 0 of its 2 {reason}. {remedy}",
+        f"val.txt: a list that is not used: 0 of its 1 {reason}. {remedy}",
+    ] == problems
+
+
+@pytest.mark.parametrize(
+    ("build", "name", "reason"),
+    [
+        (lambda root: lists(root, train=["i_1"]), "train.txt", "lists of two splits are needed, such as train and val"),
+        (
+            lambda root: lists(root, train=["i_1"], val=["i_2"], test=["gone"]),
+            "test.txt",
+            "0 of its 1 lines are the stem of an image with a mask",
+        ),
+        (
+            lambda root: (lists(root, train=["i_1"], val=["i_2"]), (root / "splits").mkdir(),
+                          (root / "splits/val.txt").write_text("i_3")),
+            "splits/val.txt",
+            "other lists are",
+        ),
+        (
+            lambda root: (folders.by_split("images/{split}/{}.png", "masks/{split}/{}.png")(root),
+                          (root / "val.txt").write_text("v1")),
+            "val.txt",
+            "the splits are folders",
+        ),
+    ],
+)  # fmt: skip
+def test_a_list_beside_those_in_use_is_named_too(tmp_path, build, name, reason):
+    (problem,) = inspected(tmp_path, build)[2]
+
+    assert problem.startswith(f"{name}: a list that is not used: {reason}. ")
 
 
 def test_hundreds_of_problems_are_not_printed(tmp_path):
