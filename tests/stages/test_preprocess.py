@@ -472,6 +472,18 @@ def test_too_little_disk_space_is_told_before_any_work(raw, monkeypatch):
         run()
 
 
+def test_there_must_be_room_for_the_arrays_twice_since_dvc_copies_them(raw, monkeypatch):
+    """8x6 pixels of 3 channels and a byte of one-hot bits, five pairs."""
+    raw.write()
+    size = 8 * 6 * (3 + 1) * 5
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size - 1))
+    with pytest.raises(PipelineError, match=r"twice the size of the arrays: they lie in DVC's cache too\. Free some"):
+        run()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size))
+
+    assert run().is_dir()
+
+
 def test_names_with_spaces_and_other_letters_are_taken(raw):
     for stem in ("a b", "-leading", "\u00e9\u4e2d", "x" * 200):
         raw.add("train", stem)
