@@ -87,11 +87,15 @@ def use_preset(args: Namespace) -> None:
 def inspect_folder(args: Namespace) -> None:
     """Prints the data section that fits a folder, and warns of what is wrong there."""
     from segline import inspection  # noqa: PLC0415
+    from segline.errors import DataError  # noqa: PLC0415
 
     found = inspection.inspect(args.folder)
-    cli.say(found.section)
+    if found.section:
+        cli.say(found.section)
     for problem in found.problems:
         cli.warn(problem)
+    if not found.section:
+        raise DataError(args.folder, "no image or no mask that can be used", "Mend what is named, and inspect again.")
 
 
 def restore_outputs(_: Namespace) -> None:

@@ -185,6 +185,19 @@ def unused(root: Path, layout: Layout) -> Iterator[PipelineError]:
             yield DataError(root / name, found, remedy)
 
 
+def one_sided(root: Path, layout: Layout) -> Iterator[PipelineError]:
+    """The folders of splits that have images and no masks, or masks and no images."""
+    if layout.form.by != "folder":
+        return
+    sides = [PurePosixPath(pattern).parent for pattern in (layout.images, layout.masks)]
+    for split in SPLITS:
+        there, other = sorted((root / str(side).replace(splitting.SPLIT, split) for side in sides), key=Path.is_dir)[
+            ::-1
+        ]
+        if there.is_dir() and not other.is_dir():
+            yield DataError(there, f"left out: there is no folder {other} for it", "Add that one, or remove this one.")
+
+
 def _shares(count: int) -> dict[str, float]:
     """Shares that leave no split empty, from three pairs on."""
     train, other = (0.8, 0.1) if count >= 10 else (0.6, 0.2) if count >= 5 else (0.34, 0.33)

@@ -193,6 +193,84 @@ def test_hundreds_of_problems_are_not_printed(tmp_path):
     assert (inspection.SHOWN + 1, "and 10 more") == (len(problems), problems[-1])
 
 
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_folder_without_one_usable_image_or_mask_has_problems_and_no_section(tmp_path, capsys, kind):
+    folders.all_in_one("images/{}.png", "masks/{}.png", 3)(tmp_path)
+    for path in (tmp_path / kind).iterdir():
+        path.write_bytes(b"")
+
+    with pytest.raises(DataError, match="no image or no mask that can be used"):
+        main(["inspect", str(tmp_path)])
+    captured = capsys.readouterr()
+
+    assert "" == captured.out
+    assert [f"warning: {tmp_path}/{kind}/i_{n}.png: empty file" for n in range(3)] == sorted(
+        line.split(",")[0] for line in captured.err.splitlines()
+    )
+
+
+def test_black_of_colour_masks_is_named_as_a_colour(tmp_path):
+    _, text, _ = inspected(tmp_path, folders.colour_coded)
+
+    assert "# The colour [0, 0, 0] is taken as a class, a guess" in text
+    assert "Value 0" not in text
+
+
+@pytest.mark.parametrize(
+    ("images_at", "masks_at", "gone"),
+    [
+        ("images/{split}/{}.png", "masks/{split}/{}.png", "masks/test"),
+        ("images/{split}/{}.png", "masks/{split}/{}.png", "images/test"),
+        ("{split}/images/{}.png", "{split}/masks/{}.png", "test/masks"),
+        ("{split}/{}.png", "{split}annot/{}.png", "testannot"),
+    ],
+)
+def test_a_split_on_one_side_alone_is_named(tmp_path, images_at, masks_at, gone):
+    def build(root: Path) -> None:
+        folders.by_split(images_at, masks_at)(root)
+        shutil.rmtree(root / gone)
+
+    (problem,) = inspected(tmp_path, build)[2]
+
+    assert problem.endswith(f"left out: there is no folder {gone} for it. Add that one, or remove this one.")
+
+
+def test_image_files_of_other_formats_are_counted(tmp_path):
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "masks/{}.png")(root)
+        for name in ("images/a.tif", "images/b.TIF", "masks/a.webp", "images/.c.bmp", "notes.txt"):
+            (root / name).touch()
+
+    (problem,) = inspected(tmp_path, build)[2]
+
+    assert problem == (
+        f"{tmp_path}: image files of formats that are not read are left out: 2 x .tif, 1 x .webp. Convert them to PNG."
+    )
+
+
+@pytest.mark.parametrize(
+    ("cwd", "given", "expected"),
+    [
+        (".", "data/mine", "data/mine"),
+        ("data/mine", ".", "data/mine"),
+        ("data", "../data/mine/", "data/mine"),
+        (".", "link", "link"),
+        (".", "../outside", "{}/outside"),
+    ],
+)
+def test_the_folder_is_named_as_seen_from_the_project(tmp_path, monkeypatch, cwd, given, expected):
+    project = tmp_path / "project"
+    for root in (project / "data/mine", tmp_path / "outside"):
+        folders.all_in_one("images/{}.png", "masks/{}.png", 3)(root)
+    (project / "params.yaml").touch()
+    (project / "link").symlink_to("../outside")
+    monkeypatch.chdir(project / cwd)
+
+    section = yaml.safe_load(inspection.inspect(Path(given)).section)
+
+    assert expected.format(tmp_path) == section["data"]["input"]
+
+
 def test_a_jpeg_that_decodes_though_damaged_is_told(tmp_path):
     """libjpeg fills the missing rows with gray and says so on standard error only."""
 
