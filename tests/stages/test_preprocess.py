@@ -425,6 +425,18 @@ def test_groups_shared_with_train_are_told(raw, capsys):
     assert "val: 2 of 2 images share a group with train" in capsys.readouterr().err
 
 
+def test_only_the_images_that_share_a_group_with_train_are_counted(raw, capsys):
+    raw.write()
+    listed = dataset.read(raw.folder)
+    first, *rest = listed.splits["val"]
+    val = [replace(first, group="train-drive"), *(replace(pair, group="elsewhere") for pair in rest)]
+    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": val}))
+
+    run()
+
+    assert "val: 1 of 2 images share a group with train" in capsys.readouterr().err
+
+
 def test_a_jpeg_that_is_decoded_though_damaged_is_told(raw):
     """Its container is whole and its checksum right: only libjpeg's own message gives it away."""
     content = jpeg()
