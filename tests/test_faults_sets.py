@@ -159,7 +159,7 @@ def bind(path: Path) -> None:
         pytest.param(bind, "cannot be read (No such device or address)", id="socket"),
         pytest.param(lambda path: path.symlink_to("/dev/zero"), "a folder, pipe or device", id="device"),
         pytest.param(lambda path: path.symlink_to(path.name), "cannot be read", id="loop"),
-        pytest.param(lambda path: path.symlink_to("gone"), "missing", id="dangling"),
+        pytest.param(lambda path: path.symlink_to("gone"), "a link that leads nowhere", id="dangling"),
     ],
 )
 def test_a30_what_is_no_file_is_told_without_waiting_on_it(raw, make, found):
