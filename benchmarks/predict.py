@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         made, out = Path(temporary) / "made", Path(temporary) / "out"
         make(made, NUM_IMAGES)
-        found = discovery.find([made / "images"], out)
+        found = discovery.find([made / "images"], out, problems=[])
         for height, width in SIZES:
             model = description(height, width)
             network = checkpoint.network(model).to(device.pick())

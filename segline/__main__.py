@@ -39,14 +39,16 @@ def _add(commands, name: str, function, text: str):  # type: ignore[no-untyped-d
 
 def _add_predict(commands) -> None:  # type: ignore[no-untyped-def]
     command = _add(commands, "predict", predict_images, "label images of any size with a trained model")
-    command.add_argument("inputs", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG and JPEG, gray or RGB")
+    command.add_argument(
+        "inputs", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG and JPEG, gray or RGB; name them first"
+    )
     command.add_argument("--model", type=Path, required=True, metavar="FILE", help="as the train stage wrote it")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="new, empty, or an earlier prediction")
     command.add_argument("--flip", action="store_true", help="average with the mirrored image")
-    scales = "average over input sizes, relative to the model's own, such as 0.75 1.0 1.25"
+    scales = "average over input sizes, relative to the model's own, such as 0.75 1.0 1.25; images first"
     command.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help=scales)
     command.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at once (%(default)s)")
-    objects = "number the objects of these classes, such as car pedestrian"
+    objects = "number the objects of these classes, such as car pedestrian; images first"
     command.add_argument("--instances", nargs="+", default=[], metavar="CLASS", help=objects)
 
 
@@ -87,11 +89,15 @@ def use_preset(args: Namespace) -> None:
 def inspect_folder(args: Namespace) -> None:
     """Prints the data section that fits a folder, and warns of what is wrong there."""
     from segline import inspection  # noqa: PLC0415
+    from segline.errors import DataError  # noqa: PLC0415
 
     found = inspection.inspect(args.folder)
-    cli.say(found.section)
+    if found.section:
+        cli.say(found.section)
     for problem in found.problems:
         cli.warn(problem)
+    if not found.section:
+        raise DataError(args.folder, "no image or no mask that can be used", "Mend what is named, and inspect again.")
 
 
 def restore_outputs(_: Namespace) -> None:

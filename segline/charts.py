@@ -48,6 +48,7 @@ NAME_LENGTH = 22
 GAP, LINE, ENTRY = 10, 26, 175  # pixels: between panels, a line of text, an entry of the legend
 TILES = 6  # in a row of the augmented samples
 FRAME = (107, 114, 128)
+READABLE = 40  # classes whose cells and bars have room for a name and a number
 
 
 @contextmanager
@@ -106,25 +107,36 @@ def _curves(path: Path, title: str, history: Sequence[results.Epoch], kept: int,
 
 
 def confusion(path: Path, names: Sequence[str], counts: npt.NDArray[np.int64]) -> None:
-    """Where the pixels of each class went, in percent of its row; a class without truth pixels has a grey row."""
+    """Where the pixels of each class went, in percent of its row; a class without truth pixels has a grey row.
+
+    That of more than `READABLE` classes is no larger, and shows shares by colour alone.
+    """
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.ma.masked_array(100 * counts / np.maximum(totals, 1), np.broadcast_to(totals == 0, counts.shape))
-    side = 0.52 * len(names)
-    labels = [short(name) for name in names]
+    side = 0.52 * min(len(names), READABLE)
+    ticks = _ticks(len(names))
+    labels = [short(names[place]) for place in ticks]
     with _figure(path, max(5.6, side + 2.2), max(4.2, side + 1.8)) as figure:
         axes = figure.subplots()
         axes.grid(visible=False)
         axes.set_facecolor(GRID)
         axes.spines[:].set_visible(False)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-        axes.set_xticks(range(len(names)), labels, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(names)), labels)
+        axes.set_xticks(ticks, labels, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(ticks, labels)
         axes.tick_params(length=0, labelcolor=INK)
         axes.set(xlabel="predicted", ylabel="truth")
         axes.set_title(f"Confusion: percent of each true class\n{counts.sum():,} pixels scored", fontsize=11)
+        if len(names) > READABLE:
+            return
         for (row, column), share in np.ndenumerate(shares.filled(-1)):
             colour = "white" if share > 50 else FAINT if share < 1 else INK
             axes.text(column, row, _cell(share), ha="center", va="center", fontsize=8, color=colour)
+
+
+def _ticks(count: int) -> range:
+    """The places of the classes that are named: all, or where that is too many every second, third, ... one."""
+    return range(0, count, -(-count // READABLE))
 
 
 def _cell(share: float) -> str:
@@ -134,18 +146,23 @@ def _cell(share: float) -> str:
 
 
 def iou(path: Path, classes: Sequence[dataset.Label], scores: Sequence[results.ClassScore], mean: float | None) -> None:
-    """The IoU of each class as a bar in its colour, and their mean as a line; undefined ones say so."""
-    with _figure(path, 7, 1.3 + 0.34 * len(classes)) as figure:
+    """The IoU of each class as a bar in its colour, and their mean as a line; undefined ones say so.
+
+    That of more than `READABLE` classes is no higher, and has bars alone: an undefined score leaves its place empty.
+    """
+    ticks = _ticks(len(classes))
+    with _figure(path, 7, 1.3 + 0.34 * min(len(classes), READABLE)) as figure:
         axes = figure.subplots()
         axes.grid(visible=False, axis="y")
         for place, (label, score) in enumerate(zip(classes, scores, strict=True)):
             length, colour = 100 * (score.iou or 0), tuple(channel / 255 for channel in label.rgb)
             axes.barh(place, length, height=0.66, color=colour, edgecolor=INK, linewidth=0.6)
             text, ink = ("undefined", FAINT) if score.iou is None else (f"{length:.1f}", INK)
-            axes.text(length + 1, place, text, va="center", fontsize=9, color=ink)
+            if len(classes) <= READABLE:
+                axes.text(length + 1, place, text, va="center", fontsize=9, color=ink)
         if mean is not None:
             axes.axvline(100 * mean, color=ORANGE, linewidth=1.5, linestyle=(0, (4, 3)), zorder=0.9)
-        axes.set_yticks(range(len(classes)), [short(label.name) for label in classes])
+        axes.set_yticks(ticks, [short(classes[place].name) for place in ticks])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set(xlim=(0, 109), xticks=range(0, 101, 20), ylim=(len(classes) - 0.4, -0.6), xlabel="IoU (%)")
         axes.set_title(f"IoU by class; mean {percent(mean)} (dashed)")

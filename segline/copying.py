@@ -19,13 +19,14 @@ CHUNK = 1 << 20
 def copy(listed: Mapping[str, Sequence[Entry]], folder: Path) -> dict[str, list[Pair]]:
     """The pairs, their files in `folder/<split>/images` and `folder/<split>/masks`, hashed as they are written.
 
-    Raises DataError before the first byte if the disk has no room for them.
+    Raises DataError before the first byte if the disk has no room for them and for DVC's copy of them: its cache is on
+    the same disk as a rule, and shares the blocks only where the file system has reflinks.
     """
-    needed = sum(path.stat().st_size for entries in listed.values() for e in entries for path in (e.image, e.mask))
+    needed = 2 * sum(path.stat().st_size for entries in listed.values() for e in entries for path in (e.image, e.mask))
     folder.mkdir(parents=True, exist_ok=True)
     if needed > (free := shutil.disk_usage(folder).free):
-        found = f"{free >> 20} MiB free on its disk, expected at least {(needed >> 20) + 1} MiB for a copy of the data"
-        raise DataError(folder, found, "Free some.")
+        expected = f"at least {(needed >> 20) + 1} MiB, twice the size of the data: a copy, and that in DVC's cache"
+        raise DataError(folder, f"{free >> 20} MiB free on its disk, expected {expected}", "Free some.")
     return {split: _copied(entries, folder / split) for split, entries in listed.items()}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segline import containers
-from segline.errors import DataError
+from segline.errors import DataError, PipelineError, combined
 
 SUFFIXES = frozenset(suffix for suffixes in containers.EXTENSIONS.values() for suffix in suffixes)
 
@@ -18,30 +18,32 @@ class Found:
     name: str
 
 
-def find(inputs: Sequence[Path], out: Path) -> list[Found]:
+def find(inputs: Sequence[Path], out: Path, problems: list[PipelineError]) -> list[Found]:
     """The files as given and the PNG and JPEG files in the folders, sorted within each; none in `out`, hidden ones
     only where given by name. Links to folders are followed, but never round in a circle.
 
-    Raises DataError for an input that is missing, one that lies in `out` at any depth or by a link (results would
-    replace it), two images of one name, and none at all.
+    What cannot be used is added to `problems`: a missing input, an image whose name another has already, a name that no
+    table could hold. Raises DataError for one that lies in `out` at any depth or by a link (results would replace it),
+    and if there is none at all.
     """
-    found = [image for given in inputs for image in _images(given, out.resolve())]
+    found: dict[str, Found] = {}
+    for image in (image for given in inputs for image in _images(given, out.resolve(), problems)):
+        if (first := found.setdefault(image.name, image)) is not image:
+            problem = f"its results would be called {image.name}, as those of {first.path}"
+            problems.append(DataError(image.path, problem, "Rename one, or predict them into two folders."))
     if not found:
         where = ", ".join(str(given) for given in inputs)
-        raise DataError(where, f"no images, expected files ending in {', '.join(sorted(SUFFIXES))}", "Name others.")
-    first: dict[str, Path] = {}
-    for image in found:
-        if (other := first.setdefault(image.name, image.path)) is not image.path:
-            problem = f"its results would be called {image.name}, as those of {other}"
-            raise DataError(image.path, problem, "Rename one, or predict them into two folders.")
-    return found
+        nothing = DataError(where, f"no images, expected files ending in {', '.join(sorted(SUFFIXES))}", "Name others.")
+        raise combined(where, problems or [nothing])
+    return list(found.values())
 
 
-def _images(given: Path, out: Path) -> Iterator[Found]:
+def _images(given: Path, out: Path, problems: list[PipelineError]) -> Iterator[Found]:
     if given.is_dir():
         paths = [(path, path.relative_to(given)) for path in _walk(given, frozenset(), out)]
-    elif not given.exists():
-        raise DataError(given, "missing, expected an image or a folder of images", "Check the path.")
+    elif not given.exists() and not given.is_symlink():
+        problems.append(DataError(given, "missing, expected an image or a folder of images", "Check the path."))
+        return
     else:
         paths = [(given, Path(given.name))]
     for path, relative in paths:
@@ -51,8 +53,9 @@ def _images(given: Path, out: Path) -> Iterator[Found]:
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise DataError(repr(str(path)), "a name that is not UTF-8 text", "Rename the file.") from None
-        yield Found(path, name)
+            problems.append(DataError(repr(str(path)), "a name that is not UTF-8 text", "Rename the file."))
+        else:
+            yield Found(path, name)
 
 
 def _walk(folder: Path, above: frozenset[Path], out: Path) -> Iterator[Path]:

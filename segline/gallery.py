@@ -35,6 +35,7 @@ class Gallery:
 
     def __init__(self, folder: Path, classes: Sequence[dataset.Label], counted: Sequence[int]) -> None:
         self.folder, self.classes, self.counted = folder, classes, counted
+        self._columns = [*COLUMNS, *(f"{label.name}_share" for label in classes)]
         self._rows: dict[str, Row] = {}
         self._instances: dict[str, list[Row]] = {}
 
@@ -50,11 +51,15 @@ class Gallery:
         shares = np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
         self._rows[found.name] = [found.name, *mask.shape, *shares.tolist()]
 
+    def announce(self, names: Sequence[str]) -> None:
+        """Lists the images to come, without values: so a run that is killed leaves the names of all it has written."""
+        unknown = [""] * (len(self._columns) - 1)
+        records.write_csv(self.folder / SUMMARY, self._columns, [[name, *unknown] for name in names])
+
     def write_tables(self, order: Sequence[str]) -> None:
         """Writes the tables of those images in `order` that were added."""
-        columns = [*COLUMNS, *(f"{label.name}_share" for label in self.classes)]
         done = [name for name in order if name in self._rows]
-        records.write_csv(self.folder / SUMMARY, columns, [self._rows[name] for name in done])
+        records.write_csv(self.folder / SUMMARY, self._columns, [self._rows[name] for name in done])
         if self.counted:
             rows = [row for name in done for row in self._instances[name]]
             records.write_csv(self.folder / INSTANCES, INSTANCE_COLUMNS, rows)
@@ -75,7 +80,7 @@ def opened(
     added, in the order of `names`. Raises ParameterError for a folder that holds anything but a gallery."""
     _clear(folder, earlier(folder))
     gallery = Gallery(folder, classes, counted)
-    gallery.write_tables([])  # a run that is killed leaves a folder that is known for a gallery
+    gallery.announce(names)
     try:
         yield gallery
     finally:

@@ -43,6 +43,8 @@ def read(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
+        if path.is_symlink():
+            raise DataError(path, "a link that leads nowhere", "Put back what it leads to, or remove it.") from None
         raise DataError(path, "missing", "Put it back, or run the download stage again.") from None
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})", "Check the file and its permissions.") from None

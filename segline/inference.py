@@ -21,6 +21,7 @@ from segline import (
     cores,
     device,
     discovery,
+    foreign,
     gallery,
     images,
     randomness,
@@ -69,20 +70,24 @@ _Predicted = tuple[_Decoded, Uint8]
 
 def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> None:
     """Predicts every image into the folder `out`. Raises DataError at the end if some could not be."""
-    found = discovery.find(inputs, out)
+    problems: list[PipelineError] = []
+    for line in foreign.left_out(given for given in inputs if given.is_dir()):
+        cli.warn(line)
+    found = discovery.find(inputs, out, problems)
+    total = len(found) + len(problems)
     network, description = _read(model)
     sizes = _sizes(description, request)
     counted = [_class_index(description, name) for name in request.instances]
     predictor = Predictor(network.to(device.pick()), description, sizes, request.batch_size, request.flip)
     randomness.deterministic(0)  # the same kernels as `evaluate`
     with gallery.opened(out, description.classes, counted, [image.name for image in found]) as results:
-        problems = predict_all(predictor, found, results)
+        problems += predict_all(predictor, found, results)
     for problem in problems:
         cli.warn(str(problem))
     kinds = ", ".join(gallery.KINDS if counted else gallery.KINDS[:2])
-    cli.say(f"predict: {len(found) - len(problems)} of {len(found)} images -> {out}: {kinds}, {gallery.SUMMARY}")
+    cli.say(f"predict: {total - len(problems)} of {total} images -> {out}: {kinds}, {gallery.SUMMARY}")
     if problems:
-        found_bad = f"{len(problems)} of {len(found)} images could not be predicted"
+        found_bad = f"{len(problems)} of {total} images could not be predicted"
         raise DataError(out, found_bad, "They are named above; all others are there.")
 
 

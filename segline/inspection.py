@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segline import layouts, splitting, survey
+from segline import foreign, layouts, params, splitting, survey
 from segline.errors import DataError, PipelineError
 from segline.layouts import Layout
 from segline.listing import Entry
@@ -27,9 +27,12 @@ Rgb = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Inspection:
-    """`section` is YAML to paste into params.yaml, with comments; `problems` are what the pipeline would refuse."""
+    """`section` is YAML to paste into params.yaml, with comments; `problems` are what the pipeline would refuse.
 
-    section: str
+    There is no section where no image or no mask can be used.
+    """
+
+    section: str | None
     problems: list[str]
 
 
@@ -49,15 +52,18 @@ def inspect(root: Path) -> Inspection:
         raise DataError(root, f"no images with masks found; it holds {_contents(root)}", KNOWN)
     problems: list[PipelineError] = []
     listed = splitting.usable(root, layout.images, layout.masks, layout.form, "", problems=problems)
+    problems += [*layouts.one_sided(root, layout), *layouts.unused(root, layout)]
     found = survey.survey(listed)
+    problems += found.problems
+    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    told = [*map(str, problems[:SHOWN]), *more, *foreign.left_out([root])]
+    if not found.image_kinds or not found.masks:
+        return Inspection(None, told)
     names = _names(root) if found.encoding == "index" else []
     is_voc = not names and _is_voc(layout, found)
     lines = _voc(root, layout) if is_voc else _folder(root, layout, found, *_table(found, names))
     facts = [f"# {line}" for line in _facts(layout, listed, found, is_voc)]
-    problems += found.problems
-    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    told = [*map(str, problems[:SHOWN]), *more, *_doubts(layout, found)]
-    return Inspection("\n".join([*lines, *facts]), told)
+    return Inspection("\n".join([*lines, *facts]), [*told, *_doubts(layout, found)])
 
 
 def _contents(root: Path) -> str:
@@ -109,7 +115,14 @@ def _spoken(value: int, found: Survey) -> str:
 
 
 def _head(root: Path, source: str) -> list[str]:
-    return ["data:", f"  source: {source}", f"  input: {_text(root.as_posix())}", f"  {source}:"]
+    return ["data:", f"  source: {source}", f"  input: {_text(_place(root).as_posix())}", f"  {source}:"]
+
+
+def _place(root: Path) -> Path:
+    """The folder as params.yaml names it: relative to the project if it lies below, else absolute."""
+    place = root.resolve() if ".." in root.parts else root.absolute()  # a link keeps its name
+    project = next((folder for folder in place.parents if (folder / params.FILE).is_file()), None)
+    return place.relative_to(project) if project else place
 
 
 def _text(text: str) -> str:
@@ -125,7 +138,7 @@ def _folder(root: Path, layout: Layout, found: Survey, classes: Sequence[_Class]
     lines = [*_head(root, "folder"), f"    images: {_text(layout.images)}", f"    masks: {_text(layout.masks)}"]
     lines.append("    split:")
     for key, value in layout.form.model_dump().items():
-        text = _text(value) if isinstance(value, str) and "/" in value else _flow(value)
+        text = _text(value) if isinstance(value, str) and key == "file" else _flow(value)
         lines.append(f"      {key}: {text}")
     lines += ['    group: ""', f"    encoding: {found.encoding}", "    classes:"]
     for each in classes:
@@ -171,7 +184,8 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], found: Survey,
     if found.encoding == "index" and values == {0, 255}:
         yield "Binary masks: 0 and 255 are taken as two classes."
     elif min(values, default=1) == 0 and not is_voc:
-        yield "Value 0 is taken as a class, a guess: if it means not labelled, make it void and take it out of classes."
+        which = "Value 0" if found.encoding == "index" else "The colour [0, 0, 0]"
+        yield f"{which} is taken as a class, a guess: if it means not labelled, make it void, and no class."
     if isinstance(layout.form, splitting.ByRatio):
         yield 'Frames of one video must not be torn apart: if there are any, set group, such as "(.+)_[0-9]+".'
     if found.image_kinds and all(" gray " in kind for kind in found.image_kinds):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segline import listing, splitting
-from segline.errors import PipelineError
+from segline.errors import DataError, PipelineError
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages", "photos")
 MASKS = (
@@ -139,15 +139,63 @@ def _extension(names: Iterable[str]) -> str:
 def _form(root: Path, images: str, masks: str, splits: Sequence[str]) -> splitting.Form:
     if splits:
         return splitting.ByFolder(by="folder", names=list(splits))
-    problems: list[PipelineError] = []
-    shelf = listing.Shelf(root, images, masks, problems)
-    there = shelf.files["image"].keys() & shelf.files["mask"].keys()
+    there = _stems(root, images, masks)
     for folder in LISTS:
-        named = [split for split in SPLITS if (root / f"{folder}{split}.txt").is_file()]
-        listed = [set(listing.stems(root, f"{folder}{split}.txt", {}, problems)) for split in named]
-        if len(named) > 1 and all(stems and stems <= there for stems in listed):
+        named = [split for split in SPLITS if _most(*_listed(root, f"{folder}{split}.txt", there))]
+        if len(named) > 1:
             return splitting.ByLists(by="lists", file=f"{folder}{splitting.SPLIT}.txt", names=named)
     return splitting.ByRatio(by="ratio", shares=_shares(len(there)), seed=1)
+
+
+def _stems(root: Path, images: str, masks: str) -> set[str]:
+    """Those with an image and a mask."""
+    files = listing.Shelf(root, images, masks, []).files
+    return files["image"].keys() & files["mask"].keys()
+
+
+def _listed(root: Path, name: str, there: Collection[str]) -> tuple[int, int]:
+    """How many stems of a list have an image and a mask, and how many it has."""
+    stems = listing.stems(root, name, {}, [])
+    return sum(stem in there for stem in stems), len(stems)
+
+
+def _most(known: int, count: int) -> bool:
+    return 2 * known > count
+
+
+def unused(root: Path, layout: Layout) -> Iterator[PipelineError]:
+    """The lists of splits in `root` that the layout leaves aside, each with the reason."""
+    form = layout.form
+    used = {form.file.replace(splitting.SPLIT, split) for split in form.names} if form.by == "lists" else set()
+    there = set() if form.by == "folder" else _stems(root, layout.images, layout.masks)
+    for name in (f"{folder}{split}.txt" for folder in LISTS for split in SPLITS):
+        if name in used or not (root / name).is_file():
+            continue
+        known, count = _listed(root, name, there)
+        if form.by == "folder":
+            yield DataError(
+                root / name, "a list that is not used: the splits are folders", "Remove it, or the folders."
+            )
+        elif _most(known, count):
+            other = "other lists are" if used else "lists of two splits are needed, such as train and val"
+            yield DataError(root / name, f"a list that is not used: {other}", "Keep one list a split, side by side.")
+        else:
+            found = f"a list that is not used: {known} of its {count} lines are the stem of an image with a mask"
+            remedy = "Write one stem a line, without folder and extension, as UTF-8 text, and inspect again."
+            yield DataError(root / name, found, remedy)
+
+
+def one_sided(root: Path, layout: Layout) -> Iterator[PipelineError]:
+    """The folders of splits that have images and no masks, or masks and no images."""
+    if layout.form.by != "folder":
+        return
+    sides = [PurePosixPath(pattern).parent for pattern in (layout.images, layout.masks)]
+    for split in SPLITS:
+        there, other = sorted((root / str(side).replace(splitting.SPLIT, split) for side in sides), key=Path.is_dir)[
+            ::-1
+        ]
+        if there.is_dir() and not other.is_dir():
+            yield DataError(there, f"left out: there is no folder {other} for it", "Add that one, or remove this one.")
 
 
 def _shares(count: int) -> dict[str, float]:

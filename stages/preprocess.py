@@ -43,10 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _check_space(target: Path, recipe: pairs.Recipe, data: Dataset) -> None:
-    needed = recipe.row_bytes * sum(len(listed) for listed in data.splits.values())
+    """Raises PipelineError if there is no room for the arrays and the copy that DVC's cache makes without reflinks."""
+    needed = 2 * recipe.row_bytes * sum(len(listed) for listed in data.splits.values())
     disk = next(folder for folder in target.absolute().parents if folder.exists())
     if needed > (free := shutil.disk_usage(disk).free):
-        found = f"{free >> 20} MiB free on its disk, expected at least {(needed >> 20) + 1} MiB"
+        expected = f"at least {(needed >> 20) + 1} MiB, twice the size of the arrays: they lie in DVC's cache too"
+        found = f"{free >> 20} MiB free on its disk, expected {expected}"
         raise PipelineError(target, found, "Free some, or lower preprocess.height and preprocess.width.")
 
 

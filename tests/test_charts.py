@@ -90,13 +90,13 @@ def test_no_picture_says_when_or_with_what_it_was_made(tmp_path):
         assert not [word for word in (b"tEXt", b"iTXt", b"tIME", b"Software", b"atplotlib") if word in content], name
 
 
-@pytest.mark.parametrize("count", [2, 20, 60])
+@pytest.mark.parametrize("count", [2, 20, 60, 255])
 def test_any_number_of_classes_can_be_drawn(tmp_path, count):
     names = [f"class {k}" for k in range(count)]
     charts.iou(tmp_path / "iou.png", labels(names), scores(names), 0.5)
     charts.sheet(tmp_path / "sheet.png", [("one", panels())], [(name, (1, 2, 3)) for name in names])
 
-    assert pixels(tmp_path / "iou.png").shape[0] > 30 * count
+    assert pixels(tmp_path / "iou.png").shape[0] > 30 * min(count, charts.READABLE)
     assert pixels(tmp_path / "sheet.png").shape[1] < 800
 
 
@@ -109,6 +109,31 @@ def test_a_confusion_matrix_of_any_size_has_a_dark_diagonal_where_all_is_right(t
     darkest = (pixels(tmp_path / "confusion.png") == (8, 48, 107)).all(axis=2)  # the end of the colour map "Blues"
     share = darkest.sum() / darkest.size
     assert 0.2 / count < share < 1 / count
+
+
+@pytest.mark.parametrize("count", [charts.READABLE + 1, 255])
+def test_pictures_of_many_classes_are_no_larger_and_hold_no_numbers(tmp_path, monkeypatch, count):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    sizes, texts = [], []
+    for number in (charts.READABLE, count):
+        names = [f"class {k}" for k in range(number)]
+        charts.confusion(tmp_path / "confusion.png", names, np.eye(number, dtype=np.int64))
+        charts.iou(tmp_path / "iou.png", labels(names), scores(names), 0.5)
+        drawn = figures[-2:]
+        sizes.append([figure.get_size_inches().tolist() for figure in drawn])
+        texts.append([len(figure.axes[0].texts) for figure in drawn])
+
+    assert sizes[0] == sizes[1]
+    assert [[charts.READABLE**2, charts.READABLE], [0, 0]] == texts
+
+
+def test_255_classes_still_show_where_all_is_right(tmp_path):
+    charts.confusion(tmp_path / "confusion.png", [f"class {k}" for k in range(255)], np.eye(255, dtype=np.int64))
+    shown = pixels(tmp_path / "confusion.png")
+
+    assert max(shown.shape) < 3000
+    assert (shown == (8, 48, 107)).all(axis=2).sum() > 255
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,16 @@ def test_a_link_is_copied_as_the_file_it_leads_to(tmp_path, entry):
     assert not (tmp_path / "raw/train/images/a.png").is_symlink()
 
 
-def test_a_full_disk_is_told_before_the_first_byte(tmp_path, entry, monkeypatch):
+def test_a_disk_without_room_for_dvcs_copy_too_is_told_before_the_first_byte(tmp_path, entry, monkeypatch):
+    """The files have 2 MiB and ten bytes, twice over."""
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2 << 20))
 
-    with pytest.raises(DataError, match=r"raw: 1 MiB free on its disk, expected at least 2 MiB for a copy of the data"):
+    with pytest.raises(
+        DataError, match=r"raw: 2 MiB free on its disk, expected at least 3 MiB, twice the size .* cache"
+    ):
         copying.copy({"train": [entry]}, tmp_path / "raw")
-
     assert [] == list((tmp_path / "raw").iterdir())
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage((2 << 20) + 10))
+    assert 1 == len(copying.copy({"train": [entry]}, tmp_path / "raw")["train"])

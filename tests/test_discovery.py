@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segline import discovery
-from segline.errors import DataError
+from segline.errors import DataError, PipelineError, Problems
 
 OUT = Path("out")
 
@@ -23,8 +23,14 @@ def make(*names: str) -> None:
         Path(name).touch()
 
 
-def names(*inputs: str) -> list[str]:
-    return [found.name for found in discovery.find([Path(given) for given in inputs], OUT)]
+def names(*inputs: str, told: tuple[str, ...] = ()) -> list[str]:
+    """The names found; what is told of other files starts with `told`."""
+    problems: list[PipelineError] = []
+    found = discovery.find([Path(given) for given in inputs], OUT, problems)
+    assert len(told) == len(problems), problems
+    for expected, problem in zip(told, problems, strict=True):
+        assert str(problem).startswith(expected)
+    return [image.name for image in found]
 
 
 def test_a_folder_gives_its_images_sorted_with_their_place_in_it():
@@ -53,14 +59,20 @@ def test_names_are_kept_as_they_are(name):
     assert [name] == names("f")
 
 
-@pytest.mark.parametrize("inputs", [["f"], ["f", "g"], ["f/a.png", "f/a.png"]])
-def test_two_images_of_one_name_are_an_error_that_names_both(inputs):
-    make("f/a.png", "g/a.jpg")
-    if len(inputs) == 1:
-        make("f/a.jpg")
+@pytest.mark.parametrize(
+    ("inputs", "first", "second"),
+    [
+        (["f"], "f/a.jpg", "f/a.png"),
+        (["f/a.png", "g"], "f/a.png", "g/a.jpg"),
+        (["f/a.png", "f/a.png"], "f/a.png", "f/a.png"),
+    ],
+)
+def test_of_two_images_of_one_name_the_second_is_told_and_the_rest_go_on(inputs, first, second):
+    make("f/a.png", "f/a.jpg", "g/a.jpg", "h/b.png")
 
-    with pytest.raises(DataError, match=r"a\.(png|jpg): its results would be called a, as those of .*a\.(png|jpg)"):
-        names(*inputs)
+    assert ["a", "b"] == names(
+        *inputs, "h", told=(f"{second}: its results would be called a, as those of {first}. Rename one",)
+    )
 
 
 def test_a_link_to_a_folder_is_followed_and_a_circle_of_links_ends():
@@ -107,13 +119,28 @@ def test_no_image_and_no_such_file_are_errors():
 
     with pytest.raises(DataError, match=r"f: no images, expected files ending in \.jpeg, \.jpg, \.png"):
         names("f")
-    with pytest.raises(DataError, match=r"gone\.png: missing"):
+    with pytest.raises(DataError, match=r"^gone\.png: missing, expected an image or a folder of images"):
         names("f", "gone.png")
+    with pytest.raises(Problems, match="other: missing"):
+        names("gone.png", "other")
 
 
-def test_a_name_that_no_table_could_hold_is_refused():
-    Path("f").mkdir()
+def test_a_missing_input_is_told_and_the_rest_go_on():
+    make("f/a.png")
+
+    assert ["a"] == names("gone.png", "f", told=("gone.png: missing, expected an image or a folder of images.",))
+
+
+def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read():
+    make("f/a.png")
+    Path("f/b.png").symlink_to("gone")
+
+    assert ["a", "b"] == names("f")
+    assert ["b"] == names("f/b.png")
+
+
+def test_a_name_that_no_table_could_hold_is_told_and_the_rest_go_on():
+    make("f/a.png")
     Path(os.fsdecode(b"f/\xff.png")).touch()
 
-    with pytest.raises(DataError, match="not UTF-8"):
-        names("f")
+    assert ["a"] == names("f", told=("'f/\\udcff.png': a name that is not UTF-8 text. Rename the file.",))

@@ -16,15 +16,18 @@ elsewhere, in stages/test_preprocess if no file is named:
     A33  one-hot and back                test_encode
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 
-from segline import arrays, encode
+from segline import arrays, encode, images
 from tests import faulty
 from tests.faulty import COLOURS, IMAGE, MASK, PHOTO, colour_masks, put, told
 from tests.stages.test_preprocess import run
@@ -139,6 +142,35 @@ def test_an_unusual_file_that_says_what_it_means_is_taken(raw, kind, content):
         np.testing.assert_array_equal(split.images[1], IMAGE)
     else:
         np.testing.assert_array_equal(encode.unpack(split.onehot[1], 3), MASK)
+
+
+def other_colours() -> bytes:
+    """An ICC profile that calls red what is blue."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+
+
+PROFILE = other_colours()
+MARKED = {
+    "PNG": (stored(IMAGE, 8, 2), stored(IMAGE, 8, 2, chunk(b"iCCP", b"other\0\0" + zlib.compress(PROFILE)))),
+    "JPEG": (
+        PHOTO,
+        PHOTO[:2] + b"\xff\xe2" + struct.pack(">H", 16 + len(PROFILE)) + b"ICC_PROFILE\0\1\1" + PROFILE + PHOTO[2:],
+    ),
+}
+
+
+@pytest.mark.parametrize(("plain", "marked"), MARKED.values(), ids=MARKED)
+def test_a17_a_colour_profile_is_not_applied(plain, marked):
+    """The samples count as they are stored, whatever colours a viewer makes of them."""
+    path = Path("a.jpg" if plain is PHOTO else "a.png")
+    expected = images.decode_image(plain, path, 3)
+    with Image.open(io.BytesIO(marked)) as picture:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
+        seen = np.asarray(ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB")))
+
+    assert (expected == images.decode_image(marked, path, 3)).all()
+    assert np.abs(expected.astype(int) - seen).max() > 50, "applied, it would show"
 
 
 @pytest.mark.parametrize(

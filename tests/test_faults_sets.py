@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +15,11 @@ import cv2
 import numpy as np
 import pytest
 
-from segline import arrays, dataset, images, records
+from segline import arrays, dataset, images, records, splitting
 from segline.dataset import Pair
+from segline.errors import DataError
 from stages import evaluate, preprocess, train
-from tests import faulty, tiny
+from tests import faulty, folders, tiny
 from tests.faulty import PHOTO, put, relist, told
 from tests.stages.test_preprocess import ROOT, parameters, run
 
@@ -142,14 +145,21 @@ def test_a29_a_name_with_a_line_break_is_told_and_one_of_255_bytes_is_taken(raw)
     assert line.startswith("raw/train/images/train_0.png: stem 'two\\nlines' holds a line break or another")
 
 
+def bind(path: Path) -> None:
+    """A socket that nobody listens on."""
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.bind(str(path))
+
+
 @pytest.mark.parametrize(
     ("make", "found"),
     [
         pytest.param(lambda path: path.mkdir(), "a folder, pipe or device", id="folder"),
         pytest.param(os.mkfifo, "a folder, pipe or device", id="pipe"),
+        pytest.param(bind, "cannot be read (No such device or address)", id="socket"),
         pytest.param(lambda path: path.symlink_to("/dev/zero"), "a folder, pipe or device", id="device"),
         pytest.param(lambda path: path.symlink_to(path.name), "cannot be read", id="loop"),
-        pytest.param(lambda path: path.symlink_to("gone"), "missing", id="dangling"),
+        pytest.param(lambda path: path.symlink_to("gone"), "a link that leads nowhere", id="dangling"),
     ],
 )
 def test_a30_what_is_no_file_is_told_without_waiting_on_it(raw, make, found):
@@ -163,14 +173,41 @@ def test_a30_what_is_no_file_is_told_without_waiting_on_it(raw, make, found):
     assert line.startswith(f"{path}: {found}")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+@pytest.mark.parametrize("make", [os.mkfifo, bind])
+def test_a30_what_is_no_file_in_a_folder_of_the_users_is_told(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    folders.pairs(tmp_path, "images/{}.png", "masks/{}.png", ["a", "b", "c"])
+    (tmp_path / "images/b.png").unlink()
+    make(Path("images/b.png"))
+    form = splitting.ByRatio(by="ratio", shares={"train": 1.0}, seed=1)
+
+    with pytest.raises(DataError, match=r"images/b\.png: a folder, pipe, device or broken link, expected a file"):
+        splitting.entries(tmp_path, "images/*.png", "masks/*.png", form, group="")
+
+
 def test_a30_a_file_that_may_not_be_read_is_told(raw):
+    """Root may read every file: then it is nobody who tries, in a process and a folder that are theirs."""
     raw.write()
-    raw.image("train", "train_1").chmod(0)
+    code = (
+        "import os, pwd\nfrom segline import cli\nfrom stages import preprocess\n"
+        "if os.geteuid() == 0:\n"
+        "    nobody = pwd.getpwnam('nobody')\n"
+        "    os.setgroups([])\n    os.setgid(nobody.pw_gid)\n    os.setuid(nobody.pw_uid)\n"
+        "cli.run(preprocess.main, ['--raw', 'raw', '--processed', 'processed'])\n"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        shutil.copytree("raw", Path(place, "raw"))
+        Path(place, raw.image("train", "train_1")).chmod(0)
+        shutil.copy("params.yaml", place)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+        left = {path.name for path in Path(place).iterdir()}
 
-    (line,) = told(raw)
-
-    assert line.startswith("raw/train/images/train_1.png: cannot be read (Permission denied)")
+    found = "raw/train/images/train_1.png: cannot be read (Permission denied). Check the file and its permissions."
+    assert (1, "", f"error: {found}\n") == (done.returncode, done.stdout, done.stderr)
+    assert {"raw", "params.yaml"} == left
 
 
 def test_a31_each_file_is_opened_once_so_that_what_is_hashed_is_what_is_decoded(raw):

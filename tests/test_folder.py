@@ -100,6 +100,17 @@ def test_there_may_be_no_void(mine, tmp_path):
     assert folder.collect(section(void=None), mine, tmp_path / "raw").void is None
 
 
+def test_image_files_of_other_formats_are_told_and_left_out(mine, tmp_path, capsys):
+    for name in ("images/train/a.tif", "images/train/b.webp"):
+        (mine / name).touch()
+    collected = folder.collect(section(), mine, tmp_path / "raw")
+
+    assert ["v1_1", "v1_2"] == [pair.stem for pair in collected.splits["train"]]
+    assert f"warning: {mine}: image files of formats that are not read are left out: 1 x .tif, 1 x .webp." in (
+        capsys.readouterr().err
+    )
+
+
 def test_problems_of_all_splits_come_together_and_nothing_is_written(mine, tmp_path):
     (mine / "images/train/v1_1.jpg").unlink()
     (mine / "masks/val/v2_1.png").unlink()

@@ -1,5 +1,8 @@
 """The folder of predictions: what it replaces, and what it never touches."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,6 +11,7 @@ import pytest
 
 from segline import dataset, discovery, gallery, records
 from segline.errors import ParameterError
+from tests.contract.closure import ROOT
 
 CLASSES = (dataset.Label("sky", (10, 200, 30)), dataset.Label("road", (40, 50, 250)))
 IMAGE = np.zeros((3, 4, 3), np.uint8)
@@ -112,3 +116,22 @@ def test_an_interrupted_run_lists_what_is_there_and_can_be_run_again(tmp_path):
     assert ["a"] == [row["image"] for row in records.read_csv(tmp_path / "summary.csv")]
     fill(tmp_path, "a", "b")
     assert ["a", "b"] == [row["image"] for row in records.read_csv(tmp_path / "summary.csv")]
+
+
+def test_what_a_killed_run_wrote_is_replaced_by_the_next(tmp_path):
+    """A process that is killed writes no table at its end."""
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom segline import discovery, gallery\n"
+        "from tests.test_gallery import CLASSES, IMAGE, MASK\n"
+        "with gallery.opened(Path(sys.argv[1]), CLASSES, (1,), ['a', 'b']) as results:\n"
+        "    results.add(discovery.Found(Path('b.png'), 'b'), IMAGE, MASK)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, check=False)
+    assert -signal.SIGKILL == done.returncode
+    assert {"summary.csv", "masks/b.png", "overlays/b.png", "instances/b.png"} == files(tmp_path)
+    rows = records.read_csv(tmp_path / "summary.csv")
+    assert [("a", "", ""), ("b", "", "")] == [(row["image"], row["height"], row["sky_share"]) for row in rows]
+    fill(tmp_path, "a")
+
+    assert {"summary.csv", "masks/a.png", "overlays/a.png"} == files(tmp_path)

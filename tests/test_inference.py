@@ -161,6 +161,26 @@ def test_a_bad_image_is_named_and_the_others_are_predicted(project, capsys):
     assert {"test0.png", "test3.png"} == names("out/masks") == names("out/overlays")
 
 
+def test_what_is_missing_or_foreign_or_has_a_name_twice_is_told_and_the_rest_are_predicted(project, capsys):
+    shutil.copytree(own_images(project), "in")
+    cv2.imwrite("in/test1.jpg", picture("in/test4.png", 20, 30))
+    Path("in/test5.png").symlink_to("gone")
+    Path("in/scan.tif").touch()
+    with pytest.raises(DataError, match="out: 3 of 8 images could not be predicted"):
+        run(project, "gone.png", "in")
+    told = capsys.readouterr()
+
+    assert [
+        "in: image files of formats that are not read are left out: 1 x .tif. Convert them to PNG.",
+        "gone.png: missing, expected an image or a folder of images. Check the path.",
+        "in/test1.png: its results would be called test1, as those of in/test1.jpg. "
+        "Rename one, or predict them into two folders.",
+        "in/test5.png: a link that leads nowhere. Put back what it leads to, or remove it.",
+    ] == [line.removeprefix("warning: ") for line in told.err.splitlines()]
+    assert told.out == "predict: 5 of 8 images -> out: masks, overlays, summary.csv\n"
+    assert [f"test{n}" for n in range(5)] == [row["image"] for row in records.read_csv(Path("out/summary.csv"))]
+
+
 def test_a_jpeg_with_damaged_pixels_is_a_bad_image(project, capfd):
     """libjpeg decodes it, and complains on standard error alone, naming no file."""
     pixels = picture("in/good.png", 200, 300)

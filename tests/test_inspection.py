@@ -12,7 +12,7 @@ from segline import images, inspection, params
 from segline.__main__ import main
 from segline.errors import DataError
 from segline.sources import voc
-from tests import folders
+from tests import folders, test_voc
 
 
 def inspected(root: Path, build: folders.Builder) -> tuple[params.Document, str, list[str]]:
@@ -97,6 +97,91 @@ def test_what_is_wrong_is_told_and_the_rest_is_still_described(tmp_path):
     ]
 
 
+def lists(root: Path, **splits: list[str]) -> None:
+    """Twelve pairs, and a list for each of these splits."""
+    folders.all_in_one("images/{}.jpg", "masks/{}.png")(root)
+    for split, lines in splits.items():
+        (root / f"{split}.txt").write_text("\n".join(lines))
+
+
+def test_lists_are_taken_though_a_mask_is_missing(tmp_path):
+    def build(root: Path) -> None:
+        lists(root, train=[f"i_{n}" for n in range(9)], val=["i_9", "i_10", "i_11"])
+        (root / "masks/i_4.png").unlink()
+
+    section, text, problems = inspected(tmp_path, build)
+
+    assert {"by": "lists", "file": "{split}.txt", "names": ["train", "val"]} == section["folder"]["split"]
+    assert "# Pairs: train 8, val 3." in text
+    assert ["train.txt: line 5: no mask masks/i_4.png. Add it, or take 'i_4' out."] == problems
+
+
+def test_voc_stays_voc_though_a_mask_is_missing(tmp_path):
+    def build(root: Path) -> None:
+        test_voc.write(root, {"train": [f"t{n}" for n in range(9)], "val": ["v1", "v2", "v3"]})
+        (root / "SegmentationClass/t4.png").unlink()
+
+    section, text, problems = inspected(tmp_path, build)
+
+    assert ("voc", ["train", "val"]) == (section["source"], section["voc"]["splits"])
+    assert "# Pairs: train 8, val 3." in text
+    (problem,) = problems
+    assert problem.startswith("ImageSets/Segmentation/train.txt: line 5: no mask SegmentationClass/t4.png.")
+
+
+def test_a_line_that_is_no_stem_is_told_and_the_lists_are_taken(tmp_path):
+    section, _, problems = inspected(
+        tmp_path, lambda root: lists(root, train=["i_0", "i_1", "images/i_2.jpg"], val=["i_3"])
+    )
+
+    assert "lists" == section["folder"]["split"]["by"]
+    assert ["train.txt: line 3: no image images/images/i_2.jpg.jpg. Write the stem alone, without folder and extension."
+            ] == problems[:1]  # fmt: skip
+
+
+def test_lists_that_are_not_used_are_named_with_the_reason(tmp_path):
+    section, _, problems = inspected(
+        tmp_path, lambda root: lists(root, train=["images/i_0.jpg", "images/i_1.jpg"], val=["images/i_2.jpg"])
+    )
+    remedy = "Write one stem a line, without folder and extension, as UTF-8 text, and inspect again."
+    reason = "lines are the stem of an image with a mask"
+
+    assert "ratio" == section["folder"]["split"]["by"]
+    assert [
+        f"train.txt: a list that is not used: 0 of its 2 {reason}. {remedy}",
+        f"val.txt: a list that is not used: 0 of its 1 {reason}. {remedy}",
+    ] == problems
+
+
+@pytest.mark.parametrize(
+    ("build", "name", "reason"),
+    [
+        (lambda root: lists(root, train=["i_1"]), "train.txt", "lists of two splits are needed, such as train and val"),
+        (
+            lambda root: lists(root, train=["i_1"], val=["i_2"], test=["gone"]),
+            "test.txt",
+            "0 of its 1 lines are the stem of an image with a mask",
+        ),
+        (
+            lambda root: (lists(root, train=["i_1"], val=["i_2"]), (root / "splits").mkdir(),
+                          (root / "splits/val.txt").write_text("i_3")),
+            "splits/val.txt",
+            "other lists are",
+        ),
+        (
+            lambda root: (folders.by_split("images/{split}/{}.png", "masks/{split}/{}.png")(root),
+                          (root / "val.txt").write_text("v1")),
+            "val.txt",
+            "the splits are folders",
+        ),
+    ],
+)  # fmt: skip
+def test_a_list_beside_those_in_use_is_named_too(tmp_path, build, name, reason):
+    (problem,) = inspected(tmp_path, build)[2]
+
+    assert problem.startswith(f"{name}: a list that is not used: {reason}. ")
+
+
 def test_hundreds_of_problems_are_not_printed(tmp_path):
     def build(root: Path) -> None:
         folders.pairs(root, "images/{}.png", "masks/{}.png", ["a", "b", "c"])
@@ -106,6 +191,84 @@ def test_hundreds_of_problems_are_not_printed(tmp_path):
     problems = inspected(tmp_path, build)[2]
 
     assert (inspection.SHOWN + 1, "and 10 more") == (len(problems), problems[-1])
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_folder_without_one_usable_image_or_mask_has_problems_and_no_section(tmp_path, capsys, kind):
+    folders.all_in_one("images/{}.png", "masks/{}.png", 3)(tmp_path)
+    for path in (tmp_path / kind).iterdir():
+        path.write_bytes(b"")
+
+    with pytest.raises(DataError, match="no image or no mask that can be used"):
+        main(["inspect", str(tmp_path)])
+    captured = capsys.readouterr()
+
+    assert "" == captured.out
+    assert [f"warning: {tmp_path}/{kind}/i_{n}.png: empty file" for n in range(3)] == sorted(
+        line.split(",")[0] for line in captured.err.splitlines()
+    )
+
+
+def test_black_of_colour_masks_is_named_as_a_colour(tmp_path):
+    _, text, _ = inspected(tmp_path, folders.colour_coded)
+
+    assert "# The colour [0, 0, 0] is taken as a class, a guess" in text
+    assert "Value 0" not in text
+
+
+@pytest.mark.parametrize(
+    ("images_at", "masks_at", "gone"),
+    [
+        ("images/{split}/{}.png", "masks/{split}/{}.png", "masks/test"),
+        ("images/{split}/{}.png", "masks/{split}/{}.png", "images/test"),
+        ("{split}/images/{}.png", "{split}/masks/{}.png", "test/masks"),
+        ("{split}/{}.png", "{split}annot/{}.png", "testannot"),
+    ],
+)
+def test_a_split_on_one_side_alone_is_named(tmp_path, images_at, masks_at, gone):
+    def build(root: Path) -> None:
+        folders.by_split(images_at, masks_at)(root)
+        shutil.rmtree(root / gone)
+
+    (problem,) = inspected(tmp_path, build)[2]
+
+    assert problem.endswith(f"left out: there is no folder {gone} for it. Add that one, or remove this one.")
+
+
+def test_image_files_of_other_formats_are_counted(tmp_path):
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "masks/{}.png")(root)
+        for name in ("images/a.tif", "images/b.TIF", "masks/a.webp", "images/.c.bmp", "notes.txt"):
+            (root / name).touch()
+
+    (problem,) = inspected(tmp_path, build)[2]
+
+    assert problem == (
+        f"{tmp_path}: image files of formats that are not read are left out: 2 x .tif, 1 x .webp. Convert them to PNG."
+    )
+
+
+@pytest.mark.parametrize(
+    ("cwd", "given", "expected"),
+    [
+        (".", "data/mine", "data/mine"),
+        ("data/mine", ".", "data/mine"),
+        ("data", "../data/mine/", "data/mine"),
+        (".", "link", "link"),
+        (".", "../outside", "{}/outside"),
+    ],
+)
+def test_the_folder_is_named_as_seen_from_the_project(tmp_path, monkeypatch, cwd, given, expected):
+    project = tmp_path / "project"
+    for root in (project / "data/mine", tmp_path / "outside"):
+        folders.all_in_one("images/{}.png", "masks/{}.png", 3)(root)
+    (project / "params.yaml").touch()
+    (project / "link").symlink_to("../outside")
+    monkeypatch.chdir(project / cwd)
+
+    section = yaml.safe_load(inspection.inspect(Path(given)).section)
+
+    assert expected.format(tmp_path) == section["data"]["input"]
 
 
 def test_a_jpeg_that_decodes_though_damaged_is_told(tmp_path):

@@ -1,4 +1,4 @@
-"""Every file of presets/ trains for an epoch: its network, loss and schedule, on tiny data of its own classes."""
+"""Every file of presets/ trains for an epoch and is drawn: its network, loss and schedule, on tiny data of its own."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import yaml
 
 from segline import dataset, images, presets
 from segline.sources import camvid, synthetic, voc
-from stages import evaluate, preprocess, train
+from stages import evaluate, plot, preprocess, train
 from tests import tiny
 
 ROOT = Path(presets.__file__).parents[1]
@@ -54,7 +54,7 @@ def write_raw(folder: Path, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_trains_and_is_scored(name, tmp_path, monkeypatch):
+def test_a_preset_trains_is_scored_and_drawn(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEGLINE_TRACKING", "off")
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
@@ -66,8 +66,10 @@ def test_a_preset_trains_and_is_scored(name, tmp_path, monkeypatch):
     Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
     train.main(tiny.TRAIN)
-    evaluate.main([text.replace("/test", f"/{document['evaluate']['split']}") for text in tiny.EVALUATE])
+    for stage, arguments in ((evaluate, tiny.EVALUATE), (plot, tiny.PLOT)):
+        stage.main([text.replace("/test", f"/{document['evaluate']['split']}") for text in arguments])
     scores = json.loads(Path("metrics/eval.json").read_text(encoding="utf-8"))
 
     assert math.isfinite(scores["miou"])
     assert 1 == len(Path("metrics/history.csv").read_text(encoding="utf-8").splitlines()[1:])
+    assert "<html" in Path("metrics/report.html").read_text(encoding="utf-8")

@@ -108,3 +108,10 @@ EVALUATE = [
     *("--per-image", "metrics/per_image.csv", "--confusion", "metrics/confusion.json"),
     *("--predictions", "data/predictions"),
 ]
+PLOT = [
+    *("--history", "metrics/history.csv", "--train", "metrics/train.json", "--eval", "metrics/eval.json"),
+    *("--per-class", "metrics/per_class.csv", "--per-image", "metrics/per_image.csv"),
+    *("--confusion", "metrics/confusion.json", "--processed", "data/processed/test"),
+    *("--predictions", "data/predictions", "--augmented", "data/augmented", "--model", "models/model.safetensors"),
+    *("--plots", "metrics/plots", "--report", "metrics/report.html", "--card", "models/README.md"),
+]

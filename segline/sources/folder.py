@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
-from segline import copying, listing, params, splitting
+from segline import cli, copying, foreign, listing, params, splitting
 from segline.dataset import Dataset, Label, Void
 from segline.errors import ParameterError
 from segline.listing import Entry
@@ -148,4 +148,6 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
 
     Raises ParameterError, and DataError for everything that is wrong with names, lists and places at once.
     """
+    for line in foreign.left_out([source_input]):
+        cli.warn(line)
     return replace(describe(section, source_input), splits=copying.copy(_entries(section, source_input), folder))

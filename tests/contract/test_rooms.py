@@ -21,6 +21,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "records": (1, set(), set()),
     "cores": (1, set(), set()),
     "listing": (1, set(), set()),
+    "foreign": (1, set(), set()),
     "dataset": (1, set(), set()),
     "containers": (1, set(), set()),
     "notation": (1, set(), set()),

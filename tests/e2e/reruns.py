@@ -49,7 +49,7 @@ CODE = {
         segline/networks/blocks.py segline/networks/unet.py segline/predict.py segline/randomness.py
         """,
     "download": """
-        stages/download.py segline/archive.py segline/copying.py segline/fetch.py segline/listing.py
+        stages/download.py segline/archive.py segline/copying.py segline/fetch.py segline/foreign.py segline/listing.py
         segline/sources/synthetic.py segline/splitting.py segline/streets/__init__.py
         segline/streets/cars.py segline/streets/houses.py segline/streets/layout.py segline/streets/objects.py
         segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py

@@ -1,11 +1,13 @@
-"""Images of the user's in data/source: git leaves them alone, DVC does not."""
+"""Images of the user's in data/source: git leaves them alone, DVC does not, and all stages run on them."""
+
+import json
 
 import pytest
 import yaml
 
-from tests import folders
-from tests.e2e.project import Project
-from tests.e2e.reruns import ROOT
+from tests import folders, test_voc
+from tests.e2e.project import Project, overlaid, stages_run
+from tests.e2e.reruns import ROOT, STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -45,3 +47,31 @@ def test_what_is_missing_among_them_is_told_before_anything_is_removed(mine):
     assert output.startswith(f"error: {PLACE}: 1 images fit images/val/*.* and 0 masks fit masks/val/*.png, ")
     assert 1 == len(output.splitlines())
     assert (mine.root / "data/raw/val/masks/val.png").is_file()
+
+
+def scored(project: Project) -> tuple[list[str], dict[str, str]]:
+    """The classes with an IoU, and images and split of the protocol."""
+    scores = json.loads(project.read("metrics/eval.json"))
+    return sorted(scores["iou"]), {key: scores["protocol"][key] for key in ("images", "split")}
+
+
+def test_they_run_through_all_stages_and_a_second_time_through_none(mine):
+    output = mine.dvc("repro")
+
+    assert list(STAGES)[1:] == stages_run(output), "the fixture ran download"
+    assert (["background", "object"], {"images": "1", "split": "test"}) == scored(mine)
+    assert {} == mine.dvc_json("status", "--json")
+
+
+def test_voc_runs_through_all_stages_and_a_second_time_through_none(fresh):
+    test_voc.write(fresh.root / PLACE, {"train": ["t1", "t2"], "val": ["v1"]})
+    values = {"data": {"source": "voc", "input": PLACE, "voc": {"splits": ["train", "val"]}}, "evaluate.split": "val"}
+    fresh.write_parameters(overlaid(fresh.parameters(), values))
+    assert "params.yaml: valid\n" == fresh.run("python", "-m", "segline", "check")
+    output = fresh.dvc("repro")
+    classes, protocol = scored(fresh)
+
+    assert list(STAGES) == stages_run(output)
+    assert {"background", "aeroplane", "person"} <= set(classes)
+    assert {"images": "1", "split": "val"} == protocol
+    assert {} == fresh.dvc_json("status", "--json")

@@ -425,6 +425,18 @@ def test_groups_shared_with_train_are_told(raw, capsys):
     assert "val: 2 of 2 images share a group with train" in capsys.readouterr().err
 
 
+def test_only_the_images_that_share_a_group_with_train_are_counted(raw, capsys):
+    raw.write()
+    listed = dataset.read(raw.folder)
+    first, *rest = listed.splits["val"]
+    val = [replace(first, group="train-drive"), *(replace(pair, group="elsewhere") for pair in rest)]
+    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": val}))
+
+    run()
+
+    assert "val: 1 of 2 images share a group with train" in capsys.readouterr().err
+
+
 def test_a_jpeg_that_is_decoded_though_damaged_is_told(raw):
     """Its container is whole and its checksum right: only libjpeg's own message gives it away."""
     content = jpeg()
@@ -470,6 +482,18 @@ def test_too_little_disk_space_is_told_before_any_work(raw, monkeypatch):
 
     with pytest.raises(PipelineError, match=r"processed: 0 MiB free on its disk, expected at least 1 MiB"):
         run()
+
+
+def test_there_must_be_room_for_the_arrays_twice_since_dvc_copies_them(raw, monkeypatch):
+    """8x6 pixels of 3 channels and a byte of one-hot bits, five pairs."""
+    raw.write()
+    size = 8 * 6 * (3 + 1) * 5
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size - 1))
+    with pytest.raises(PipelineError, match=r"twice the size of the arrays: they lie in DVC's cache too\. Free some"):
+        run()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size))
+
+    assert run().is_dir()
 
 
 def test_names_with_spaces_and_other_letters_are_taken(raw):
