@@ -80,6 +80,35 @@ def test_the_fingerprint_names_what_the_bytes_depend_on(monkeypatch):
     assert {"device", "torch", "threads", "cpu_capability", "caches"} == set(device.fingerprint())
 
 
+def test_a_gpu_is_named_with_the_cuda_that_torch_was_built_for(monkeypatch):
+    """As MLflow's tags: torch is asked of the device in question, here by stand-ins that need no GPU."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda asked: f"NVIDIA H100, {asked}")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    expected = {
+        "device": "cuda",
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "gpu/name": "NVIDIA H100, cuda",
+        "cuda": "12.8",
+    }
+
+    assert expected == device.description(torch.device("cuda"))
+
+
+def test_a_cpu_has_no_name_of_a_gpu():
+    found = device.description(torch.device("cpu"))
+
+    assert torch.backends.cpu.get_cpu_capability() == found["cpu_capability"]
+    assert {"gpu/name", "cuda"}.isdisjoint(found)
+
+
+def test_the_peak_memory_of_a_gpu_is_in_mebibytes_and_a_cpu_has_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", {torch.device("cuda"): 3 << 19}.__getitem__)
+
+    assert {"gpu/peak_memory_mb": 1.5} == device.peak_memory(torch.device("cuda"))
+    assert {} == device.peak_memory(torch.device("cpu"))
+
+
 def test_the_free_memory_of_a_cpu_is_part_of_what_the_machine_has():
     assert 0 < device.free_memory(torch.device("cpu")) <= psutil.virtual_memory().total
 

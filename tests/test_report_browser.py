@@ -5,6 +5,7 @@
 Without them these tests are skipped, but they fail where CI is set.
 """
 
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import re
 import numpy as np
 import pytest
 
+from segline import records
 from stages import plot
 from tests import evaluated
 from tests.browser import DESK, PHONE, missing, running
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 HOSTILE = "</script><script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">"
 NAMES = [HOSTILE, "road", "car"]
+COUNTS = np.array([[9000, 950, 50], [0, 600, 1400], [40, 60, 1300]])  # rows actual, columns predicted
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +37,52 @@ def browser(tmp_path_factory):
 def world(tmp_path_factory):
     """Nine images of 60 x 80 of three classes, the first of which has a hostile name."""
     world = evaluated.build(tmp_path_factory.mktemp("world") / "run", classes=NAMES, images=9, size=(60, 80))
+    draw(world)
+    return world
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """Some images whose classes have other scores each: those of `COUNTS`."""
+    world = evaluated.build(tmp_path_factory.mktemp("uneven") / "run", classes=NAMES)
+    hits, actual, predicted = COUNTS.diagonal(), COUNTS.sum(axis=1), COUNTS.sum(axis=0)
+    rates = (hits / (actual + predicted - hits), hits / actual, 2 * hits / (actual + predicted))
+    rows = zip(NAMES, *(rate.tolist() for rate in rates), actual.tolist(), strict=True)
+    records.write_csv(world.inputs["per_class"], ["class", "iou", "accuracy", "dice", "pixels"], rows)
+    pairs = zip(itertools.product(NAMES, repeat=2), COUNTS.flat, strict=True)
+    cells = [{"actual": one, "predicted": other, "count": int(count)} for (one, other), count in pairs]
+    records.write_json(world.inputs["confusion"], cells)
+    draw(world)
+    return world
+
+
+def draw(world):
+    """Makes the page."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(world.folder)
         patch.setenv("SEGLINE_TRACKING", "off")
         plot.main(world.arguments)
-    return world
 
 
 @pytest.fixture
 def page(browser, world):
     browser.open(world.report)
     return browser
+
+
+def cells(page, table):
+    """What is seen in the body of a table, row by row."""
+    rows = page.run(
+        f"""[...document.querySelectorAll("{table} tbody tr")].map(row => [...row.cells].map(
+        cell => cell.checkVisibility() ? cell.innerText.trim() : "hidden"))"""
+    )
+    return [[cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row] for row in rows]
+
+
+def share(whole, part, end):
+    """JavaScript: where an end of a part lies along the whole, from 0 at its left to 1 at its right."""
+    boxes = (f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()" for selector in (part, whole))
+    return f"((part, whole) => (part.{end} - whole.left) / whole.width)({', '.join(boxes)})"
 
 
 def test_the_headline_is_there(page, world):
@@ -54,6 +92,86 @@ def test_the_headline_is_there(page, world):
     assert f"{100 * scores['accuracy']:.1f} %" == page.text("#headline-accuracy")
     assert "25.0 % to 50.0 %" in page.text(".headline")
     assert "toy, test: mIoU" in page.run("document.title")
+
+
+@pytest.mark.parametrize(("score", "name"), [("miou", "mIoU"), ("accuracy", "Pixel accuracy")])
+def test_an_interval_stands_in_the_card_of_its_score(page, world, score, name):
+    """Once in words and once as a bar, on which the score is a mark."""
+    scores = json.loads(world.inputs["eval"].read_text(encoding="utf-8"))
+    low, high = (scores["interval"][score][end] for end in ("low", "high"))
+    card = f".card:has(#headline-{score})"
+
+    assert name == page.text(f"{card} h2")
+    assert f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %" in page.text(card)
+    assert 1 == page.text(card).count("interval")
+    left, right = (page.run(share(f"{card} .range", f"{card} .range i", end)) for end in ("left", "right"))
+    assert pytest.approx((low, high), abs=0.01) == (left, right)
+    middle = sum(page.run(share(f"{card} .range", f"{card} .range b", end)) for end in ("left", "right")) / 2
+    assert pytest.approx(scores[score], abs=0.01) == middle
+
+
+def test_every_picture_is_shown(page):
+    """Four panels of best, median and worst, two of each, as broad as the images are; and two charts."""
+    sizes = page.run("[...document.images].map(e => [e.naturalWidth, e.naturalHeight])")
+    panels = page.run("[...document.querySelectorAll('#gallery img')].map(e => e.naturalWidth / e.naturalHeight)")
+
+    assert 3 * 2 * 4 + 2 == len(sizes)
+    assert min(min(size) for size in sizes) > 0
+    assert [80 / 60] * 24 == panels
+    assert [] == page.run("[...document.images].filter(e => !e.checkVisibility() || e.width < 16).map(e => e.alt)")
+
+
+def test_the_parameters_are_those_in_use(page):
+    """As in params.yaml of this world, without the source and the network that are not chosen."""
+    shown = page.run(
+        "[...document.querySelectorAll('#parameters dl > div')].map(row => [...row.children].map(e => e.innerText))"
+    )
+
+    expected = {
+        "data.source": "synthetic",
+        "data.synthetic.seed": "1",
+        "model.name": "unet",
+        "model.unet.width": "16",
+        "train.epochs": "3",
+        "train.keep": "best",
+        "plot.images": "2",
+    }
+    assert expected == dict(shown)
+    assert len(expected) == len(shown)
+
+
+def test_a_class_has_the_scores_of_its_row(browser, uneven):
+    browser.open(uneven.report)
+
+    expected = []
+    for row in records.read_csv(uneven.inputs["per_class"]):
+        iou, *others = (f"{100 * float(row[rate]):.1f} %" for rate in ("iou", "accuracy", "dice"))
+        expected.append([row["class"], iou, "", *others, f"{int(row['pixels']):,}"])
+    assert expected == cells(browser, "#classes")
+    assert ["89.6 %", "19.9 %", "45.6 %"] == [iou for _, iou, *_ in expected]
+
+
+def test_the_bar_of_a_class_is_as_long_as_its_iou(browser, uneven):
+    """From the left end; a line marks the mean."""
+    browser.open(uneven.report)
+    mean = json.loads(uneven.inputs["eval"].read_text(encoding="utf-8"))["miou"]
+
+    for place, row in enumerate(records.read_csv(uneven.inputs["per_class"]), 1):
+        bar = f"#classes tbody tr:nth-child({place}) .bar"
+        ends = [browser.run(share(bar, f"{bar} i", end)) for end in ("left", "right")]
+        assert pytest.approx([0, float(row["iou"])], abs=0.01) == ends
+        assert pytest.approx(mean, abs=0.02) == browser.run(share(bar, f"{bar} b", "left"))
+
+
+def test_a_cell_of_the_confusion_is_its_share_of_the_row(browser, uneven):
+    """In percent, with a decimal below ten; pointed at, it says the pixels."""
+    browser.open(uneven.report)
+
+    expected = [["90", "9.5", "0.5"], ["0", "30", "70"], ["2.9", "4.3", "93"]]
+    assert [[name, *row] for name, row in zip(NAMES, expected, strict=True)] == cells(browser, "#confusion")
+    titles = browser.run("[...document.querySelectorAll('#confusion tbody td')].map(cell => cell.title)")
+    counts = [(c["actual"], c["predicted"], c["count"]) for c in records.read_json(uneven.inputs["confusion"])]
+    assert [f"{actual} as {predicted}: {count:,} pixels" for actual, predicted, count in counts] == titles
 
 
 def test_a_hostile_name_is_text_and_nothing_else(page):

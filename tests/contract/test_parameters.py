@@ -1,9 +1,11 @@
 """The parameters a stage reads are those it declares, leaf by leaf: seen by running each stage and watching.
 
-A key that dvc.yaml puts into a stage's command or dependencies (`${data.input}`) is read by DVC on its behalf.
+A key that dvc.yaml puts into a stage's command or dependencies (`${data.input}`) is read by DVC on its behalf. To copy
+a section whole, as for the name of a training and for the model file, is to read nothing: what is read of the copy is.
 """
 
 import contextlib
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from segline import params, report
+from segline import choice, params, pretrained, report
 from segline.errors import PipelineError
+from segline.networks import small_unet
 from stages import download, evaluate, plot, preprocess, train
 from tests import tiny
 from tests.contract.closure import ROOT
+from tests.test_networks import SECTIONS as NETWORKS
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SOURCES = {
@@ -70,8 +74,9 @@ def templated(stage: str) -> set[str]:
 def reads(monkeypatch) -> set[str]:
     """Fills with the dotted key of every leaf that a stage reads while the test runs."""
     found: set[str] = set()
-    owners: dict[int, tuple[str, params.Section]] = {}
-    section, text, render = params.section, params.text, report.render
+    owners: dict[int, tuple[str, Any]] = {}  # id of a section, or of the copy that a model file keeps of one
+    section, text, described, render = params.section, params.text, pretrained.described, report.render
+    validate = params.Section.model_validate.__func__
 
     def watched_section(document, key, model):
         made = section(document, key, model)
@@ -92,8 +97,16 @@ def reads(monkeypatch) -> set[str]:
                 found.update(leaves({key: value}))
         return value
 
-    def watched_dump(self):
-        return {name: getattr(self, name) for name in type(self).model_fields}
+    def watched_copy(of):
+        made = described(of)
+        owners[id(made)] = (owners[id(of)][0], made)
+        return made
+
+    def watched_validate(cls, content):
+        made = validate(cls, content)
+        if id(content) in owners:  # the copy: a section again, from which the network is built
+            owners[id(made)] = (owners[id(content)][0], made)
+        return made
 
     def watched_render(material, *rest):
         found.update(leaves(material.parameters))
@@ -102,7 +115,8 @@ def reads(monkeypatch) -> set[str]:
     monkeypatch.setattr(params, "section", watched_section)
     monkeypatch.setattr(params, "text", watched_text)
     monkeypatch.setattr(params.Section, "__getattribute__", watched_attribute)
-    monkeypatch.setattr(params.Section, "model_dump", watched_dump)
+    monkeypatch.setattr(params.Section, "model_validate", classmethod(watched_validate))
+    monkeypatch.setattr(pretrained, "described", watched_copy)
     monkeypatch.setattr(report, "render", watched_render)
     return found
 
@@ -114,7 +128,8 @@ def project(tmp_path, monkeypatch) -> dict[str, Any]:
     monkeypatch.setenv("SEGLINE_TRACKING", "off")
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
     tiny.write_raw(Path("data/raw"), {"train": 4, "val": 2, "test": 2})
-    document = {**tiny.PARAMETERS, "data": {"source": "synthetic", "input": "segline/streets", **SOURCES}}
+    document = copy.deepcopy(tiny.PARAMETERS)
+    document["data"] = {"source": "synthetic", "input": "segline/streets", **copy.deepcopy(SOURCES)}
     Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     return document
 
@@ -138,7 +153,16 @@ def test_download(source, project, reads):
     assert declared("download", project) == reads | templated("download") & declared("download", project)
 
 
-def test_the_stages_after_it(project, reads):
+def choose_network(name, document):
+    """Writes params.yaml with this network, as small as it can be."""
+    document["model"] = {"name": name, "head": "softmax", name: NETWORKS[name].model_dump()}
+    document["train"]["epochs"] = 1
+    Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+@pytest.mark.parametrize("network", choice.names("segline.networks"))
+def test_the_stages_after_it(network, project, reads):
+    choose_network(network, project)
     arguments = {
         preprocess: ["--raw", "data/raw", "--processed", "data/processed"],
         train: tiny.TRAIN,
@@ -160,3 +184,15 @@ def test_a_leaf_that_is_read_but_not_declared_would_be_seen(project, reads, monk
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
 
     assert {"preprocess.void"} == reads - declared("preprocess", project)
+
+
+def test_a_leaf_that_is_declared_but_never_read_would_be_seen(project, reads, monkeypatch):
+    """The other meta-test: a network that has its own width, though the one in params.yaml goes into the model file."""
+    choose_network("small_unet", project)
+    build = small_unet.build
+    monkeypatch.setattr(small_unet, "build", lambda _, *sizes: build(NETWORKS["small_unet"], *sizes))
+    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+    reads.clear()
+    train.main(tiny.TRAIN)
+
+    assert {"model.small_unet.width"} == declared("train", project) - reads - templated("train")

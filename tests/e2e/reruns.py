@@ -115,6 +115,7 @@ SUMMARY = {
     "a parameter of a source or network that is not chosen": "data.camvid.url",
     "`preprocess.*`": "preprocess.height",
     "`model.name`": "model.name",
+    "`model.head`": "model.head",
     "a parameter of the chosen network": "model.unet.width",
     "`train.*`": "train.learning_rate",
     "`augment.*`": "augment.rotation",

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.e2e.project import Project, stages_run
+from tests.e2e.test_mlflow import Store
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,26 @@ def test_an_experiment_runs_the_edited_module_of_its_own_copy(ascii_project):
     difference = ascii_project.dvc_json("metrics", "diff", "HEAD", "edited", "--json")
     assert 0.123456 == difference["metrics/eval.json"]["accuracy"]["new"]
     assert {"edited"} == names(ascii_project.dvc_json("exp", "show", "--json"))
+
+
+@pytest.mark.filterwarnings("ignore")  # importing MLflow and reading SQLite through it warns of things not ours
+def test_an_experiment_in_a_copy_is_logged_in_the_project_itself(ascii_project):
+    """The copy in `.dvc/tmp/exps` is gone afterwards, and what lay in it with it."""
+    arguments = ("--temp", "--name", "elsewhere", "-S", "train.learning_rate=1e-5")
+    output = ascii_project.dvc("exp", "run", *arguments, SEGLINE_TRACKING="on")
+    store = Store(ascii_project)
+    [run] = store.runs
+    artifacts = ascii_project.root / "mlruns" / run.info.run_id / "artifacts"
+
+    assert ["train", "evaluate", "plot"] == stages_run(output)
+    assert "warning" not in output
+    assert ["elsewhere"] * 3 == [run.data.tags[f"{of}dvc.exp_name"] for of in ("", "evaluate.", "plot.")]
+    assert ascii_project.git("rev-parse", "HEAD").strip() == run.data.tags["dvc.exp_baseline_rev"]
+    assert "unet elsewhere" == run.info.run_name
+    assert ("FINISHED", "FINISHED") == (run.info.status, run.data.tags["plot.status"])
+    assert "1e-05" == run.data.params["train.learning_rate"]
+    assert {"params.yaml", "history.csv", "eval.json", "report.html"} <= {path.name for path in artifacts.iterdir()}
+    assert "learning_rate: 1e-05" in (artifacts / "params.yaml").read_text(encoding="utf-8")
 
 
 def test_a_parameter_of_an_experiment_arrives_in_training(project):

@@ -1,9 +1,13 @@
-"""The README's tables are those that dvc.yaml and the table of reruns give."""
+"""The README's tables and graph are those that dvc.yaml and the table of reruns give."""
 
+import itertools
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e import reruns
 
@@ -34,3 +38,29 @@ def test_what_is_changed_directly_does_not_follow_as_well():
         _, _, direct, follows, _ = (cell.strip() for cell in line.split("|"))
         assert not set(direct.split(", ")) & set(follows.split(", "))
         assert direct != "nothing" or follows == "-"
+
+
+def drawn(graph: str) -> list[tuple[str, str]]:
+    """The arrows of a Mermaid flowchart, whose lines are chains such as `a --> b -- words --> c`."""
+    chains = [re.split(r" (?:-- .*? )?--> ", line.strip()) for line in graph.splitlines()[1:]]
+    return [arrow for chain in chains for arrow in itertools.pairwise(chain)]
+
+
+def test_an_arrow_of_a_graph_may_bear_words():
+    graph = "flowchart LR\n    a --> b -- some words --> c\n    a -- words --> c"
+
+    assert [("a", "b"), ("b", "c"), ("a", "c")] == drawn(graph)
+
+
+def test_the_graph_in_the_readme_has_the_arrows_of_dvc_yaml():
+    """One from each stage to each other that reads a file or folder which it writes."""
+    graph = re.search(r"```mermaid\n(.*?)\n```", (reruns.ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    stages = yaml.safe_load((reruns.ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    implied = {
+        (writer, reader)
+        for writer, reader in itertools.permutations(stages, 2)
+        for out, dep in itertools.product(reruns.outputs(stages[writer]), stages[reader]["deps"])
+        if Path(dep).is_relative_to(out)
+    }
+
+    assert sorted(implied) == sorted(drawn(graph))

@@ -79,10 +79,14 @@ def test_a_split_larger_than_memory_gives_the_same_bytes(project, monkeypatch):
     assert predictions == Path("data/predictions/test.npy").read_bytes()
 
 
-def test_intervals_hold_the_score(project):
+def test_accuracy_and_miou_lie_within_their_intervals(project):
     evaluate.main(tiny.EVALUATE)
-    for metric, interval in scores()["interval"].items():
-        assert interval["low"] <= scores()[metric] <= interval["high"]
+    found = scores()
+
+    assert {"accuracy", "miou"} == found["interval"].keys()
+    for metric, interval in found["interval"].items():
+        assert interval["low"] <= found[metric] <= interval["high"]
+        assert interval["low"] < interval["high"]
 
 
 def test_the_same_scores_stand_at_both_resolutions(project):
