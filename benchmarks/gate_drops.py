@@ -27,9 +27,9 @@ def planted(pair: Pair, drop: float, draw: np.random.Generator) -> Counts:
     """
     counts = pair.base.counts.copy()
     classes = comparison.present(counts)
-    goal = np.clip(float(comparison.miou(counts.sum(axis=0), classes)) - drop, 0.01, 0.99)
+    goal = np.clip(float(comparison.miou(counts.sum(axis=0))) - drop, 0.01, 0.99)
     source, sink = (0, 2) if drop > 0 else (2, 0)  # from tp to fn, or back
-    while (float(comparison.miou(counts.sum(axis=0), classes)) - goal) * np.sign(drop) > 0:
+    while (float(comparison.miou(counts.sum(axis=0))) - goal) * np.sign(drop) > 0:
         image, k, other = draw.integers(len(counts)), *draw.permutation(len(classes))[:2]
         pixels = int(np.ceil(STEP * counts[image, k, source]))
         if drop < 0:

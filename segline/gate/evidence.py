@@ -47,8 +47,7 @@ def gather(pair: Pair, criteria: Sequence[Criterion]) -> Evidence:
 
 def _scores(pair: Pair, criteria: Sequence[Criterion], total: Floats | Counts) -> Floats:
     """The metric of each criterion, of summed counts (..., K, 3): (..., M)."""
-    classes = comparison.present(pair.base.counts)
-    columns = [comparison.score(criterion.metric, total, pair.base.classes, classes) for criterion in criteria]
+    columns = [comparison.score(criterion.metric, total, pair.base.classes) for criterion in criteria]
     return np.stack(columns, axis=-1)
 
 
@@ -59,7 +58,7 @@ def _differences(criteria: Sequence[Criterion], base: Floats, candidate: Floats)
 
 
 def _replicates(pair: Pair, criteria: Sequence[Criterion], base: Counts, candidate: Counts) -> Floats:
-    """The differences of resamples, each drawn for both sides at once: (B, M)."""
+    """The differences of resamples, each drawn for both sides at once: (B, M), NaN where a class is not in truth."""
     both = np.stack([base, candidate], axis=1)
     drawn = comparison.resampled(both, comparison.RESAMPLES * len(criteria))
     return np.concatenate(

@@ -162,7 +162,7 @@ def _images(pair: Pair) -> list[Change]:
 
 
 def _image_miou(counts: comparison.Counts) -> float:
-    return float(comparison.miou(counts, comparison.truth(counts) > 0))
+    return float(comparison.miou(counts))
 
 
 def _cost(pair: Pair) -> list[Change]:

@@ -172,7 +172,7 @@ def _require_same_run(saved: Saved, side: Side, scores: _Scores, images: str) ->
     there = [name for name, known in zip(side.classes, present, strict=True) if known]
     iou = zip(side.classes, comparison.iou(total), strict=True)
     own = {f"iou.{name}": float(value) for name, value in iou if name in there}
-    own |= {"accuracy": float(comparison.accuracy(total)), "miou": float(comparison.miou(total, present))}
+    own |= {"accuracy": float(comparison.accuracy(total)), "miou": float(comparison.miou(total))}
     said = {f"iou.{name}": value for name, value in scores.iou.items()}
     said |= {"accuracy": scores.accuracy, "miou": scores.miou}
     remedy = "Both files must come from one run: make repro."
