@@ -25,7 +25,8 @@ def project(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     for folder, rate in (("metrics", 0.85), ("base", 0.85), ("better", 0.95), ("alike", 0.853)):
         sides.save(tmp_path / folder, sides.predicted(TRUE, rate, len(folder)))
-    (tmp_path / "gate.yaml").write_text(sides.RULES)
+    for folder in (".", "base", "better", "alike"):
+        (tmp_path / folder / "gate.yaml").write_text(sides.RULES)
     (tmp_path / "dvc.yaml").touch()
     return tmp_path
 
@@ -34,10 +35,16 @@ def project(tmp_path, monkeypatch) -> Path:
 def committed(project) -> Path:
     """The same as a commit, with the noise of seeds."""
     sides.write_noise(project / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.0001)
-    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    for arguments in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message", "Start"]):
+    for arguments in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", *arguments], cwd=project, check=True)
+    commit(project)
     return project
+
+
+def commit(root: Path) -> None:
+    """What is staged."""
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", *who, "commit", "--quiet", "--message", "Change"], cwd=root, check=True)
 
 
 def gate(*arguments: str) -> int:
@@ -61,11 +68,15 @@ def test_inconclusive_is_0_and_2_where_strict(project, capsys):
 
 
 def _widen_margins(root: Path) -> None:
-    (root / "gate.yaml").write_text(sides.RULES.replace("0.01", "0.9"))
+    (root / "gate.yaml").write_text(sides.RULES.replace("0.01", "0.99"))
 
 
-def _widen_noise(root: Path) -> None:
-    sides.write_noise(root / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.0002)
+def _judge_another_class(root: Path) -> None:
+    (root / "gate.yaml").write_text("margins: {iou.sky: 0.9}\nfloors: {}\nnoise: metrics/noise.json\n")
+
+
+def _forge_noise(root: Path) -> None:
+    sides.write_noise(root / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.4)
 
 
 def _delete_noise(root: Path) -> None:
@@ -74,45 +85,91 @@ def _delete_noise(root: Path) -> None:
 
 RULES = {
     "margins": (_widen_margins, "gate.yaml"),
-    "noise": (_widen_noise, "metrics/noise.json"),
+    "another class": (_judge_another_class, "gate.yaml"),
+    "noise": (_forge_noise, "metrics/noise.json"),
     "no noise": (_delete_noise, "metrics/noise.json"),
 }
 
 
+def lose(root: Path) -> None:
+    """The working tree gets worse."""
+    sides.save(root / "metrics", sides.predicted(TRUE, 0.7))
+
+
 @pytest.mark.parametrize("kind", RULES)
-def test_rules_of_its_own_stand_in_the_head_line_and_are_2_where_strict(committed, capsys, kind):
+@pytest.mark.parametrize("base", ["HEAD", "saved"])
+def test_the_base_decides_whatever_the_branch_makes_of_the_rules(committed, capsys, kind, base):
+    """Its numbers and verdict are those that it has with the base's rules, and what it changes is said."""
     change, name = RULES[kind]
-    assert 0 == gate("--base", "HEAD", "--strict")
-    assert "RULES" not in capsys.readouterr().out
+    shutil.copytree(committed / "metrics", committed / "saved")
+    shutil.copy(committed / "gate.yaml", committed / "saved")
+    lose(committed)
+    assert 1 == gate("--base", base, "--json")
+    expected = json.loads(capsys.readouterr().out)
     change(committed)
 
-    assert 2 == gate("--base", "HEAD", "--strict")
-    assert f"Gate: PASS by RULES OF ITS OWN ({name}) against HEAD" in capsys.readouterr().out.splitlines()[0]
-    assert 0 == gate("--base", "HEAD", "--md")
-    assert "### Gate: PASS by RULES OF ITS OWN (" in capsys.readouterr().out.splitlines()[0]
+    assert 1 == gate("--base", base, "--json")
+    found = json.loads(capsys.readouterr().out)
+    note = f"This branch changes {name}: that of {base} decides, and the change takes effect once it is there."
+    assert expected | {"rules_changed": [name], "notes": [*expected["notes"], note]} == found
+    assert [] == found["rules_own"]
+    assert 1 == gate("--base", base)
+    assert f"Gate: REGRESSION against {base}" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_a_comment_is_no_change_of_rules(committed, capsys):
+    (committed / "gate.yaml").write_text(f"# a comment\n{sides.RULES}")
+
     assert 0 == gate("--base", "HEAD", "--json")
-    assert [name] == json.loads(capsys.readouterr().out)["rules_changed"]
+    assert [] == json.loads(capsys.readouterr().out)["rules_changed"]
 
 
-def test_a_folder_without_rules_says_that_they_cannot_be_compared(committed, capsys):
-    assert 0 == gate("--base", "base", "--strict")
+@pytest.mark.parametrize(("name", "place"), [("gate.yaml", "gate.yaml"), ("metrics/noise.json", "noise.json")])
+@pytest.mark.parametrize("base", ["HEAD", "saved"])
+def test_rules_that_the_base_has_not_are_the_branch_s_own_and_the_head_line_says_so(
+    committed, capsys, base, name, place
+):
+    shutil.copytree(committed / "metrics", committed / "saved")
+    shutil.copy(committed / "gate.yaml", committed / "saved")
+    (committed / "saved" / place).unlink()
+    subprocess.run(["git", "rm", "--quiet", "--cached", name], cwd=committed, check=True)
+    commit(committed)
+
+    assert 0 == gate("--base", base, "--strict")
     said = capsys.readouterr().out
-    assert "base holds no gate.yaml, so whether this branch changed gate.yaml cannot be compared." in said
-    assert "base holds no noise.json" in said
+    assert f"Gate: PASS by RULES OF ITS OWN ({name}) against {base}" in said.splitlines()[0]
+    assert f"{base} has no {name} for this evaluation, so this branch is judged by its own: look at that file." in said
+    assert 0 == gate("--base", base, "--md")
+    assert "### Gate: PASS by RULES OF ITS OWN (" in capsys.readouterr().out.splitlines()[0]
+    assert 0 == gate("--base", base, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert ([name], []) == (found["rules_own"], found["rules_changed"])
 
 
-@pytest.mark.parametrize("kind", RULES)
-def test_a_folder_that_holds_rules_is_compared_with(committed, capsys, kind):
-    change, name = RULES[kind]
-    for held in ("gate.yaml", "metrics/noise.json"):
-        shutil.copy(committed / held, committed / "base")
-    sides.save(committed / "base", sides.predicted(TRUE, 0.85, len("metrics")))
-    assert 0 == gate("--base", "base", "--strict")
-    assert "compared" not in capsys.readouterr().out
-    change(committed)
+def test_noise_of_another_protocol_on_the_base_gives_way_to_the_branch_s_own(committed, capsys):
+    protocol = sides.protocol(sides.predicted(TRUE, 0.85))
+    for path, found in (("base", protocol | {"split": "val"}), ("metrics", protocol)):
+        sides.write_noise(committed / path / "noise.json", found, 0.001)
 
-    assert 2 == gate("--base", "base", "--strict")
-    assert f"RULES OF ITS OWN ({name}) against base" in capsys.readouterr().out.splitlines()[0]
+    assert 0 == gate("--base", "base", "--json")
+    assert ["metrics/noise.json"] == json.loads(capsys.readouterr().out)["rules_own"]
+
+
+@pytest.mark.parametrize(("name", "content"), [("gate.yaml", "margins: {iou.skye: 0.1}"), ("noise.json", "{")])
+def test_broken_rules_on_the_base_are_2(project, capsys, name, content):
+    (project / "base" / name).write_text(content)
+
+    assert 2 == gate("--base", "base")
+    assert f"error: base/{name}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("metric", ["iou.skye", "mean_dice"])
+def test_so_are_rules_of_the_branch_that_would_break_the_gate_on_the_base(project, capsys, metric):
+    """Though the base's decide."""
+    (project / "gate.yaml").write_text(sides.RULES.replace("miou", metric))
+
+    assert 2 == gate("--base", "base")
+    assert f"error: gate.yaml: margins: {metric}: no such metric." in capsys.readouterr().err
 
 
 LOCK = """schema: '2.0'

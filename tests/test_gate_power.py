@@ -94,19 +94,19 @@ def test_no_broken_baseline_is_green(tmp_path, monkeypatch, capsys):
 def test_seeds_and_faults_train_judge_and_go_on_where_they_were(tmp_path, monkeypatch, capsys):
     tiny.begin(tmp_path, monkeypatch)
     shutil.copy2(ROOT / "gate.yaml", tmp_path)
-    gate_power.main(["seeds", "--folder", "runs", "--runs", "4"])
+    gate_power.main(["seeds", "--folder", "runs", "--runs", "5"])
     rows = table(capsys.readouterr().out)
     made = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.csv")}
 
-    assert {"none", "2 others", "all others"} == {source for source, *_ in rows}
-    assert {"12", "2"} == {number for _, _, number, *_ in rows}
+    assert {"none", "3 others", "all others"} == {source for source, *_ in rows}
+    assert {"20", "2"} == {number for _, _, number, *_ in rows}
 
     gate_power.main(["faults", "--folder", "runs"])
     faults = table(capsys.readouterr().out)
     assert 4 == len(faults)
     assert {"regression", "inconclusive", "pass"} >= {said for _, said, *_ in faults}
 
-    gate_power.main(["seeds", "--folder", "runs", "--runs", "4"])
+    gate_power.main(["seeds", "--folder", "runs", "--runs", "5"])
     assert rows == table(capsys.readouterr().out)
     assert all(path.stat().st_mtime_ns == time for path, time in made.items())
     assert not list(Path("runs").glob(".*"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from segline import lock, results
 from segline.errors import DataError
-from segline.gate import baseline, comparison, criteria, evidence, pairing, verdict, wording
+from segline.gate import authority, baseline, comparison, criteria, evidence, pairing, verdict, wording
 from segline.gate.criteria import Criterion, SeedNoise
 from segline.gate.pairing import Pair
 from segline.gate.verdict import Finding, Verdict
@@ -36,7 +36,7 @@ class Change:
 class Judgement:
     """`classes` by how much they lost, `images` those that lost most; `notes` are sentences.
 
-    `changed` names the files of rules that are not the base's.
+    `own` and `changed` name files as `authority.Authority` does.
     """
 
     base: str
@@ -46,6 +46,7 @@ class Judgement:
     images: list[Change]
     cost: list[Change]
     notes: list[str]
+    own: list[str]
     changed: list[str]
 
     @property
@@ -54,26 +55,23 @@ class Judgement:
         return verdict.overall(self.findings)
 
     def exit_code(self, strict: bool) -> int:
-        """1 for a regression, else 0; where `strict`, 2 for inconclusive and for a pass by rules of its own."""
+        """1 for a regression, else 0; where `strict`, 2 for inconclusive."""
         if self.verdict is Verdict.REGRESSION:
             return 1
-        return 2 if strict and (self.verdict is Verdict.INCONCLUSIVE or self.changed) else 0
+        return 2 if strict and self.verdict is Verdict.INCONCLUSIVE else 0
 
 
 def judge(base: str, root: Path) -> Judgement:
     """The working tree at `root` against a revision or a folder. Raises PipelineError where they do not compare."""
-    rules = criteria.read_rules(root / criteria.FILE)
     _require_current(root)
     candidate = baseline.in_folder(root / baseline.FOLDER, "the working tree", CANDIDATE)
     pair = pairing.pair(baseline.read(base, root), candidate)
-    claims = criteria.criteria(rules, _holding(pair), criteria.FILE)
-    noise = criteria.read_noise(root / rules.noise, pair.protocol)
-    judged = findings(pair, claims, noise, Path(rules.noise))
-    changed, unknown = _compare_rules(pair, rules.noise, root)
-    notes = [wording.noise(noise, rules.noise), *_notes(pair, judged)]
-    notes += [wording.changed(name, base) for name in changed] + [wording.unknown(name, base) for name in unknown]
+    found = authority.find(pair, root)
+    judged = findings(pair, found.claims, found.noise, Path(found.noise_file))
+    notes = [wording.noise(found.noise, found.noise_file), *_notes(pair, judged)]
+    notes += [wording.own(name, base) for name in found.own] + [wording.changed(name, base) for name in found.changed]
     numbers = _classes(pair), _images(pair), _cost(pair)
-    return Judgement(pair.base.label, pair.base.commit, judged, *numbers, notes, changed)
+    return Judgement(pair.base.label, pair.base.commit, judged, *numbers, notes, found.own, found.changed)
 
 
 def _require_current(root: Path) -> None:
@@ -100,18 +98,12 @@ def _same(pair: Pair) -> bool:
     return np.array_equal(pair.base.counts, pair.candidate.counts)
 
 
-def _holding(pair: Pair) -> dict[str, int]:
-    """How many images hold each class in truth."""
-    images = (comparison.truth(pair.base.counts) > 0).sum(axis=0).tolist()
-    return dict(zip(pair.base.classes, images, strict=True))
-
-
 def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
     notes = [wording.SAME] if _same(pair) else []
     images = int(comparison.truth(pair.base.counts).any(axis=1).sum())
     if images < results.FEW:
         notes.append(wording.few(images))
-    holding = _holding(pair)
+    holding = pair.holding
     for finding in judged:
         name = finding.criterion.label
         if name is not None and holding[name] < results.FEW <= images:
@@ -120,29 +112,6 @@ def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
     return notes + [
         wording.by_group(finding, other) for finding, other in grouped if other not in (None, finding.verdict)
     ]
-
-
-def _compare_rules(pair: Pair, noise: str, root: Path) -> tuple[list[str], list[str]]:
-    """The files of rules that are not the base's, and those of which a folder as base does not tell."""
-    changed: list[str] = []
-    unknown: list[str] = []
-    for name in (str(criteria.FILE), noise):
-        own, other = _content(root / name), _of_base(pair, name, root)
-        if own == other:
-            continue
-        (unknown if other is None and pair.base.commit is None else changed).append(name)
-    return changed, unknown
-
-
-def _of_base(pair: Pair, name: str, root: Path) -> bytes | None:
-    """A file as the base has it, in a folder beside the metrics; None if it has none."""
-    if pair.base.commit is None:
-        return _content(root / pair.base.label / Path(name).name)
-    return baseline.at_commit(pair.base.commit, Path(name), root)
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
 
 
 def _classes(pair: Pair) -> list[Change]:

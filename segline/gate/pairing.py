@@ -20,6 +20,12 @@ class Pair:
     candidate: Side
     protocol: dict[str, str]
 
+    @property
+    def holding(self) -> dict[str, int]:
+        """How many images hold each class in truth."""
+        images = (comparison.truth(self.base.counts) > 0).sum(axis=0).tolist()
+        return dict(zip(self.base.classes, images, strict=True))
+
 
 def pair(base: Saved, candidate: Saved) -> Pair:
     """Both sides, read and found comparable. Raises DataError, naming every difference."""

@@ -1,7 +1,6 @@
 """The sentences of a judgement: what was found, and what would make it surer."""
 
 import math
-from pathlib import Path
 
 from segline.gate.criteria import SeedNoise
 from segline.gate.verdict import Finding, Verdict
@@ -62,12 +61,11 @@ def by_group(finding: Finding, other: Verdict | None) -> str:
     return f"{finding.criterion.name}: with whole groups drawn instead of images, the verdict would be {other}."
 
 
+def own(name: str, base: str) -> str:
+    """That nobody but the branch answers for what it is judged by."""
+    return f"{base} has no {name} for this evaluation, so this branch is judged by its own: look at that file."
+
+
 def changed(name: str, base: str) -> str:
-    """That the branch is judged by rules of its own."""
-    strict = "With --strict a pass by them is 2, cannot judge."
-    return f"{name} is not that of {base}: this branch is judged by its own. {strict}"
-
-
-def unknown(name: str, base: str) -> str:
-    """That nobody can tell whether the branch moved its own goalposts."""
-    return f"{base} holds no {Path(name).name}, so whether this branch changed {name} cannot be compared."
+    """That the branch brings other rules, which wait."""
+    return f"This branch changes {name}: that of {base} decides, and the change takes effect once it is there."
