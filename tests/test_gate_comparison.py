@@ -84,6 +84,17 @@ def test_the_bootstrap_is_that_of_every_possible_resample():
         assert np.quantile(evidence.by_image, share, axis=0) == pytest.approx(expected, abs=0.004)
 
 
+def test_every_criterion_brings_resamples_so_that_100_lie_beyond_each_end():
+    true = sides.truth(4)
+    units = pair(sides.predicted(true, 0.9), sides.predicted(true, 0.8), ["a", "a", "b", "b"])
+    for criteria in (CRITERIA[:1], CRITERIA, [*CRITERIA, Criterion("iou.c0", 0.01)]):
+        evidence = gather(units, criteria)
+        count = len(criteria)
+
+        assert (4000 * count, count) == evidence.by_image.shape == evidence.by_group.shape
+        assert 100 == len(evidence.by_image) * 0.05 / count / 2
+
+
 def test_draws_are_the_same_whatever_is_held_at_once(monkeypatch):
     units = triples(sides.predicted(sides.truth(5), 0.5))
     whole = np.concatenate(list(comparison.resampled(units, 50)))

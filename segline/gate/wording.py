@@ -20,7 +20,7 @@ def summary(finding: Finding) -> str:
     if finding.verdict is Verdict.OK:
         return f"{name}: at worst {low:+.4f}, within its margin of {margin:g}."
     found = f"{name}: inconclusive. The difference lies anywhere from {low:+.4f} to {high:+.4f}"
-    if finding.difference < -margin:
+    if finding.lost:
         found += f"; what was lost exceeds the margin of {margin:g}, but chance is not excluded"
     else:
         found += f"; a loss beyond the margin of {margin:g} is not excluded"
@@ -29,11 +29,12 @@ def summary(finding: Finding) -> str:
 
 def narrowing(finding: Finding) -> str:
     """What would settle an inconclusive finding: which source of doubt is the larger, and how many images would do."""
-    lost = finding.difference < -finding.criterion.margin
-    room = -finding.difference if lost else finding.criterion.margin + finding.difference
+    room = -finding.difference if finding.lost else finding.criterion.margin + finding.difference
     parts = f"Images alone leave +-{finding.images:.4f}, seeds alone +-{finding.seeds:.4f}; to settle it, +-{room:.4f}"
     if finding.seeds >= room:
-        remedies = ["more seeds in `segline noise`", "a recipe that varies less"] + ["a wider margin"] * (not lost)
+        remedies = ["more seeds in `segline noise`", "a recipe that varies less"] + ["a wider margin"] * (
+            not finding.lost
+        )
         return f"{parts} is needed, which no number of images gives: {', or '.join(remedies)} may."
     factor = max(1.1, finding.images**2 / (room**2 - finding.seeds**2))
     return f"{parts} is needed: about {math.ceil(10 * factor) / 10:,.1f} times as many test images, at this difference."
