@@ -131,6 +131,31 @@ def test_few_images_are_warned_of(tmp_path, monkeypatch):
     assert "There are only 6 images with labelled pixels" in page.as_text(judged(tmp_path, 0.9, 0.8, groups=None))
 
 
+@pytest.mark.parametrize(
+    ("groups", "sentence"),
+    [
+        (["one"] * 24, "All images are of one group: the interval is too narrow by an unknown amount."),
+        (GROUPS, "There are only 6 groups of images: the interval over so few is too narrow"),
+        ([f"street {row % 9}" for row in range(24)], "There are only 9 groups of images"),
+    ],
+)
+def test_few_groups_are_warned_of(tmp_path, groups, sentence):
+    assert sentence in page.as_text(judged(tmp_path, 0.9, 0.8, groups=groups))
+
+
+@pytest.mark.parametrize("groups", [None, [f"street {row % 10}" for row in range(24)], [*map(str, range(24))]])
+def test_enough_groups_or_none_are_not(tmp_path, groups):
+    assert "group" not in " ".join(judged(tmp_path, 0.9, 0.8, groups=groups).notes)
+
+
+def test_images_that_are_void_throughout_make_no_group(tmp_path, monkeypatch):
+    true = TRUE.copy()
+    true[20:] = 0
+    monkeypatch.setattr("tests.test_gate_page.TRUE", true)
+
+    assert "There are only 5 groups of images" in page.as_text(judged(tmp_path, 0.9, 0.8))
+
+
 def test_a_class_in_few_images_is_warned_of(tmp_path, monkeypatch):
     true = TRUE.copy()
     true[4:, 2] = 0

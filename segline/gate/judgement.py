@@ -108,6 +108,9 @@ def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
         name = finding.criterion.label
         if name is not None and holding[name] < results.FEW <= images:
             notes.append(wording.few(holding[name], name))
+    groups = evidence.groups(pair)
+    if groups is not None and groups < results.FEW:
+        notes.append(wording.few_groups(groups))
     grouped = [(finding, finding.verdict_by_group) for finding in judged]
     return notes + [
         wording.by_group(finding, other) for finding, other in grouped if other not in (None, finding.verdict)

@@ -32,9 +32,8 @@ def narrowing(finding: Finding) -> str:
     room = -finding.difference if finding.lost else finding.criterion.margin + finding.difference
     parts = f"Images alone leave +-{finding.images:.4f}, seeds alone +-{finding.seeds:.4f}; to settle it, +-{room:.4f}"
     if finding.seeds >= room:
-        remedies = ["more seeds in `segline noise`", "a recipe that varies less"] + ["a wider margin"] * (
-            not finding.lost
-        )
+        remedies = ["more seeds in `segline noise`", "a recipe that varies less"]
+        remedies += [] if finding.lost else ["a wider margin"]
         return f"{parts} is needed, which no number of images gives: {', or '.join(remedies)} may."
     factor = max(1.1, finding.images**2 / (room**2 - finding.seeds**2))
     return f"{parts} is needed: about {math.ceil(10 * factor) / 10:,.1f} times as many test images, at this difference."
@@ -55,6 +54,13 @@ def few(images: int, name: str = "") -> str:
     """A warning of intervals that are too narrow."""
     held = f"{name} has pixels in" if name else "There are"
     return f"{held} only {images} images{'' if name else ' with labelled pixels'}: intervals of so few are too narrow."
+
+
+def few_groups(count: int) -> str:
+    """A warning where images that belong together leave little to draw from."""
+    if count == 1:
+        return "All images are of one group: the interval is too narrow by an unknown amount."
+    return f"There are only {count} groups of images: the interval over so few is too narrow."
 
 
 def by_group(finding: Finding, other: Verdict | None) -> str:
