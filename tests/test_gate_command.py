@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import gate_broken
+from segline import lock, recipe
 from segline.__main__ import main
-from segline.gate import judgement
+from segline.gate import judgement, wording
 from tests import sides
 
 TRUE = sides.truth(24)
@@ -176,26 +177,102 @@ LOCK = """schema: '2.0'
 stages:
   train:
     cmd: python -m stages.train
+    deps: [{path: data, hash: md5, md5: ddd}]
+    params: {params.yaml: {train: {seed: 1, epochs: 2}}}
     outs: [{path: models/model.safetensors, hash: md5, md5: aaa}]
   evaluate:
     cmd: python -m stages.evaluate
-    deps: [{path: models/model.safetensors, hash: md5, md5: MODEL}]
+    deps: [{path: models/model.safetensors, hash: md5, md5: aaa}]
+    outs: [{path: metrics/eval.json, hash: md5, md5: EVAL}, {path: metrics/per_image.csv, hash: md5, md5: IMAGES}]
 """
 
 
+def lock_of(root: Path, text: str = LOCK) -> str:
+    """dvc.lock as DVC writes it for the metrics that lie here."""
+    for word, name in (("EVAL", "eval.json"), ("IMAGES", "per_image.csv")):
+        text = text.replace(word, lock.md5(root / "metrics" / name))
+    (root / "dvc.lock").write_text(text)
+    return text
+
+
+def said_of(base: str, capsys) -> list[str]:
+    """The notes of a judgement."""
+    gate("--base", base, "--json")
+    return json.loads(capsys.readouterr().out)["notes"]
+
+
 def test_metrics_of_an_earlier_model_are_2(project, capsys):
-    (project / "dvc.lock").write_text(LOCK.replace("MODEL", "bbb"))
+    lock_of(project, LOCK.replace("aaa", "bbb", 1))
 
     assert 2 == gate("--base", "better")
-    found = "error: metrics/eval.json: is of an earlier model, says dvc.lock. Run dvc repro.\n"
+    found = "error: metrics/eval.json: is of an earlier model, says dvc.lock. Run `make repro`.\n"
     assert found == capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", [LOCK.replace("MODEL", "aaa"), LOCK[: LOCK.index("  evaluate")]])
-def test_metrics_of_the_last_model_are_judged(project, text):
-    (project / "dvc.lock").write_text(text)
+@pytest.mark.parametrize("name", ["eval.json", "per_image.csv"])
+def test_so_are_metrics_that_evaluate_did_not_write(project, capsys, name):
+    """They are sound in themselves: an empty line more."""
+    lock_of(project)
+    path = project / "metrics" / name
+    path.write_bytes(path.read_bytes() + b"\n")
 
+    assert 2 == gate("--base", "base")
+    found = f"error: metrics/{name}: not the file that evaluate wrote, says dvc.lock. Run `make repro`.\n"
+    assert found == capsys.readouterr().err
+
+
+def test_metrics_that_dvc_lock_names_are_judged_without_a_word(project, capsys):
+    lock_of(project)
+
+    assert wording.UNTIED not in said_of("better", capsys)
     assert 1 == gate("--base", "better")
+
+
+UNNAMED = [LOCK[: LOCK.index(part)] for part in ("  evaluate", "    outs: [{path: metrics")]
+
+
+@pytest.mark.parametrize("text", [None, *UNNAMED])
+def test_metrics_that_no_dvc_lock_names_are_judged_with_a_note(project, capsys, text):
+    if text is not None:
+        lock_of(project, text)
+
+    assert wording.UNTIED in said_of("better", capsys)
+    assert 1 == gate("--base", "better")
+
+
+def recipe_of(text: str) -> str:
+    return recipe.of(lock.parse(text.encode(), "dvc.lock"))
+
+
+OTHER = LOCK.replace("epochs: 2", "epochs: 3")
+
+
+@pytest.mark.parametrize(
+    ("measured", "base", "note"),
+    [
+        (LOCK, None, None),
+        (OTHER, OTHER, None),
+        (LOCK.replace("seed: 1", "seed: 9"), OTHER, None),
+        (OTHER, None, "noise.json was measured with a recipe that is neither side's"),
+        (OTHER, LOCK, "noise.json was measured with a recipe that"),
+        (OTHER, "<<<<<<< HEAD", "noise.json was measured with a recipe that"),
+        (None, LOCK, "noise.json does not say which recipe it was measured with"),
+    ],
+)
+def test_noise_of_a_recipe_that_is_neither_side_s_is_noted_and_used(project, capsys, measured, base, note):
+    lock_of(project)
+    if base is not None:
+        (project / "base/dvc.lock").write_text(base)
+    path = project / "base/noise.json"
+    sides.write_noise(path, sides.protocol(sides.predicted(TRUE, 0.85)), 0.0001)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document if measured is None else document | {"recipe": recipe_of(measured)}))
+    notes = said_of("base", capsys)
+
+    assert 0 == gate("--base", "base", "--strict")
+    assert "standard deviation over 5 seeds" in notes[0]
+    found = [said.removeprefix("metrics/") for said in notes[1:] if "recipe" in said]
+    assert [note] * (note is not None) == [said[: len(note or "")] for said in found]
 
 
 @pytest.mark.parametrize("kind", gate_broken.kinds())

@@ -63,13 +63,17 @@ class _Deviations(BaseModel):
 
 
 class SeedNoise(BaseModel):
-    """noise.json: standard deviations over runs that differ in their seed, how those were evaluated, the seeds."""
+    """noise.json: standard deviations over runs that differ in their seed, how those were evaluated, the seeds.
+
+    `recipe` is that of `segline.recipe`; older files have none.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     commit: str | None
     metrics: _Deviations
     protocol: dict[str, str]
+    recipe: str | None = None
     seeds: list[int] = Field(min_length=measurement.FEWEST)
 
 

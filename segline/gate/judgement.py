@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from segline import lock, results
-from segline.errors import DataError
-from segline.gate import authority, baseline, comparison, criteria, evidence, pairing, verdict, wording
+from segline import results
+from segline.gate import authority, baseline, comparison, criteria, evidence, pairing, tie, verdict, wording
 from segline.gate.criteria import Criterion, SeedNoise
 from segline.gate.pairing import Pair
 from segline.gate.verdict import Finding, Verdict
 
 WORST = 5  # images that are named
-MODEL = "models/model.safetensors"  # as dvc.lock names it
 CANDIDATE = "Make it again: make repro. (git checkout metrics brings the committed one back.)"
 
 
@@ -63,27 +61,19 @@ class Judgement:
 
 def judge(base: str, root: Path) -> Judgement:
     """The working tree at `root` against a revision or a folder. Raises PipelineError where they do not compare."""
-    _require_current(root)
+    locked = tie.read(root)
     candidate = baseline.in_folder(root / baseline.FOLDER, "the working tree", CANDIDATE)
+    tied = tie.holds(locked, candidate)
     pair = pairing.pair(baseline.read(base, root), candidate)
     found = authority.find(pair, root)
     judged = findings(pair, found.claims, found.noise, Path(found.noise_file))
     notes = [wording.noise(found.noise, found.noise_file), *_notes(pair, judged)]
+    notes += [] if tied else [wording.UNTIED]
+    if found.noise and found.noise.recipe not in tie.recipes(locked, pair, root):
+        notes.append(wording.other_recipe(found.noise, found.noise_file))
     notes += [wording.own(name, base) for name in found.own] + [wording.changed(name, base) for name in found.changed]
     numbers = _classes(pair), _images(pair), _cost(pair)
     return Judgement(pair.base.label, pair.base.commit, judged, *numbers, notes, found.own, found.changed)
-
-
-def _require_current(root: Path) -> None:
-    """Raises DataError if dvc.lock says that what was evaluated is not what train made last."""
-    if not (root / lock.FILE).exists():
-        return
-    locked = lock.stages(root)
-    if "train" not in locked or "evaluate" not in locked:
-        return
-    if locked["train"].outputs.get(MODEL) != locked["evaluate"].inputs.get(MODEL):
-        where = baseline.FOLDER / baseline.EVALUATION
-        raise DataError(where, f"is of an earlier model, says {lock.FILE}", "Run dvc repro.")
 
 
 def findings(pair: Pair, claims: Sequence[Criterion], noise: SeedNoise | None, path: Path) -> list[Finding]:

@@ -7,6 +7,8 @@ from segline.gate.verdict import Finding, Verdict
 
 SAME = "Every count is equal on both sides: the same predictions, so no seed noise lies between them."
 
+UNTIED = "Nothing ties these scores to the code: no dvc.lock here names their files as those that evaluate wrote."
+
 
 def summary(finding: Finding) -> str:
     """Why the verdict is what it is, in plain words."""
@@ -48,6 +50,13 @@ def noise(found: SeedNoise | None, path: str) -> str:
         )
     made = f" at commit {found.commit[:10]}" if found.commit else ""
     return f"Seed noise: standard deviation over {len(found.seeds)} seeds, measured{made} ({path})."
+
+
+def other_recipe(found: SeedNoise, path: str) -> str:
+    """That the spread may be another's."""
+    if found.recipe is None:
+        return f"{path} does not say which recipe it was measured with: `segline noise` writes that now."
+    return f"{path} was measured with a recipe that is neither side's, says their dvc.lock: measure it again."
 
 
 def few(images: int, name: str = "") -> str:
