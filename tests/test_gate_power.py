@@ -41,17 +41,26 @@ def test_noise_of_runs_is_their_standard_deviation(runs):
     assert 6 == len(found.seeds)
 
 
-@pytest.mark.parametrize("drop", [0.005, 0.05, -0.02])
-def test_a_planted_drop_is_as_large_as_asked_and_leaves_the_truth(runs, drop):
-    pair = gate_runs.paired(runs / "seed-1", runs / "seed-1")
-    counts = gate_drops.planted(pair, drop, np.random.default_rng(0))
+@pytest.mark.parametrize("drop", [0.005, 0.01, 0.05, -0.02])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_planted_drop_is_exactly_as_large_as_asked_and_leaves_the_truth(runs, drop, seed):
+    """To 0.01 points; in images of the size that the pipeline has."""
+    large = sides.save(runs / "large", sides.predicted(50 * TRUE, 0.8))
+    pair = gate_runs.paired(large, large)
+    counts = gate_drops.planted(pair, drop, np.random.default_rng(seed))
     before, after = (float(comparison.miou(one.sum(axis=0))) for one in (pair.base.counts, counts))
 
-    assert before - after == pytest.approx(drop, abs=0.005)
-    assert abs(before - after) >= abs(drop)
+    assert before - after == pytest.approx(drop, abs=1e-4)
     assert np.array_equal(comparison.truth(pair.base.counts), comparison.truth(counts))
     assert np.array_equal(counts[..., 1].sum(axis=1), counts[..., 2].sum(axis=1))
     assert counts.min() >= 0
+
+
+def test_accuracy_moves_by_a_share_of_what_miou_moves_by(runs):
+    """Classes of about the same size that are taken for each other: IoU = r / (2 - r), whose slope is 2 / (2 - r)^2."""
+    pair = gate_runs.paired(runs / "seed-1", runs / "seed-1")
+
+    assert gate_drops.accuracy_of_miou(pair) == pytest.approx((2 - 0.81) ** 2 / 2, rel=0.1)
 
 
 def test_the_table_of_drops(runs, capsys, monkeypatch):
