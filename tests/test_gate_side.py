@@ -164,6 +164,35 @@ def test_class_lists_that_differ_are_named(tmp_path):
     assert "class lists differ: only the base has road; only the candidate has street" in refusal(base, candidate)
 
 
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("sky", "street", "car"), "; class lists differ: only the base has road; only the candidate has street)"),
+        (("car", "road", "sky"), "; class lists differ: another order)"),
+    ],
+)
+def test_the_fingerprint_of_the_data_says_which_classes_differ(tmp_path, names, sentence):
+    """Two hashes alone tell nobody what to do."""
+    base = sides.save(tmp_path / "base", GOOD)
+    candidate = sides.save(tmp_path / "candidate", GOOD, names)
+    said = refusal(base, candidate)
+
+    assert "protocol.data: '" in said
+    assert f"(fingerprint of the images, masks and classes{sentence}" in said
+
+
+@pytest.mark.parametrize("break_it", [False, True])
+def test_it_says_nothing_of_classes_that_are_equal_or_that_cannot_be_read(tmp_path, break_it):
+    base = sides.save(tmp_path / "base", GOOD)
+    candidate = sides.save(tmp_path / "candidate", GOOD[1:], ("sky", "street", "car") if break_it else sides.NAMES)
+    if break_it:
+        (candidate / "per_image.csv").write_text("rubbish")
+    said = refusal(base, candidate)
+
+    assert "(fingerprint of the images, masks and classes)" in said
+    assert "class lists" not in said
+
+
 def test_other_masks_are_found_out_by_their_pixels(tmp_path):
     """Even if the fingerprint of the data says otherwise."""
     other = TRUE.copy()

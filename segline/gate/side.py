@@ -66,6 +66,14 @@ def protocol(saved: Saved) -> dict[str, str]:
     return found
 
 
+def classes(saved: Saved) -> tuple[str, ...] | None:
+    """The classes that per_image.csv names; None where it is broken. For messages: nothing else of it is believed."""
+    try:
+        return _classes(saved, _table(saved)[0])
+    except DataError:
+        return None
+
+
 def read(saved: Saved) -> Side:
     """The side whose protocol has been found good. Raises DataError."""
     document = _document(saved)
