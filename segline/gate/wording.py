@@ -56,7 +56,7 @@ def other_recipe(found: SeedNoise, path: str) -> str:
     """That the spread may be another's."""
     if found.recipe is None:
         return f"{path} does not say which recipe it was measured with: `segline noise` writes that now."
-    return f"{path} was measured with a recipe that is neither side's, says their dvc.lock: measure it again."
+    return f"No dvc.lock of the two sides tells of the recipe that {path} was measured with: measure it again."
 
 
 def few(images: int, name: str = "") -> str:
