@@ -84,7 +84,15 @@ def _delete_noise(root: Path) -> None:
     (root / "metrics/noise.json").unlink()
 
 
+def _take_other_noise(root: Path) -> None:
+    _forge_noise(root)
+    (root / "metrics/noise.json").rename(root / "metrics/other.json")
+    subprocess.run(["git", "checkout", "--quiet", "metrics/noise.json"], cwd=root, check=True)
+    (root / "gate.yaml").write_text(sides.RULES.replace("noise.json", "other.json"))
+
+
 RULES = {
+    "other noise": (_take_other_noise, "gate.yaml"),
     "margins": (_widen_margins, "gate.yaml"),
     "another class": (_judge_another_class, "gate.yaml"),
     "noise": (_forge_noise, "metrics/noise.json"),
@@ -231,7 +239,7 @@ def test_metrics_that_dvc_lock_names_are_judged_without_a_word(project, capsys):
 UNNAMED = [LOCK[: LOCK.index(part)] for part in ("  evaluate", "    outs: [{path: metrics")]
 
 
-@pytest.mark.parametrize("text", [None, *UNNAMED])
+@pytest.mark.parametrize("text", [None, *UNNAMED, LOCK.replace("metrics/per_image.csv", "elsewhere.csv")])
 def test_metrics_that_no_dvc_lock_names_are_judged_with_a_note(project, capsys, text):
     if text is not None:
         lock_of(project, text)
