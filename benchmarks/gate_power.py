@@ -23,7 +23,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import gate_broken, gate_drops, gate_runs
-from segline import cli, encode, params
+from segline import cli, encode, noise, params
 from segline.__main__ import main as segline
 from segline.gate import criteria, evidence, verdict
 from segline.gate.criteria import SeedNoise
@@ -83,7 +83,7 @@ def faults(folder: Path) -> None:
     document = gate_runs.changed(document, "train", seed=1)
     base = folder / "seed-1"
     known = sorted(path for path in folder.glob("seed-*") if path != base)
-    spread = gate_runs.noise(known) if len(known) > 1 else None
+    spread = gate_runs.noise(known) if len(known) >= noise.FEWEST else None
     made = {
         "labels of 5 % of the images shifted": gate_runs.make(folder / "shifted", document, shifted),
         "two classes swapped": gate_runs.make(folder / "swapped", document, swapped),

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +22,42 @@ CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as it last ran: its command, parameters resolved, and md5 by path of what it read and wrote."""
+    """A stage as it last ran: its command, parameters resolved, and md5 by path of what it read and wrote.
+
+    `parameters` are those it depends on, by file and section.
+    """
 
     name: str
     command: str
     inputs: dict[str, str]
     outputs: dict[str, str]
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def stages(root: Path) -> dict[str, Stage]:
     """The stages of dvc.lock by name, in its order. Raises DataError if it is missing, broken or in conflict."""
     try:
-        text = (root / FILE).read_text(encoding="utf-8")
-        if CONFLICT.search(text):
-            remedy = "Take one side of it, git checkout --ours dvc.lock (or --theirs), then run again."
-            raise DataError(root / FILE, "holds an unsettled merge conflict", remedy)
-        content: Any = yaml.safe_load(text)
-        return {
-            name: Stage(name, entry["cmd"], _hashes(entry.get("deps", [])), _hashes(entry.get("outs", [])))
-            for name, entry in content["stages"].items()
-        }
+        return parse((root / FILE).read_bytes(), root / FILE)
     except FileNotFoundError:
         raise DataError(root / FILE, "missing: nothing was ever produced here", "Run `make repro`.") from None
+
+
+def parse(content: bytes, where: object) -> dict[str, Stage]:
+    """The stages that the bytes of a dvc.lock hold, by name. Raises DataError if they are broken, or in conflict."""
+    try:
+        text = content.decode("utf-8")
+        if CONFLICT.search(text):
+            remedy = "Take one side of it, git checkout --ours dvc.lock (or --theirs), then run again."
+            raise DataError(where, "holds an unsettled merge conflict", remedy)
+        return {name: _stage(name, entry) for name, entry in yaml.safe_load(text)["stages"].items()}
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         remedy = "Take the committed one: git checkout HEAD dvc.lock"
-        raise DataError(root / FILE, "not a lock file of DVC", remedy) from None
+        raise DataError(where, "not a lock file of DVC", remedy) from None
+
+
+def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
+    inputs, outputs = (_hashes(entry.get(key, [])) for key in ("deps", "outs"))
+    return Stage(name, entry["cmd"], inputs, outputs, entry.get("params", {}))
 
 
 def _hashes(entries: Iterable[Mapping[str, str]]) -> dict[str, str]:

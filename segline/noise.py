@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segline import cli, lock, params, records, scratch
+from segline import cli, lock, params, recipe, records, scratch
 from segline.errors import DataError, ParameterError
 from segline.notation import SCORES, percent
 
@@ -40,7 +40,13 @@ def measure(root: Path, num_seeds: int) -> None:
     seeds = list(range(seed + 1, seed + 1 + num_seeds))
     with scratch.project(root, store, stages) as clone:
         results = [_scores(clone, stages, number) for number in seeds]
-    content = {"commit": commit, "metrics": deviations(results), "protocol": results[0]["protocol"], "seeds": seeds}
+    content = {
+        "commit": commit,
+        "metrics": deviations(results),
+        "protocol": results[0]["protocol"],
+        "recipe": recipe.of(locked),
+        "seeds": seeds,
+    }
     records.write_json(root / FILE, content)
     spread = ", ".join(f"{SCORES[name]} {100 * content['metrics'][name]:.2f}" for name in RATES)
     cli.say(f"{FILE}: standard deviation over {num_seeds} seeds, in percentage points: {spread}")

@@ -60,10 +60,10 @@ def test_scores_equal_those_that_evaluate_reports(cells):
     matrices[0, 0, 0] += 1
     expected = confusion.scores(matrices.sum(axis=0))
     counts = triples(matrices)
-    total, present = counts.sum(axis=0), comparison.present(counts)
+    total = counts.sum(axis=0)
 
     assert float(comparison.accuracy(total)) == pytest.approx(expected.accuracy)
-    assert float(comparison.miou(total, present)) == pytest.approx(expected.miou)
+    assert float(comparison.miou(total)) == pytest.approx(expected.miou)
     assert comparison.iou(total) == pytest.approx(expected.iou, nan_ok=True)
 
 
@@ -82,6 +82,17 @@ def test_the_bootstrap_is_that_of_every_possible_resample():
     for share in (0.05, 0.5, 0.95):
         expected = np.quantile(exact, share, axis=0)
         assert np.quantile(evidence.by_image, share, axis=0) == pytest.approx(expected, abs=0.004)
+
+
+def test_every_criterion_brings_resamples_so_that_100_lie_beyond_each_end():
+    true = sides.truth(4)
+    units = pair(sides.predicted(true, 0.9), sides.predicted(true, 0.8), ["a", "a", "b", "b"])
+    for criteria in (CRITERIA[:1], CRITERIA, [*CRITERIA, Criterion("iou.c0", 0.01)]):
+        evidence = gather(units, criteria)
+        count = len(criteria)
+
+        assert (4000 * count, count) == evidence.by_image.shape == evidence.by_group.shape
+        assert 100 == len(evidence.by_image) * 0.05 / count / 2
 
 
 def test_draws_are_the_same_whatever_is_held_at_once(monkeypatch):
@@ -238,12 +249,54 @@ def test_a_class_that_resamples_lose_does_not_stop_the_bootstrap():
     true[2:, 2] = 0
     criteria = [Criterion("iou.c2", 0.01), Criterion("miou", 0.01)]
     both = pair(sides.predicted(true, 0.9, 1), sides.predicted(true, 0.5, 2))
-    right = both.base.counts[2:, 2].sum()
+    wrong = both.base.counts[2:, 2].sum()
 
-    assert right > 0  # other classes are taken for it there, so the IoU of such a resample is 0 on both sides
+    assert wrong > 0  # other classes are taken for it there, and still such a resample says nothing of it
+    evidence = gather(both, criteria)
+    assert 0 < np.isnan(evidence.by_image[:, 0]).sum() < 0.2 * len(evidence.by_image)
+    assert not np.isnan(evidence.by_image[:, 1]).any()
     for finding in judged(both, criteria):
         assert math.isfinite(finding.interval.low)
         assert math.isfinite(finding.interval.high)
+
+
+def rare(images: int = 60) -> tuple[confusion.Counts, confusion.Counts]:
+    """A class in 2 of 60 images; the first side takes 3 pixels an image for it, the second none but is worse elsewhere.
+
+    A resample without the class would be a mean over three classes on the first side, one of them 0, and over two on
+    the second.
+    """
+    counts = np.zeros((2, images, 3, 3), np.int64)
+    for side, rates in enumerate(([0.9] * images, np.linspace(0.8, 0.92, images))):
+        right = np.round(500 * np.asarray(rates)).astype(np.int64)
+        for k in (0, 1):
+            counts[side, :, k, k], counts[side, :, k, 1 - k] = right, 500 - right
+    counts[:, :2, 2, 2] = 5000
+    counts[0, :, 0, 0] -= 3
+    counts[0, :, 0, 2] += 3
+    return counts[0], counts[1]
+
+
+def test_a_rare_class_does_not_hide_a_loss_in_the_others():
+    """Both sides of a resample are means over the same classes, those that it has in truth."""
+    base, candidate = rare()
+    there, back = (judged(pair(*both), [Criterion("miou", 0.01)])[0] for both in ((base, candidate), (candidate, base)))
+
+    assert Verdict.REGRESSION is there.verdict
+    assert Verdict.OK is back.verdict
+    assert there.interval.high < 0 < back.interval.low
+    assert (there.interval.low, there.interval.high) == pytest.approx((-back.interval.high, -back.interval.low))
+
+
+def test_the_iou_of_a_rare_class_is_that_of_the_resamples_that_hold_it():
+    """Elsewhere the side that takes other pixels for it would have IoU 0, and the other one none."""
+    base, candidate = rare()
+    for both in ((base, candidate), (candidate, base)):
+        evidence = gather(pair(*both), [Criterion("iou.c2", 0.01), Criterion("iou.c2", 0.0, 0.4)])
+        lost = np.isnan(evidence.by_image)
+
+        assert np.array_equal(lost[:, 0], lost[:, 1])
+        assert lost.mean() == pytest.approx((1 - 2 / 60) ** 60, abs=0.02)
 
 
 def test_one_labelled_image_is_refused():

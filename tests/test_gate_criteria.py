@@ -1,17 +1,19 @@
 """gate.yaml and noise.json: what they may hold, and that nothing else is taken for it."""
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 
-from segline import records
 from segline.errors import PipelineError
 from segline.gate import criteria
 from segline.gate.criteria import Criterion
+from segline.noise import FEWEST
 from tests import sides
 
 ROOT = Path(__file__).parents[1]
+NOISE = "metrics/noise.json"
 CLASSES = {"sky": 20, "road": 20, "car": 1, "bus": 0}
 PROTOCOL = sides.protocol(sides.predicted(sides.truth(), 0.8))
 
@@ -117,22 +119,15 @@ def metrics(deviation: float) -> dict:
     return {"accuracy": deviation, "miou": deviation, "iou": dict.fromkeys(sides.NAMES, deviation)}
 
 
-def noise(folder: Path, **changes) -> Path:
-    path = folder / "noise.json"
+def noise(**changes) -> bytes:
     content = {"commit": None, "metrics": metrics(0.002), "protocol": PROTOCOL, "seeds": [1, 2, 3, 4, 5]}
-    records.write_json(path, content | changes)
-    return path
+    return json.dumps(content | changes).encode()
 
 
-def test_no_file_is_no_noise(tmp_path):
-    assert criteria.read_noise(tmp_path / "noise.json", PROTOCOL) is None
-
-
-def test_a_difference_has_the_noise_of_two_runs_and_a_floor_that_of_one(tmp_path):
-    path = noise(tmp_path, metrics=metrics(0.003), seeds=[*range(7)])
-    found = criteria.read_noise(path, PROTOCOL)
+def test_a_difference_has_the_noise_of_two_runs_and_a_floor_that_of_one():
+    found = criteria.parse_noise(noise(metrics=metrics(0.003), seeds=[*range(7)]), NOISE)
     two, one = (
-        criteria.of_criterion(found, claim, path) for claim in (Criterion("miou", 0), Criterion("miou", 0, 0.5))
+        criteria.of_criterion(found, claim, NOISE) for claim in (Criterion("miou", 0), Criterion("miou", 0, 0.5))
     )
 
     assert 2 * 0.003**2 == pytest.approx(two.deviation**2)
@@ -144,45 +139,31 @@ def test_a_difference_has_the_noise_of_two_runs_and_a_floor_that_of_one(tmp_path
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"seeds": [1]}, "seeds: list should have at least 2 items"),
-        ({"seeds": []}, "seeds: list should have at least 2 items"),
+        ({"seeds": [1, 2]}, "seeds: list should have at least 3 items"),
+        ({"seeds": []}, "seeds: list should have at least 3 items"),
         ({"metrics": {"accuracy": 0.1, "miou": -0.1, "iou": {}}}, "metrics.miou: input should be greater than"),
         ({"metrics": metrics(0.51)}, "metrics.accuracy: input should be less than or equal to 0.5. It is the standard"),
         ({"metrics": {"accuracy": 0.1, "miou": 0.1, "iou": {"car": 100.0}}}, "metrics.iou.car: input should be less"),
         ({"metrics": {"miou": 0.1, "iou": {}}}, "metrics.accuracy: field required"),
-        ({"protocol": {**PROTOCOL, "split": "val"}}, "protocol.split: 'val' and 'test' (split scored)"),
-        ({"protocol": {**PROTOCOL, "split": "val", "void": "x"}}, "protocol.void: 'x' and"),
-        ({"protocol": {}}, "protocol.data: missing and"),
+        ({"metrics": metrics(math.nan)}, "metrics.accuracy: input should be"),
+        ({"protocol": {"split": 1}}, "protocol.split: input should be a valid string"),
+        ({"seeds": [1, 1, 2]}, "a seed stands there twice"),
     ],
 )
-def test_noise_that_is_broken_or_of_another_protocol_is_refused(tmp_path, changes, sentence):
-    assert sentence in refused(criteria.read_noise, noise(tmp_path, **changes), PROTOCOL)
+def test_noise_that_is_broken_is_refused(changes, sentence):
+    assert f"{NOISE}: {sentence}" in refused(criteria.parse_noise, noise(**changes), NOISE)
 
 
-def test_a_seed_that_stands_twice_is_refused(tmp_path):
-    path = noise(tmp_path)
-    path.write_text(path.read_text().replace("    2,", "    1,"))
-
-    assert "a seed stands there twice" in refused(criteria.read_noise, path, PROTOCOL)
+def test_as_many_seeds_as_segline_noise_runs_at_least_are_enough():
+    assert FEWEST == len(criteria.parse_noise(noise(seeds=[*range(FEWEST)]), NOISE).seeds)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[]", b"NaN", b'{"metrics": 1}'])
-def test_garbage_is_refused(tmp_path, content):
-    path = tmp_path / "noise.json"
-    path.write_bytes(content)
-
-    assert "noise.json" in refused(criteria.read_noise, path, PROTOCOL)
+def test_garbage_is_refused(content):
+    assert NOISE in refused(criteria.parse_noise, content, NOISE)
 
 
-def test_nan_as_a_deviation_is_refused(tmp_path):
-    path = noise(tmp_path)
-    path.write_text(path.read_text().replace('"accuracy": 0.002', '"accuracy": NaN'))
+def test_a_criterion_without_noise_in_the_file_is_refused():
+    found = criteria.parse_noise(noise(), NOISE)
 
-    assert "metrics.accuracy: input should be" in refused(criteria.read_noise, path, PROTOCOL)
-
-
-def test_a_criterion_without_noise_in_the_file_is_refused(tmp_path):
-    path = noise(tmp_path)
-    found = criteria.read_noise(path, PROTOCOL)
-
-    assert "metrics.iou.tram: missing" in refused(criteria.of_criterion, found, Criterion("iou.tram", 0.01), path)
+    assert "metrics.iou.tram: missing" in refused(criteria.of_criterion, found, Criterion("iou.tram", 0.01), NOISE)

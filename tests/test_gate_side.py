@@ -44,12 +44,12 @@ def test_what_the_evaluate_stage_writes_is_read_back(tmp_path, monkeypatch):
     evaluate.main(tiny.EVALUATE)
     found = side.read(saved(Path("metrics")))
     scores = json.loads(Path("metrics/eval.json").read_text())
-    total, present = found.counts.sum(axis=0), comparison.present(found.counts)
+    total = found.counts.sum(axis=0)
 
     assert ("dark", "middle", "bright") == found.classes
     assert tuple(f"test{row}" for row in range(4)) == found.stems
     assert scores["accuracy"] == pytest.approx(float(comparison.accuracy(total)), abs=1e-6)
-    assert scores["miou"] == pytest.approx(float(comparison.miou(total, present)), abs=1e-6)
+    assert scores["miou"] == pytest.approx(float(comparison.miou(total)), abs=1e-6)
     assert scores["cost"] == found.cost
 
 
@@ -162,6 +162,35 @@ def test_class_lists_that_differ_are_named(tmp_path):
     sides.edit(candidate, lambda content: content.update(protocol=document["protocol"]))
 
     assert "class lists differ: only the base has road; only the candidate has street" in refusal(base, candidate)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("sky", "street", "car"), "; class lists differ: only the base has road; only the candidate has street)"),
+        (("car", "road", "sky"), "; class lists differ: another order)"),
+    ],
+)
+def test_the_fingerprint_of_the_data_says_which_classes_differ(tmp_path, names, sentence):
+    """Two hashes alone tell nobody what to do."""
+    base = sides.save(tmp_path / "base", GOOD)
+    candidate = sides.save(tmp_path / "candidate", GOOD, names)
+    said = refusal(base, candidate)
+
+    assert "protocol.data: '" in said
+    assert f"(fingerprint of the images, masks and classes{sentence}" in said
+
+
+@pytest.mark.parametrize("break_it", [False, True])
+def test_it_says_nothing_of_classes_that_are_equal_or_that_cannot_be_read(tmp_path, break_it):
+    base = sides.save(tmp_path / "base", GOOD)
+    candidate = sides.save(tmp_path / "candidate", GOOD[1:], ("sky", "street", "car") if break_it else sides.NAMES)
+    if break_it:
+        (candidate / "per_image.csv").write_text("rubbish")
+    said = refusal(base, candidate)
+
+    assert "(fingerprint of the images, masks and classes)" in said
+    assert "class lists" not in said
 
 
 def test_other_masks_are_found_out_by_their_pixels(tmp_path):

@@ -74,6 +74,14 @@ def at_commit(commit: str, path: Path, root: Path) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def beside(label: str, commit: str | None, path: Path, root: Path) -> bytes | None:
+    """Another file of the base: of the project at a commit, or beside the metrics in a folder. None without one."""
+    if commit:
+        return at_commit(commit, path, root)
+    file = root / label / path.name
+    return file.read_bytes() if file.exists() else None
+
+
 def _committed(base: str, commit: str, root: Path) -> Saved:
     place = f"{base}:{FOLDER.as_posix()}/"
 

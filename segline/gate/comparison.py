@@ -61,11 +61,13 @@ def iou(total: Any) -> Floats:
     return _ratio(total[..., 0], total.sum(axis=-1))
 
 
-def miou(total: Any, classes: npt.NDArray[np.bool_]) -> Floats:
-    """The mean IoU over `classes`, those without one left out (as `segline.intervals` does in its resamples)."""
-    each = iou(total)[..., classes]
-    defined = ~np.isnan(each)
-    return _ratio(np.where(defined, each, 0.0).sum(axis=-1), defined.sum(axis=-1))
+def miou(total: Any) -> Floats:
+    """The mean IoU over the classes with a truth pixel in these counts (..., K, 3), never over others: (...).
+
+    Truth is equal on both sides, so two sides of one resample are means over the same classes.
+    """
+    there = truth(total) > 0
+    return _ratio(np.where(there, iou(total), 0.0).sum(axis=-1), there.sum(axis=-1))
 
 
 def _ratio(part: Any, whole: Any) -> Floats:
@@ -73,11 +75,14 @@ def _ratio(part: Any, whole: Any) -> Floats:
         return np.where(np.asarray(whole) > 0, np.divide(part, whole, dtype=np.float64), np.nan)
 
 
-def score(name: str, total: Any, names: tuple[str, ...], classes: npt.NDArray[np.bool_]) -> Floats:
-    """accuracy, miou or iou.CLASS of summed counts (..., K, 3): (...)."""
+def score(name: str, total: Any, names: tuple[str, ...]) -> Floats:
+    """accuracy, miou or iou.CLASS of summed counts (..., K, 3): (...), NaN for a class without a truth pixel there."""
     if name == "accuracy":
         return accuracy(total)
-    return miou(total, classes) if name == "miou" else iou(total)[..., names.index(name.removeprefix("iou."))]
+    if name == "miou":
+        return miou(total)
+    place = names.index(name.removeprefix("iou."))
+    return np.where(truth(total)[..., place] > 0, iou(total)[..., place], np.nan)
 
 
 def by_group(counts: Counts, groups: tuple[str | None, ...]) -> Counts | None:

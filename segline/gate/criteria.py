@@ -1,6 +1,8 @@
 """What decides: the margins and floors of gate.yaml, and the seed noise of the metrics they name."""
 
+import json
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from segline import params, records
+from segline import noise as measurement
+from segline import params
 from segline.errors import DataError, ParameterError, combined, suggestion
-from segline.gate import pairing
 from segline.gate.comparison import Noise
 
 FILE = Path("gate.yaml")
@@ -61,34 +63,46 @@ class _Deviations(BaseModel):
 
 
 class SeedNoise(BaseModel):
-    """noise.json: standard deviations over runs that differ in their seed, how those were evaluated, the seeds."""
+    """noise.json: standard deviations over runs that differ in their seed, how those were evaluated, the seeds.
+
+    `recipe` is that of `segline.recipe`; older files have none.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     commit: str | None
     metrics: _Deviations
     protocol: dict[str, str]
-    seeds: list[int] = Field(min_length=2)
+    recipe: str | None = None
+    seeds: list[int] = Field(min_length=measurement.FEWEST)
 
 
 def read_rules(path: Path) -> Rules:
-    """The content of gate.yaml. Raises ParameterError for each bad key or value, all at once."""
+    """The rules of a gate.yaml. Raises ParameterError if it is missing, and as `parse_rules`."""
     if not path.is_file():
         raise ParameterError(path, "missing", "Take the committed one: git checkout HEAD gate.yaml")
-    try:
-        document = params.load(path)
-    except ParameterError as error:
-        raise ParameterError(path, error.found, REMEDY) from None
+    return parse_rules(path.read_bytes(), path)
+
+
+def parse_rules(content: bytes, where: object) -> Rules:
+    """The rules that these bytes hold. Raises ParameterError for each bad key or value, all at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / FILE  # a revision's bytes lie in no file, and params reads nothing else
+        file.write_bytes(content)
+        try:
+            document = params.load(file)
+        except ParameterError as error:
+            raise ParameterError(where, error.found, REMEDY) from None
     try:
         rules = Rules.model_validate(document)
     except ValidationError as error:
-        raise combined(path, [_problem(path, dict(detail)) for detail in error.errors()]) from None
+        raise combined(where, [_problem(where, dict(detail)) for detail in error.errors()]) from None
     if not rules.margins and not rules.floors:
-        raise ParameterError(path, "neither margins nor floors, so nothing can be judged", REMEDY)
+        raise ParameterError(where, "neither margins nor floors, so nothing can be judged", REMEDY)
     return rules
 
 
-def _problem(path: Path, detail: Mapping[str, Any]) -> ParameterError:
+def _problem(path: object, detail: Mapping[str, Any]) -> ParameterError:
     key = ".".join(map(str, detail["loc"]))
     if detail["type"] == "missing":
         return ParameterError(path, f"{key}: missing", REMEDY)
@@ -103,7 +117,7 @@ def _meaning(kind: str, location: tuple[int | str, ...]) -> str:
     return f"{MEANINGS[str(location[0])]} " if kind.startswith(("greater_than", "less_than")) else ""
 
 
-def criteria(rules: Rules, classes: Mapping[str, int], path: Path) -> list[Criterion]:
+def criteria(rules: Rules, classes: Mapping[str, int], path: object) -> list[Criterion]:
     """The claims that gate.yaml makes. `classes` gives each class the number of images that hold it in truth.
 
     Raises ParameterError for every metric that is unknown or cannot be judged.
@@ -125,22 +139,18 @@ def criteria(rules: Rules, classes: Mapping[str, int], path: Path) -> list[Crite
     return found
 
 
-def read_noise(path: Path, protocol: dict[str, str]) -> SeedNoise | None:
-    """The content of noise.json, None if there is no such file.
-
-    Raises DataError if it is broken, or was measured under another protocol.
-    """
-    if not path.exists():
-        return None
+def parse_noise(content: bytes, where: object) -> SeedNoise:
+    """The seed noise that the bytes of a noise.json hold. Raises DataError if they are broken."""
     try:
-        noise = SeedNoise.model_validate(records.read_json(path))
+        noise = SeedNoise.model_validate(json.loads(content.decode("utf-8")))
     except ValidationError as error:
         problem = error.errors()[0]
         found = f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}"
-        raise DataError(path, found, _meaning(problem["type"], problem["loc"]) + MEASURE) from None
+        raise DataError(where, found, _meaning(problem["type"], problem["loc"]) + MEASURE) from None
+    except ValueError as error:
+        raise DataError(where, f"not JSON ({error})", MEASURE) from None
     if len(set(noise.seeds)) < len(noise.seeds):
-        raise DataError(path, "a seed stands there twice", MEASURE)
-    pairing.require_equal(f"{path} and this evaluation", noise.protocol, protocol, MEASURE)
+        raise DataError(where, "a seed stands there twice", MEASURE)
     return noise
 
 

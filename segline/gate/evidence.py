@@ -28,14 +28,11 @@ class Evidence:
 
 def gather(pair: Pair, criteria: Sequence[Criterion]) -> Evidence:
     """The evidence of the images that have a labelled pixel. Raises DataError if those are fewer than two."""
-    labelled = np.asarray(comparison.truth(pair.base.counts).any(axis=1))
-    if labelled.sum() < 2:
+    sides, units = _units(pair)
+    if len(sides[0]) < 2:
         found = "one image with labelled pixels, so nothing says how sure a difference is"
         raise DataError(pair.base.label, found, "Evaluate a split of two images or more; ten are few.")
-    sides = [one.counts[labelled] for one in (pair.base, pair.candidate)]
-    groups = tuple(group for group, kept in zip(pair.base.groups, labelled, strict=True) if kept)
     base, candidate = (_scores(pair, criteria, counts.sum(axis=0)) for counts in sides)
-    units = [summed for counts in sides if (summed := comparison.by_group(counts, groups)) is not None]
     return Evidence(
         base,
         candidate,
@@ -45,10 +42,23 @@ def gather(pair: Pair, criteria: Sequence[Criterion]) -> Evidence:
     )
 
 
+def groups(pair: Pair) -> int | None:
+    """How many groups the images with a labelled pixel make, one without a group being its own; None without groups."""
+    _, units = _units(pair)
+    return len(units[0]) if units else None
+
+
+def _units(pair: Pair) -> tuple[list[Counts], list[Counts]]:
+    """What is drawn, for either side: images (N, K, 3) and, unless no two images are of one group, groups (U, K, 3)."""
+    labelled = np.asarray(comparison.truth(pair.base.counts).any(axis=1))
+    images = [one.counts[labelled] for one in (pair.base, pair.candidate)]
+    named = tuple(group for group, kept in zip(pair.base.groups, labelled, strict=True) if kept)
+    return images, [summed for counts in images if (summed := comparison.by_group(counts, named)) is not None]
+
+
 def _scores(pair: Pair, criteria: Sequence[Criterion], total: Floats | Counts) -> Floats:
     """The metric of each criterion, of summed counts (..., K, 3): (..., M)."""
-    classes = comparison.present(pair.base.counts)
-    columns = [comparison.score(criterion.metric, total, pair.base.classes, classes) for criterion in criteria]
+    columns = [comparison.score(criterion.metric, total, pair.base.classes) for criterion in criteria]
     return np.stack(columns, axis=-1)
 
 
@@ -59,7 +69,7 @@ def _differences(criteria: Sequence[Criterion], base: Floats, candidate: Floats)
 
 
 def _replicates(pair: Pair, criteria: Sequence[Criterion], base: Counts, candidate: Counts) -> Floats:
-    """The differences of resamples, each drawn for both sides at once: (B, M)."""
+    """The differences of resamples, each drawn for both sides at once: (B, M), NaN where a class is not in truth."""
     both = np.stack([base, candidate], axis=1)
     drawn = comparison.resampled(both, comparison.RESAMPLES * len(criteria))
     return np.concatenate(

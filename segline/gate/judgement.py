@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from segline import lock, results
-from segline.errors import DataError
-from segline.gate import baseline, comparison, criteria, evidence, pairing, verdict, wording
+from segline import results
+from segline.gate import authority, baseline, comparison, criteria, evidence, pairing, tie, verdict, wording
 from segline.gate.criteria import Criterion, SeedNoise
 from segline.gate.pairing import Pair
 from segline.gate.verdict import Finding, Verdict
 
 WORST = 5  # images that are named
-MODEL = "models/model.safetensors"  # as dvc.lock names it
 CANDIDATE = "Make it again: make repro. (git checkout metrics brings the committed one back.)"
 
 
@@ -36,7 +34,7 @@ class Change:
 class Judgement:
     """`classes` by how much they lost, `images` those that lost most; `notes` are sentences.
 
-    `changed` names the files of rules that are not the base's.
+    `own` and `changed` name files as `authority.Authority` does.
     """
 
     base: str
@@ -46,6 +44,7 @@ class Judgement:
     images: list[Change]
     cost: list[Change]
     notes: list[str]
+    own: list[str]
     changed: list[str]
 
     @property
@@ -54,38 +53,27 @@ class Judgement:
         return verdict.overall(self.findings)
 
     def exit_code(self, strict: bool) -> int:
-        """1 for a regression, else 0; where `strict`, 2 for inconclusive and for a pass by rules of its own."""
+        """1 for a regression, else 0; where `strict`, 2 for inconclusive."""
         if self.verdict is Verdict.REGRESSION:
             return 1
-        return 2 if strict and (self.verdict is Verdict.INCONCLUSIVE or self.changed) else 0
+        return 2 if strict and self.verdict is Verdict.INCONCLUSIVE else 0
 
 
 def judge(base: str, root: Path) -> Judgement:
     """The working tree at `root` against a revision or a folder. Raises PipelineError where they do not compare."""
-    rules = criteria.read_rules(root / criteria.FILE)
-    _require_current(root)
+    locked = tie.read(root)
     candidate = baseline.in_folder(root / baseline.FOLDER, "the working tree", CANDIDATE)
+    tied = tie.holds(locked, candidate)
     pair = pairing.pair(baseline.read(base, root), candidate)
-    claims = criteria.criteria(rules, _holding(pair), criteria.FILE)
-    noise = criteria.read_noise(root / rules.noise, pair.protocol)
-    judged = findings(pair, claims, noise, Path(rules.noise))
-    changed, unknown = _compare_rules(pair, rules.noise, root)
-    notes = [wording.noise(noise, rules.noise), *_notes(pair, judged)]
-    notes += [wording.changed(name, base) for name in changed] + [wording.unknown(name, base) for name in unknown]
+    found = authority.find(pair, root)
+    judged = findings(pair, found.claims, found.noise, Path(found.noise_file))
+    notes = [wording.noise(found.noise, found.noise_file), *_notes(pair, judged)]
+    notes += [] if tied else [wording.UNTIED]
+    if found.noise and found.noise.recipe not in tie.recipes(locked, pair, root):
+        notes.append(wording.other_recipe(found.noise, found.noise_file))
+    notes += [wording.own(name, base) for name in found.own] + [wording.changed(name, base) for name in found.changed]
     numbers = _classes(pair), _images(pair), _cost(pair)
-    return Judgement(pair.base.label, pair.base.commit, judged, *numbers, notes, changed)
-
-
-def _require_current(root: Path) -> None:
-    """Raises DataError if dvc.lock says that what was evaluated is not what train made last."""
-    if not (root / lock.FILE).exists():
-        return
-    locked = lock.stages(root)
-    if "train" not in locked or "evaluate" not in locked:
-        return
-    if locked["train"].outputs.get(MODEL) != locked["evaluate"].inputs.get(MODEL):
-        where = baseline.FOLDER / baseline.EVALUATION
-        raise DataError(where, f"is of an earlier model, says {lock.FILE}", "Run dvc repro.")
+    return Judgement(pair.base.label, pair.base.commit, judged, *numbers, notes, found.own, found.changed)
 
 
 def findings(pair: Pair, claims: Sequence[Criterion], noise: SeedNoise | None, path: Path) -> list[Finding]:
@@ -100,49 +88,23 @@ def _same(pair: Pair) -> bool:
     return np.array_equal(pair.base.counts, pair.candidate.counts)
 
 
-def _holding(pair: Pair) -> dict[str, int]:
-    """How many images hold each class in truth."""
-    images = (comparison.truth(pair.base.counts) > 0).sum(axis=0).tolist()
-    return dict(zip(pair.base.classes, images, strict=True))
-
-
 def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
     notes = [wording.SAME] if _same(pair) else []
     images = int(comparison.truth(pair.base.counts).any(axis=1).sum())
     if images < results.FEW:
         notes.append(wording.few(images))
-    holding = _holding(pair)
+    holding = pair.holding
     for finding in judged:
         name = finding.criterion.label
         if name is not None and holding[name] < results.FEW <= images:
             notes.append(wording.few(holding[name], name))
+    groups = evidence.groups(pair)
+    if groups is not None and groups < results.FEW:
+        notes.append(wording.few_groups(groups))
     grouped = [(finding, finding.verdict_by_group) for finding in judged]
     return notes + [
         wording.by_group(finding, other) for finding, other in grouped if other not in (None, finding.verdict)
     ]
-
-
-def _compare_rules(pair: Pair, noise: str, root: Path) -> tuple[list[str], list[str]]:
-    """The files of rules that are not the base's, and those of which a folder as base does not tell."""
-    changed: list[str] = []
-    unknown: list[str] = []
-    for name in (str(criteria.FILE), noise):
-        own, other = _content(root / name), _of_base(pair, name, root)
-        if own == other:
-            continue
-        (unknown if other is None and pair.base.commit is None else changed).append(name)
-    return changed, unknown
-
-
-def _of_base(pair: Pair, name: str, root: Path) -> bytes | None:
-    """A file as the base has it, in a folder beside the metrics; None if it has none."""
-    if pair.base.commit is None:
-        return _content(root / pair.base.label / Path(name).name)
-    return baseline.at_commit(pair.base.commit, Path(name), root)
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
 
 
 def _classes(pair: Pair) -> list[Change]:
@@ -162,7 +124,7 @@ def _images(pair: Pair) -> list[Change]:
 
 
 def _image_miou(counts: comparison.Counts) -> float:
-    return float(comparison.miou(counts, comparison.truth(counts) > 0))
+    return float(comparison.miou(counts))
 
 
 def _cost(pair: Pair) -> list[Change]:

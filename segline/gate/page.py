@@ -36,6 +36,7 @@ def as_json(judgement: Judgement) -> str:
     content = {
         "verdict": judgement.verdict,
         "rules_changed": judgement.changed,
+        "rules_own": judgement.own,
         "base": judgement.base,
         "commit": judgement.commit,
         "metrics": [_metric(finding) for finding in judgement.findings],
@@ -59,7 +60,7 @@ def refusal_as_json(reason: str) -> str:
 
 def _page(judgement: Judgement, layout: Layout, shown: Callable[[str], str], bullet: str = "") -> str:
     commit = f" ({judgement.commit[:10]})" if judgement.commit else ""
-    rules = f" by RULES OF ITS OWN ({shown(_clean(', '.join(judgement.changed)))})" if judgement.changed else ""
+    rules = f" by RULES OF ITS OWN ({shown(_clean(', '.join(judgement.own)))})" if judgement.own else ""
     title = f"Gate: {TITLES[judgement.verdict]}{rules} against {shown(_clean(judgement.base))}{commit}"
     said = [*map(wording.summary, judgement.findings), *judgement.notes]
     sentences = "\n".join(f"{bullet}{shown(_clean(sentence))}" for sentence in said)

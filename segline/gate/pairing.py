@@ -20,39 +20,52 @@ class Pair:
     candidate: Side
     protocol: dict[str, str]
 
+    @property
+    def holding(self) -> dict[str, int]:
+        """How many images hold each class in truth."""
+        images = (comparison.truth(self.base.counts) > 0).sum(axis=0).tolist()
+        return dict(zip(self.base.classes, images, strict=True))
+
 
 def pair(base: Saved, candidate: Saved) -> Pair:
     """Both sides, read and found comparable. Raises DataError, naming every difference."""
     protocols = side.protocol(base), side.protocol(candidate)
     where = f"{base.label} and the working tree"
-    require_equal(where, *protocols, REMEDY)
+    named = side.classes(base), side.classes(candidate)
+    require_equal(where, *protocols, REMEDY, _differing(*named))
     sides = side.read(base), side.read(candidate)
-    _require_same_classes(where, *sides)
+    if differing := _differing(*(one.classes for one in sides)):
+        raise DataError(where, differing, REMEDY)
     _require_same_images(where, *sides)
     first, second = (_ordered(one) for one in sides)
     _require_same_truth(where, first, second)
     return Pair(first, second, protocols[0])
 
 
-def require_equal(where: str, first: dict[str, str], second: dict[str, str], remedy: str) -> None:
-    """Raises DataError for each entry in which two protocols differ, all at once."""
+def require_equal(where: str, first: dict[str, str], second: dict[str, str], remedy: str, classes: str = "") -> None:
+    """Raises DataError for each entry in which two protocols differ, all at once.
+
+    `classes` is how the class lists differ, if so: one of the things that `data` is a fingerprint of.
+    """
     problems = []
     for key in sorted(first.keys() | second.keys()):
         values = [repr(found[key]) if key in found else "missing" for found in (first, second)]
         if values[0] != values[1]:
             meaning = notation.PROTOCOL.get(key, "an entry that this version does not know")
+            meaning += f"; {classes}" if key == "data" and classes else ""
             problems.append(DataError(f"{where}: protocol.{key}", f"{values[0]} and {values[1]} ({meaning})", remedy))
     if problems:
         raise combined(f"{where}: evaluated in different ways", problems)
 
 
-def _require_same_classes(where: str, base: Side, candidate: Side) -> None:
-    if base.classes == candidate.classes:
-        return
-    lost = [name for name in base.classes if name not in candidate.classes]
-    new = [name for name in candidate.classes if name not in base.classes]
+def _differing(base: tuple[str, ...] | None, candidate: tuple[str, ...] | None) -> str:
+    """How two class lists differ; nothing if they are equal, or one is unknown."""
+    if base is None or candidate is None or base == candidate:
+        return ""
+    lost = [name for name in base if name not in candidate]
+    new = [name for name in candidate if name not in base]
     parts = [f"only the {who} has {', '.join(names)}" for who, names in (("base", lost), ("candidate", new)) if names]
-    raise DataError(where, f"class lists differ: {'; '.join(parts) or 'another order'}", REMEDY)
+    return f"class lists differ: {'; '.join(parts) or 'another order'}"
 
 
 def _require_same_images(where: str, base: Side, candidate: Side) -> None:

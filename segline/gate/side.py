@@ -66,6 +66,14 @@ def protocol(saved: Saved) -> dict[str, str]:
     return found
 
 
+def classes(saved: Saved) -> tuple[str, ...] | None:
+    """The classes that per_image.csv names; None where it is broken. For messages: nothing else of it is believed."""
+    try:
+        return _classes(saved, _table(saved)[0])
+    except DataError:
+        return None
+
+
 def read(saved: Saved) -> Side:
     """The side whose protocol has been found good. Raises DataError."""
     document = _document(saved)
@@ -172,7 +180,7 @@ def _require_same_run(saved: Saved, side: Side, scores: _Scores, images: str) ->
     there = [name for name, known in zip(side.classes, present, strict=True) if known]
     iou = zip(side.classes, comparison.iou(total), strict=True)
     own = {f"iou.{name}": float(value) for name, value in iou if name in there}
-    own |= {"accuracy": float(comparison.accuracy(total)), "miou": float(comparison.miou(total, present))}
+    own |= {"accuracy": float(comparison.accuracy(total)), "miou": float(comparison.miou(total))}
     said = {f"iou.{name}": value for name, value in scores.iou.items()}
     said |= {"accuracy": scores.accuracy, "miou": scores.miou}
     remedy = "Both files must come from one run: make repro."

@@ -9,7 +9,7 @@ from segline.gate.comparison import Floats, Interval, Noise
 from segline.gate.criteria import Criterion
 from segline.gate.evidence import Evidence
 
-LEVEL = 0.05  # the chance that a branch is wrongly found worse in any criterion
+LEVEL = 0.05  # of two-sided intervals: the chance that a branch is wrongly found worse in any criterion is half of it
 
 
 class Verdict(StrEnum):
@@ -24,7 +24,8 @@ class Verdict(StrEnum):
 class Finding:
     """One criterion judged. `difference` is candidate - base, or candidate - floor.
 
-    `images` and `seeds` are the length of the lower side of the interval if images alone, or seeds alone, were drawn.
+    `images` and `seeds` are the length of the side of the interval that decides, if images alone, or seeds alone, were
+    drawn: of the upper one where more than the margin was `lost`, else of the lower.
     `by_group` comes from drawing groups of images; it decides nothing.
     """
 
@@ -40,14 +41,24 @@ class Finding:
     by_group: Interval | None
 
     @property
+    def lost(self) -> bool:
+        """Whether the estimate is a loss beyond the margin, so that the upper end decides."""
+        return lost(self.difference, self.criterion.margin)
+
+    @property
     def verdict_by_group(self) -> Verdict | None:
         """What the rule would say of `by_group`."""
         return None if self.by_group is None else rule(self.difference, self.by_group, self.criterion.margin)
 
 
+def lost(difference: float, margin: float) -> bool:
+    """Whether a difference lies below -margin, but for rounding."""
+    return round(difference, comparison.DECIMALS) < -margin
+
+
 def rule(difference: float, interval: Interval, margin: float) -> Verdict:
     """Regression: below -margin and the interval below 0. Pass: the interval at -margin or above. Else inconclusive."""
-    if round(difference, comparison.DECIMALS) < -margin and interval.high < 0:
+    if lost(difference, margin) and interval.high < 0:
         return Verdict.REGRESSION
     return Verdict.OK if interval.low >= -margin else Verdict.INCONCLUSIVE
 
@@ -58,10 +69,12 @@ def overall(findings: Sequence[Finding]) -> Verdict:
 
 
 def holm(rejected: Callable[[int, float], bool], count: int, level: float = LEVEL) -> list[float]:
-    """The level at which each of `count` hypotheses is judged, so that the chance to reject any wrongly is `level`.
+    """The level at which each of `count` hypotheses is judged, so that together they are judged at `level`.
 
     All are tried at level / count; as long as some are rejected, the others are tried again at level / how many they
-    are. `rejected(i, level)` must stay true when the level rises.
+    are. If a true one is rejected at a level with a chance of c times that level at most, then any true one is with c *
+    `level` at most: c is 1/2 for one end of a two-sided interval. `rejected(i, level)` must stay true when the level
+    rises.
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
     """
     levels = [level] * count
@@ -95,7 +108,8 @@ def _finding(evidence: Evidence, criterion: Criterion, place: int, level: float,
     def interval(replicates: Floats, beside: Noise | None) -> Interval:
         return comparison.interval(difference, replicates[:, place], level, beside)
 
-    found = interval(evidence.by_image, noise)
+    found, alone = (interval(evidence.by_image, beside) for beside in (noise, None))
+    more = lost(difference, criterion.margin)
     return Finding(
         criterion,
         float(evidence.base[place]),
@@ -104,7 +118,7 @@ def _finding(evidence: Evidence, criterion: Criterion, place: int, level: float,
         level,
         found,
         rule(difference, found, criterion.margin),
-        difference - interval(evidence.by_image, None).low,
+        alone.high - difference if more else difference - alone.low,
         noise.half_width(level) if noise else 0.0,
         None if evidence.by_group is None else interval(evidence.by_group, noise),
     )

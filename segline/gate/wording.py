@@ -1,12 +1,13 @@
 """The sentences of a judgement: what was found, and what would make it surer."""
 
 import math
-from pathlib import Path
 
 from segline.gate.criteria import SeedNoise
 from segline.gate.verdict import Finding, Verdict
 
 SAME = "Every count is equal on both sides: the same predictions, so no seed noise lies between them."
+
+UNTIED = "Nothing ties these scores to the code: no dvc.lock here names their files as those that evaluate wrote."
 
 
 def summary(finding: Finding) -> str:
@@ -21,7 +22,7 @@ def summary(finding: Finding) -> str:
     if finding.verdict is Verdict.OK:
         return f"{name}: at worst {low:+.4f}, within its margin of {margin:g}."
     found = f"{name}: inconclusive. The difference lies anywhere from {low:+.4f} to {high:+.4f}"
-    if finding.difference < -margin:
+    if finding.lost:
         found += f"; what was lost exceeds the margin of {margin:g}, but chance is not excluded"
     else:
         found += f"; a loss beyond the margin of {margin:g} is not excluded"
@@ -30,11 +31,11 @@ def summary(finding: Finding) -> str:
 
 def narrowing(finding: Finding) -> str:
     """What would settle an inconclusive finding: which source of doubt is the larger, and how many images would do."""
-    lost = finding.difference < -finding.criterion.margin
-    room = -finding.difference if lost else finding.criterion.margin + finding.difference
+    room = -finding.difference if finding.lost else finding.criterion.margin + finding.difference
     parts = f"Images alone leave +-{finding.images:.4f}, seeds alone +-{finding.seeds:.4f}; to settle it, +-{room:.4f}"
     if finding.seeds >= room:
-        remedies = ["more seeds in `segline noise`", "a recipe that varies less"] + ["a wider margin"] * (not lost)
+        remedies = ["more seeds in `segline noise`", "a recipe that varies less"]
+        remedies += [] if finding.lost else ["a wider margin"]
         return f"{parts} is needed, which no number of images gives: {', or '.join(remedies)} may."
     factor = max(1.1, finding.images**2 / (room**2 - finding.seeds**2))
     return f"{parts} is needed: about {math.ceil(10 * factor) / 10:,.1f} times as many test images, at this difference."
@@ -51,10 +52,24 @@ def noise(found: SeedNoise | None, path: str) -> str:
     return f"Seed noise: standard deviation over {len(found.seeds)} seeds, measured{made} ({path})."
 
 
+def other_recipe(found: SeedNoise, path: str) -> str:
+    """That the spread may be another's."""
+    if found.recipe is None:
+        return f"{path} does not say which recipe it was measured with: `segline noise` writes that now."
+    return f"No dvc.lock of the two sides tells of the recipe that {path} was measured with: measure it again."
+
+
 def few(images: int, name: str = "") -> str:
     """A warning of intervals that are too narrow."""
     held = f"{name} has pixels in" if name else "There are"
     return f"{held} only {images} images{'' if name else ' with labelled pixels'}: intervals of so few are too narrow."
+
+
+def few_groups(count: int) -> str:
+    """A warning where images that belong together leave little to draw from."""
+    if count == 1:
+        return "All images are of one group: the interval is too narrow by an unknown amount."
+    return f"There are only {count} groups of images: the interval over so few is too narrow."
 
 
 def by_group(finding: Finding, other: Verdict | None) -> str:
@@ -62,12 +77,11 @@ def by_group(finding: Finding, other: Verdict | None) -> str:
     return f"{finding.criterion.name}: with whole groups drawn instead of images, the verdict would be {other}."
 
 
+def own(name: str, base: str) -> str:
+    """That nobody but the branch answers for what it is judged by."""
+    return f"{base} has no {name} for this evaluation, so this branch is judged by its own: look at that file."
+
+
 def changed(name: str, base: str) -> str:
-    """That the branch is judged by rules of its own."""
-    strict = "With --strict a pass by them is 2, cannot judge."
-    return f"{name} is not that of {base}: this branch is judged by its own. {strict}"
-
-
-def unknown(name: str, base: str) -> str:
-    """That nobody can tell whether the branch moved its own goalposts."""
-    return f"{base} holds no {Path(name).name}, so whether this branch changed {name} cannot be compared."
+    """That the branch brings other rules, which wait."""
+    return f"This branch changes {name}: that of {base} decides, and the change takes effect once it is there."

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segline import noise
+from segline import lock, noise, recipe
 from tests.e2e.project import Project
 from tests.e2e.reruns import ROOT, outputs
 from tests.e2e.test_replay import snapshot
@@ -53,7 +53,8 @@ def test_it_is_the_deviation_over_runs_by_hand_and_leaves_all_else_as_it_was(tra
 
     assert before == {name: entry for name, entry in after.items() if name != "metrics/noise.json"}
     assert {"metrics/noise.json"} == after.keys() - before.keys()
-    assert {"commit", "metrics", "protocol", "seeds"} == document.keys()
+    assert {"commit", "metrics", "protocol", "recipe", "seeds"} == document.keys()
+    assert recipe.of(lock.stages(project.root)) == document["recipe"]
     assert [2, 3, 4] == document["seeds"]
     assert project.git("rev-parse", "HEAD").strip() == document["commit"]
     assert json.loads(project.read("metrics/eval.json"))["protocol"] == document["protocol"]

@@ -1,5 +1,6 @@
 """The workflow for GitHub Actions: what it may do, and that its gate stops a branch that regresses, and no other."""
 
+import json
 import re
 from typing import Any
 
@@ -90,6 +91,20 @@ def gate() -> dict[str, Any]:
     return step
 
 
+def verify() -> dict[str, Any]:
+    """The step of the other job that looks whether dvc.lock is that of the code."""
+    (step,) = [step for step in JOBS["check"]["steps"] if step.get("run") == "make verify"]
+    return step
+
+
+def write_noise(project: Project, deviation: float) -> None:
+    """A noise file in which every metric has this deviation."""
+    scores = json.loads(project.read("metrics/eval.json"))
+    metrics = {"accuracy": deviation, "miou": deviation, "iou": dict.fromkeys(scores["iou"], deviation)}
+    content = {"commit": None, "metrics": metrics, "protocol": scores["protocol"], "seeds": [2, 3, 4]}
+    project.write("metrics/noise.json", json.dumps(content))
+
+
 SCENES = {"seed": 1, "height": 96, "width": 128, "train": 12, "val": 2, "test": 16}
 
 
@@ -110,6 +125,7 @@ def upstream(unproduced: Project) -> Project:
     [
         pytest.param({"train__epochs": 1, "train__learning_rate": 1e-5}, 1, "REGRESSION", id="a branch that regresses"),
         pytest.param({"train__epochs": 30}, 0, "PASS", id="a branch that does not"),
+        pytest.param({"train__seed": 2}, 0, "No regression found, but it is INCONCLUSIVE", id="a branch in doubt"),
         pytest.param(
             {"data__synthetic": {**SCENES, "seed": 2}}, 2, "CANNOT JUDGE", id="a branch with another test set"
         ),
@@ -120,6 +136,8 @@ def test_the_run_lines_stop_a_branch_that_regresses_and_no_other(upstream, tmp_p
     clone = install(upstream.clone(tmp_path / "cl\u00f6ne"))
     clone.git("checkout", "--quiet", "-b", "branch")
     clone.set(**change)
+    if "INCONCLUSIVE" in verdict:
+        write_noise(clone, 0.1)
     clone.commit("Change a parameter")
     summary = tmp_path / "summary.md"
     *before, last = [step for step in JOBS["reproduce"]["steps"] if "run" in step]
@@ -127,8 +145,19 @@ def test_the_run_lines_stop_a_branch_that_regresses_and_no_other(upstream, tmp_p
 
     for step in before:
         clone.run("bash", "-e", "-c", step["run"])
+    clone.run("bash", "-e", "-c", verify()["run"])
     environment = {"BASE": "origin/main", "GITHUB_STEP_SUMMARY": str(summary)}
     said = clone.run("bash", "-e", "-c", last["run"], fails=code != 0, **environment)
 
     assert (code != 0) is said.endswith(f"Error {code}\n")
     assert f"### Gate: {verdict}" in summary.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_check_job_stops_a_branch_whose_lock_is_of_other_parameters(upstream, tmp_path):
+    clone = install(upstream.clone(tmp_path / "clone"))
+    clone.run("bash", "-e", "-c", verify()["run"])
+    clone.set(train__epochs=3)
+    clone.commit("Change a parameter, and do not reproduce")
+
+    assert "train would run" in clone.run("bash", "-e", "-c", verify()["run"], fails=True)
