@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import ceiling, gpu, loops
+from benchmarks import ceiling, gpu, loops, shapes
 from benchmarks.turns import Loop
 from segline import predict
 from segline.errors import DeviceError
@@ -81,3 +81,14 @@ def test_the_gpu_benchmark_measures_networks_that_exist():
 def test_without_cuda_the_gpu_benchmark_says_so():
     with pytest.raises(DeviceError, match="sees no CUDA device"):
         gpu.main([])
+
+
+def test_every_convolution_of_a_preset_is_compared_in_both_precisions():
+    calls = list(shapes.calls("camvid-fast"))
+    (_, right), (_, found) = (shapes.passes(calls[0], kind) for kind in (torch.float32, torch.bfloat16))
+
+    assert "3x3/1 48 -> 32 at 32x32" == calls[0].title
+    assert {"2x2/2 32 -> 64 at 32x32", "transposed 2x2/2 64 -> 32 at 16x16"} <= {call.title for call in calls}
+    assert [tensor.shape for tensor in right] == [tensor.shape for tensor in found]
+    for exact, rounded in zip(right, found, strict=True):
+        assert 0 < (exact - rounded).abs().max() < shapes.FAR * exact.abs().max()
