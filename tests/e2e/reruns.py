@@ -72,10 +72,10 @@ CODE = {
         segline/export.py segline/overlay.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
         segline/inspection.py segline/layouts.py segline/survey.py
-        segline/gate/baseline.py segline/gate/command.py segline/gate/comparison.py
+        segline/gate/authority.py segline/gate/baseline.py segline/gate/command.py segline/gate/comparison.py
         segline/gate/criteria.py segline/gate/evidence.py segline/gate/judgement.py segline/gate/page.py
-        segline/gate/pairing.py segline/gate/side.py segline/gate/verdict.py segline/gate/wording.py
-        segline/difference.py segline/lock.py segline/noise.py segline/provenance.py segline/replay.py
+        segline/gate/pairing.py segline/gate/side.py segline/gate/tie.py segline/gate/verdict.py segline/gate/wording.py
+        segline/difference.py segline/lock.py segline/noise.py segline/provenance.py segline/recipe.py segline/replay.py
         segline/scratch.py
         segline/networks/fcn.py segline/networks/residual_unet.py segline/networks/small_unet.py
         segline/networks/unet_mobilenet_v2.py segline/networks/unet_vgg16.py
