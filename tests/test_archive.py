@@ -187,13 +187,13 @@ def test_an_extended_header_of_negative_size_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "empty"),
-        (b"<html>", "Not a gzipped file (b'<h')"),
-        (gzip.compress(b"no tar" * 200), ""),
-        (gzip.compress(packed())[:-20], ""),
-        (gzip.compress(packed(), compresslevel=0)[:1500], ""),
-        (gzip.compress(packed()[:1300]), "ends at 1,300"),
-        (gzip.compress(packed()) + b"trailing", "Not a gzipped file (b'tr')"),
+        pytest.param(b"", "empty", id="no byte"),
+        pytest.param(b"<html>", "Not a gzipped file (b'<h')", id="a page"),
+        pytest.param(gzip.compress(b"no tar" * 200), "", id="no tar"),
+        pytest.param(gzip.compress(packed())[:-20], "", id="a cut gzip"),
+        pytest.param(gzip.compress(packed(), compresslevel=0)[:1500], "", id="a gzip cut within a member"),
+        pytest.param(gzip.compress(packed()[:1300]), "ends at 1,300", id="a cut tar"),
+        pytest.param(gzip.compress(packed()) + b"trailing", "Not a gzipped file (b'tr')", id="bytes after the end"),
     ],
 )
 def test_what_is_not_a_whole_archive_is_refused(tmp_path, content, expected):
