@@ -28,7 +28,7 @@ NETWORKS = {
     "unet_vgg16": ENCODER,
     "unet_mobilenet_v2": ENCODER,
 }
-LARGE = {"fcn", "unet_vgg16"}  # 42 and 67 MB at any width
+LARGE = {"fcn", "unet_vgg16", "unet_mobilenet_v2"}  # files of 42, 67 and 9 MB at any width, and seconds
 
 
 @pytest.fixture

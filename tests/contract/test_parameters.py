@@ -160,7 +160,10 @@ def choose_network(name, document):
     Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
-@pytest.mark.parametrize("network", choice.names("segline.networks"))
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "unet")) for name in choice.names("segline.networks")],
+)
 def test_the_stages_after_it(network, project, reads):
     choose_network(network, project)
     arguments = {
