@@ -75,6 +75,13 @@ def _pasted(planned: Plan, rows: Int64, images: Tensor, packed: Tensor) -> tuple
     return pixels.pasted(images, shown, boxes), pixels.pasted(packed, shown, boxes)
 
 
+def first_epoch(augmented: Augmented, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The first `count` samples, or all, as epoch 1 shows them: `views` of them."""
+    rows = np.arange(min(count, len(augmented)))
+    [shown] = views(augmented.samples, epoch_plan(augmented, seed, epoch=1), [rows])
+    return shown
+
+
 def shuffled(augmented: Augmented, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (inputs, one-hot) of up to `size` samples in the order of (seed, epoch); every sample comes once."""
     planned = epoch_plan(augmented, seed, epoch)

@@ -7,6 +7,7 @@ The global generators are no part of it: data are drawn from (seed, epoch, sampl
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
@@ -18,12 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segline import atomic, device
+from segline import atomic, cli, device
 from segline.errors import IntegrityError
 from segline.state import Epoch, State
 
 FOLDER = Path(".segline")  # in the project's top folder; git and DVC ignore it, and it holds nothing else
 FILE = FOLDER / "train.safetensors"
+SAVED_EVERY = 30.0  # seconds of training, at least, that an interruption may cost
 
 
 def key(values: Mapping[str, Any], paths: Iterable[Path]) -> str:
@@ -39,6 +41,33 @@ def key(values: Mapping[str, Any], paths: Iterable[Path]) -> str:
         with file.open("rb") as stream:
             digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+class Saver:
+    """Keeps the state of the training that has `key` on disk, as often as it pays."""
+
+    def __init__(self, own_key: str) -> None:
+        self._key = own_key
+        self._saved = time.perf_counter()
+
+    def take_up(self, state: State, num_epochs: int) -> None:
+        """If this training was interrupted, `state` is what it had come to."""
+        try:
+            if restore(self._key, state):
+                done = f"goes on after epoch {len(state.history)} of {num_epochs}"
+                cli.say(f"{done}; remove {FILE} to train from the beginning")
+        except IntegrityError as error:
+            cli.warn(str(error))
+
+    def epoch_done(self, state: State) -> None:
+        """Writes the state if the last time is long ago; where it cannot, the training goes on all the same."""
+        if time.perf_counter() - self._saved < SAVED_EVERY:
+            return
+        try:
+            write(self._key, state)
+        except OSError as error:
+            cli.warn(f"{FILE}: not written ({error.strerror or error}). An interruption would cost all epochs.")
+        self._saved = time.perf_counter()
 
 
 def write(own_key: str, state: State) -> None:

@@ -6,7 +6,6 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,22 +22,20 @@ from segline import (
     device,
     draws,
     encode,
+    history,
     params,
     pretrained,
     randomness,
-    records,
     resume,
     tracking,
     training,
 )
 from segline.augmentation import Augmented
 from segline.batches import AnySamples
-from segline.errors import DataError, IntegrityError
-from segline.state import Epoch, State
+from segline.errors import DataError
+from segline.state import State
 
 AUGMENTED = 12  # samples to show
-SAVED_EVERY = 30.0  # seconds of training, at least, that an interruption may cost
-HISTORY = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou")
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -84,26 +81,19 @@ def load(folder: Path, split: arrays.Split, target: torch.device) -> AnySamples:
     return batches.place(split.images, split.onehot, len(split.index.classes), target)
 
 
-def row(epoch: Epoch) -> list[Any]:
-    """A row of history.csv; a rate has its own scale, so it keeps six digits instead of six decimals."""
-    return [f"{epoch.learning_rate:.6g}" if name == "learning_rate" else getattr(epoch, name) for name in HISTORY]
-
-
 def write_outputs(args: Namespace, section: training.Section, state: State, model: checkpoint.Description) -> None:
     """Writes the weights of the epoch that is kept, its losses and scores, and those of every epoch."""
     best = section.keep == "best"
     kept = state.best_epoch if best else state.history[-1]
     checkpoint.write(args.model, state.best if best else state.kept.state_dict(), model)
-    records.write_csv(args.history, HISTORY, [row(epoch) for epoch in state.history])
-    records.write_json(args.metrics, {name: getattr(kept, name) for name in HISTORY if name != "learning_rate"})
+    history.write(args.history, state.history)
+    history.write_kept(args.metrics, kept)
     cli.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
 
 
 def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
     """Writes the first samples of the split as epoch 1 shows them: images, and classes with `encode.VOID`."""
-    rows = np.arange(min(AUGMENTED, len(augmented)))
-    planned = augmentation.epoch_plan(augmented, seed, epoch=1)
-    [(images, packed)] = augmentation.views(augmented.samples, planned, [rows])
+    images, packed = augmentation.first_epoch(augmented, AUGMENTED, seed)
     with atomic.folder(folder) as temporary:
         np.save(temporary / "images.npy", images.cpu().numpy())
         np.save(temporary / "classes.npy", encode.unpack(packed.cpu().numpy(), augmented.samples.num_classes))
@@ -115,29 +105,6 @@ def identity(args: Namespace, section: training.Section, augment: draws.Section,
     return resume.key(values, [Path(__file__), args.train, args.val])
 
 
-def take_up(key: str, state: State, num_epochs: int) -> None:
-    """If this training was interrupted, `state` is what it had come to."""
-    try:
-        if resume.restore(key, state):
-            done = f"goes on after epoch {len(state.history)} of {num_epochs}"
-            cli.say(f"{done}; remove {resume.FILE} to train from the beginning")
-    except IntegrityError as error:
-        cli.warn(str(error))
-
-
-def save(key: str, state: State) -> None:
-    """Keeps the state for `take_up`; where it cannot, the training goes on all the same."""
-    try:
-        resume.write(key, state)
-    except OSError as error:
-        cli.warn(f"{resume.FILE}: not written ({error.strerror or error}). An interruption would cost all epochs.")
-
-
-def scores(epoch: Epoch) -> dict[str, Any]:
-    """The columns of history.csv as MLflow metrics."""
-    return {name: getattr(epoch, name) for name in HISTORY if name != "epoch"}
-
-
 def train(
     section: training.Section,
     state: State,
@@ -145,14 +112,14 @@ def train(
     val_split: AnySamples,
     run: tracking.Run,
     *,
-    key: str,
+    saver: resume.Saver,
 ) -> None:
     """Trains `state` to its end, with a line and a row of metrics an epoch."""
     per_epoch = training.num_steps(section, len(train_split))
     for epoch in state.history:
-        run.metrics(scores(epoch), step=epoch.epoch)
+        run.metrics(history.metrics(epoch), step=epoch.epoch)
     with cli.Steps(section.epochs * per_epoch, "train", done=len(state.history) * per_epoch) as bar:
-        began = saved = stepped = time.perf_counter()
+        began = stepped = time.perf_counter()
 
         def step_done() -> None:
             nonlocal stepped
@@ -161,16 +128,11 @@ def train(
 
         for epoch in training.fit(state, section, train_split, val_split, step_done):
             rate = len(train_split) / (stepped - began)  # of training: the rest of the epoch is its validation
-            bar.line(
-                f"epoch {epoch.epoch}/{section.epochs}:"
-                f" train loss {epoch.train_loss:.4f}, val loss {epoch.val_loss:.4f},"
-                f" accuracy {epoch.val_accuracy:.4f}, mIoU {epoch.val_miou:.4f}, {rate:.1f} images/s"
-            )
-            memory = device.peak_memory(val_split.device)
-            run.metrics(scores(epoch) | {"images_per_second": rate} | memory, step=epoch.epoch)
-            if time.perf_counter() - saved >= SAVED_EVERY and epoch.epoch < section.epochs:
-                save(key, state)
-                saved = time.perf_counter()
+            bar.line(history.line(epoch, section.epochs, rate))
+            gpu = device.peak_memory(val_split.device)
+            run.metrics(history.metrics(epoch) | {"images_per_second": rate} | gpu, step=epoch.epoch)
+            if epoch.epoch < section.epochs:
+                saver.epoch_done(state)
             began = time.perf_counter()
         if (last := len(state.history)) < section.epochs:
             bar.line(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
@@ -189,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device.keep_memory()
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
     model = describe(document, section, splits[args.train])
-    key = identity(args, section, augment, model)
+    saver = resume.Saver(identity(args, section, augment, model))
     with tracking.run("train", {"train": args.train, "val": args.val}, document) as run:
         run.tags(device.description(target))
         randomness.deterministic(section.seed)
@@ -198,9 +160,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         network = checkpoint.network(model)
         pretrained.load(network, document)
         state = training.start(network.to(target), section, len(train_split), model.class_weights)
-        take_up(key, state, section.epochs)
+        saver.take_up(state, section.epochs)
         with device.within_memory("lower train.batch_size or the width of the network"):
-            train(section, state, shown, val_split, run, key=key)
+            train(section, state, shown, val_split, run, saver=saver)
         write_outputs(args, section, state, model)
         write_augmented(args.augmented, shown, section.seed)
         resume.remove()

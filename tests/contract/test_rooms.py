@@ -19,6 +19,7 @@ ROOMS: dict[str, tuple[int, set[str], set[str]]] = {
     "params": (1, {"yaml", "pydantic"}, set()),
     "choice": (1, set(), set()),
     "records": (1, set(), set()),
+    "history": (2, set(), set()),
     "cores": (1, set(), set()),
     "listing": (1, set(), set()),
     "foreign": (1, set(), set()),

@@ -58,9 +58,9 @@ CODE = {
         stages/preprocess.py segline/audit.py segline/classes.py segline/complaints.py segline/pairs.py segline/twins.py
         """,
     "train": """
-        stages/train.py segline/augmentation.py segline/balance.py segline/draws.py segline/losses.py
-        segline/optimisation.py segline/pixels.py segline/pretrained.py segline/resume.py segline/state.py
-        segline/training.py
+        stages/train.py segline/augmentation.py segline/balance.py segline/draws.py segline/history.py
+        segline/losses.py segline/optimisation.py segline/pixels.py segline/pretrained.py segline/resume.py
+        segline/state.py segline/training.py
         """,
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """

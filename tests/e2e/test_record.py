@@ -21,9 +21,9 @@ COMMAND = ["python", "-m", "benchmarks.record", "--preset", "tiny", "--set", "tr
 def prepared(fresh: Project) -> Project:
     """A project with a tiny preset, whose training saves its state after every epoch."""
     fresh.write("presets/tiny.yaml", fresh.read("params.yaml"))
-    code = fresh.read("stages/train.py")
+    code = fresh.read("segline/resume.py")
     assert "SAVED_EVERY = 30.0" in code
-    fresh.write("stages/train.py", code.replace("SAVED_EVERY = 30.0", "SAVED_EVERY = 0.0"))
+    fresh.write("segline/resume.py", code.replace("SAVED_EVERY = 30.0", "SAVED_EVERY = 0.0"))
     fresh.commit("Prepare")
     return fresh
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 # The train stage, but it saves its state after every epoch, and kills itself at a certain line.
 MORTAL = """
 import os, signal
-from segline import cli
+from segline import cli, resume
 from stages import train
 
 class Steps(cli.Steps):
@@ -32,7 +32,7 @@ class Steps(cli.Steps):
             os.kill(os.getpid(), signal.SIGKILL)
 
 cli.Steps = Steps
-train.SAVED_EVERY = 0.0
+resume.SAVED_EVERY = 0.0
 cli.run(train.main)
 """
 
@@ -265,7 +265,7 @@ def interrupted(project, monkeypatch, capsys):
     """The project with the state of a training that ended after epoch 4 of 5 (it is kept here), and its outputs."""
     tiny.write_params(project, train__epochs=5)
     with monkeypatch.context() as patch:
-        patch.setattr(train, "SAVED_EVERY", 0.0)
+        patch.setattr(resume, "SAVED_EVERY", 0.0)
         patch.setattr(resume, "remove", lambda: None)
         train.main(tiny.TRAIN)
     capsys.readouterr()
@@ -311,7 +311,7 @@ def test_another_training_starts_from_its_beginning_without_a_word(interrupted, 
 
 
 def test_a_state_that_cannot_be_saved_costs_a_warning_and_no_training(project, monkeypatch, capsys):
-    monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(resume, "SAVED_EVERY", 0.0)
     Path(".segline").write_text("a file where the folder would be")
     train.main(tiny.TRAIN)
 

@@ -1,0 +1,45 @@
+"""What is told of the epochs of a training."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from segline import history
+from segline.state import Epoch
+
+FIRST = Epoch(1, 0.0000123456789, 1.5, 1.25, 0.5, 0.25)
+SECOND = Epoch(2, 0.008, 1.0, 1.125, 0.6666666666, 0.375)
+
+
+def test_the_table_has_a_row_an_epoch_and_keeps_six_digits_of_a_small_rate(tmp_path: Path) -> None:
+    history.write(tmp_path / "history.csv", [FIRST, SECOND])
+
+    with (tmp_path / "history.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(history.COLUMNS) == list(rows[0])
+    assert ["1.23457e-05", "0.008"] == [row["learning_rate"] for row in rows]
+    assert ["0.500000", "0.666667"] == [row["val_accuracy"] for row in rows]
+
+
+def test_the_kept_epoch_is_told_without_its_rate(tmp_path: Path) -> None:
+    history.write_kept(tmp_path / "train.json", SECOND)
+
+    kept = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    assert {"epoch": 2, "train_loss": 1, "val_loss": 1.125, "val_accuracy": 0.666667, "val_miou": 0.375} == kept
+
+
+def test_metrics_are_the_columns_of_the_table_but_the_epoch() -> None:
+    assert set(history.COLUMNS) - {"epoch"} == history.metrics(FIRST).keys()
+
+
+def test_a_line_tells_how_far_it_is_and_how_fast() -> None:
+    expected = "epoch 2/16: train loss 1.0000, val loss 1.1250, accuracy 0.6667, mIoU 0.3750, 32.8 images/s"
+    assert expected == history.line(SECOND, 16, 32.77)
+
+
+def test_a_record_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        history.write_kept(tmp_path / "train.json", Epoch(1, 0.1, float("nan"), 1.0, 0.5, 0.5))
+    assert not (tmp_path / "train.json").exists()
