@@ -13,7 +13,8 @@ MOST_BYTES = 15_000_000
 
 
 def export(project: Path, target: Path, facts: dict[str, Any]) -> None:
-    """Writes the project's model to `target` in float16, and beside it a .json: facts, machine, scores of that file.
+    """Writes the project's model to `target` in float16, and beside it a .json: facts, scores of that file, and on
+    what machine it was scored.
 
     Raises DataError if it is too large, IntegrityError if a weight is too large for float16.
     """
@@ -23,7 +24,7 @@ def export(project: Path, target: Path, facts: dict[str, Any]) -> None:
         raise DataError(half, f"{size:,} bytes, expected at most {MOST_BYTES:,}", "Choose a smaller network.")
     about = {
         **facts,
-        "machine": device.fingerprint(),
+        "scored_on": device.fingerprint(),
         "metrics": scores(project, half),
         "sha256": hashlib.sha256(half.read_bytes()).hexdigest(),
     }

@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             series.append(reached)
             cli.say(f"seed {seed}: epoch {reached.epoch} at {reached.seconds:.1f} s, accuracy {reached.accuracy:.4f}")
         first = seconds_to(PUBLISHED, series)
-        best = max(reached.accuracy for reached in series if reached.seconds <= WITHIN)
+        best = max((reached.accuracy for reached in series if reached.seconds <= WITHIN), default=0.0)
         rows.append((first, best))
         reached_it = "never" if first is None else f"{first:.1f} s"
         cli.say(f"| {seed} | {reached_it} | {best:.4f} | {series[-1].accuracy:.4f} | {series[-1].seconds:.1f} s |")

@@ -227,3 +227,23 @@ def test_the_key_depends_on_values_files_code_and_machine(tmp_path, monkeypatch)
         keys.append(resume.key(values, [data]))
 
     assert len(keys) == len(set(keys))
+
+
+def test_a_state_is_saved_every_half_minute_and_not_more_often(monkeypatch, capsys):
+    """Also after a time when it could not be."""
+    now, written = 1000.0, []
+
+    def write(_: str, state: State) -> None:
+        written.append(now)
+        if len(written) == 1:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(resume.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(resume, "write", write)
+    saver, state = resume.Saver("key"), begun(section())
+    for seconds in range(1, 101):
+        now = 1000.0 + seconds
+        saver.epoch_done(state)
+
+    assert [1030.0, 1060.0, 1090.0] == written
+    assert ".segline/train.safetensors: not written (No space left on device). " in capsys.readouterr().err

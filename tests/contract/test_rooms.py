@@ -183,10 +183,11 @@ def test_what_needs_no_tensors_imports_neither_torch_nor_mlflow(module):
 
 
 @pytest.mark.slow
-def test_importing_a_module_prints_nothing_and_touches_no_file(tmp_path):
-    """All of them in one process, each after a line with its name."""
+@pytest.mark.parametrize("backwards", [False, True])
+def test_importing_a_module_prints_nothing_and_touches_no_file(tmp_path, backwards):
+    """All of them in one process, each after a line with its name; both ways, lest one leans on those before it."""
     needs_an_extra = set() if find_spec("keras") else {"benchmarks.keras_seed"}
-    names = sorted(modules().keys() - needs_an_extra)
+    names = sorted(modules().keys() - needs_an_extra, reverse=backwards)
     program = "import importlib, sys\nfor name in sys.argv[1:]: print(name, flush=True); importlib.import_module(name)"
     command, environment = [sys.executable, "-B", "-c", program, *names], os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -126,7 +126,7 @@ SUMMARY = {
     "the loss or the training loop": "segline/losses.py",
     "the metrics": "segline/confusion.py",
     "the look of charts and report": "segline/charts.py",
-    "messages, progress bars, MLflow logging, tests, documents": "segline/tracking.py",
+    "progress bars, the connection to MLflow, tests, documents": "segline/tracking.py",
     "an image or mask of the train split, at the source": "data/raw/train/images/train-00000-0.png",
     "an image or mask of the test split, at the source": "data/raw/test/images/test-00000-0.png",
 }

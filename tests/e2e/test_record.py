@@ -58,7 +58,7 @@ def test_a_record_that_is_stopped_goes_on_and_ends_with_table_and_weights(prepar
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == about["sha256"]
     assert prepared.git("rev-parse", "HEAD").strip() == about["commit"]
     assert about["command"].startswith("python -m benchmarks.record --preset tiny --set train.epochs=12 --seeds 1 2 ")
-    assert {"machine", "metrics", "epochs"} < set(about)
+    assert {"scored_on", "metrics", "epochs"} < set(about)
     model = runs / f"tiny-{about['seed']}/models/model.safetensors"
     whole, half = (checkpoint.read(path)[0].state_dict() for path in (model, weights))
     assert weights.stat().st_size < model.stat().st_size
