@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from segline import randomness
@@ -20,8 +20,10 @@ def test_equal_keys_draw_equal_numbers_whatever_was_drawn_before(key):
 
 
 @given(KEYS, KEYS)
+@example((0,), (0, 0))
 def test_other_keys_draw_other_numbers(one, other):
-    if one != other:
+    """But for zeros at their ends, which numpy leaves out: the keys of a stream all have one length."""
+    if one + (0,) * (4 - len(one)) != other + (0,) * (4 - len(other)):
         draws = [randomness.generator(*key).integers(0, 2**63, 4).tolist() for key in (one, other)]
         assert draws[0] != draws[1]
 
