@@ -90,6 +90,7 @@ def test_no_picture_says_when_or_with_what_it_was_made(tmp_path):
         assert not [word for word in (b"tEXt", b"iTXt", b"tIME", b"Software", b"atplotlib") if word in content], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 20, 60, 255])
 def test_any_number_of_classes_can_be_drawn(tmp_path, count):
     names = [f"class {k}" for k in range(count)]
@@ -100,6 +101,7 @@ def test_any_number_of_classes_can_be_drawn(tmp_path, count):
     assert pixels(tmp_path / "sheet.png").shape[1] < 800
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 20])
 def test_a_confusion_matrix_of_any_size_has_a_dark_diagonal_where_all_is_right(tmp_path, count):
     charts.confusion(
@@ -111,6 +113,7 @@ def test_a_confusion_matrix_of_any_size_has_a_dark_diagonal_where_all_is_right(t
     assert 0.2 / count < share < 1 / count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [charts.READABLE + 1, 255])
 def test_pictures_of_many_classes_are_no_larger_and_hold_no_numbers(tmp_path, monkeypatch, count):
     figures = []
@@ -136,6 +139,7 @@ def test_255_classes_still_show_where_all_is_right(tmp_path):
     assert (shown == (8, 48, 107)).all(axis=2).sum() > 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["$\\frac{", "_hidden", "x" * 500, "two\nlines", "", "<script>", "%s {0}", "\u4eba", "\x07"]
 )

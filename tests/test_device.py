@@ -113,6 +113,7 @@ def test_the_free_memory_of_a_cpu_is_part_of_what_the_machine_has():
     assert 0 < device.free_memory(torch.device("cpu")) <= psutil.virtual_memory().total
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not platform.libc_ver()[0], reason="glibc's allocator alone is asked")
 def test_memory_that_was_freed_is_not_asked_of_the_system_again():
     """In a process of its own, for the setting stays: page faults of a block, made and freed, before and after."""

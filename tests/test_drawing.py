@@ -88,6 +88,7 @@ def test_a_pair_has_its_own_size_or_160_on_the_longer_side(size, expected):
     assert {*map(tuple, mask.reshape(-1, 3).tolist())} <= {*map(tuple, PALETTE[[0, 1, VOID]].tolist())}
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 300), width=st.integers(1, 600))
 def test_masks_show_no_colour_that_is_no_classs(seed, height, width):

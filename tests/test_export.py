@@ -88,6 +88,7 @@ def test_every_network_is_tested_here():
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in NETWORKS]
 )
+@pytest.mark.slow
 def test_the_file_gives_torch_s_class_logits_at_any_batch_height_and_width(name, head, tmp_path, onnxruntime):
     classes = CLASSES if head == "softmax" else CLASSES[:2]
     description = replace(SMALL, network=name, parameters=NETWORKS[name], head=head, classes=classes)

@@ -105,6 +105,7 @@ def lose(root: Path) -> None:
     sides.save(root / "metrics", sides.predicted(TRUE, 0.7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RULES)
 @pytest.mark.parametrize("base", ["HEAD", "saved"])
 def test_the_base_decides_whatever_the_branch_makes_of_the_rules(committed, capsys, kind, base):
@@ -283,6 +284,7 @@ def test_noise_of_a_recipe_that_is_neither_side_s_is_noted_and_used(project, cap
     assert ([note] if note else []) == [said.partition(":")[0] for said in notes[1:] if "recipe" in said]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", gate_broken.kinds())
 @pytest.mark.parametrize("form", [[], ["--md"], ["--json"]])
 def test_a_broken_baseline_is_2_in_every_form(project, capsys, kind, form):

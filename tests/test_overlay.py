@@ -51,6 +51,7 @@ def test_the_picture_stands_at_its_own_size_above_a_legend_that_can_be_read(heig
     assert below.min() < 50, "there is something to read"
 
 
+@pytest.mark.slow
 def test_a_mask_of_255_classes_has_a_legend_of_255_lines_or_columns():
     labels = tuple(dataset.Label(f"class {k}", (k, 0, 255 - k)) for k in range(255))
     mask = np.resize(np.arange(255, dtype=np.uint8), (40, 60))

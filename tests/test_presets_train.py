@@ -16,8 +16,6 @@ from stages import evaluate, plot, preprocess, train
 from tests import tiny
 
 ROOT = Path(presets.__file__).parents[1]
-QUICK = {"synthetic", "binary-gray", "camvid-fast"}  # the others take seconds each
-PRESETS = [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in presets.names(ROOT)]
 SIZE = 32
 SPLITS = {"train": 4, "val": 2, "test": 2}
 SMALLER = {"preprocess": {"height": SIZE, "width": SIZE}, "train": {"epochs": 1, "batch_size": 2}}
@@ -53,7 +51,8 @@ def write_raw(folder: Path, names: list[str]) -> None:
     dataset.write(folder, dataset.Dataset("noise", classes, tuple(range(len(names))), void, "index", splits))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets.names(ROOT))
 def test_a_preset_trains_is_scored_and_drawn(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEGLINE_TRACKING", "off")

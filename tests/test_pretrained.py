@@ -57,6 +57,7 @@ def refusal(document: dict[str, Any]) -> PipelineError:
     return caught.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("name", [MOBILENET, "unet_vgg16"])
 def test_the_encoder_is_that_of_the_file_and_the_rest_is_as_drawn(tmp_path, name, kind):
@@ -190,6 +191,7 @@ def test_a_truncated_file_is_refused(tmp_path, kind, share):
     assert isinstance(refusal(naming(path)), IntegrityError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_broken_pickle_is_refused_whatever_it_spells(tmp_path, zipped):
     """Bytes of a small file changed at random; what still can be read is not the encoder."""
@@ -203,6 +205,7 @@ def test_a_broken_pickle_is_refused_whatever_it_spells(tmp_path, zipped):
         assert isinstance(refusal(naming(path)), IntegrityError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -46,6 +46,7 @@ def test_another_model_that_came_out_is_the_same_recipe(document, train):
     assert before == of(document)
 
 
+@pytest.mark.slow
 def test_other_parameters_data_or_code_are_another_recipe(document, train):
     found = [of(document)]
     train["params"]["params.yaml"]["train"]["epochs"] += 1

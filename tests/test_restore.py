@@ -132,6 +132,7 @@ def test_what_differs_is_replaced_by_what_the_cache_has(project):
     assert [] == restore.restore(project)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gone", "lost", "left"),
     [
@@ -191,6 +192,7 @@ stages:
 OLD = "1" * 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "sub", "expected"),
     [

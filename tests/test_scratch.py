@@ -15,6 +15,8 @@ import pytest
 from segline import lock, scratch
 from segline.errors import DataError, PipelineError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 FILES = {
     "project/dvc.yaml": """\

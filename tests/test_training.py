@@ -248,6 +248,7 @@ def test_bfloat16_repeats_itself_and_stays_near_float32():
     assert run(section).history[0].train_loss == pytest.approx(run(SECTION).history[0].train_loss, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERYTHING["loss"])
 def test_every_loss_learns_an_easy_task(name):
     history = run(with_(epochs=20, learning_rate=0.05, batch_size=2, loss=[name])).history

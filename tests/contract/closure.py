@@ -1,6 +1,7 @@
 """What a module imports, directly or not, found in its source (AST), functions' own imports included."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -13,7 +14,8 @@ def modules() -> dict[str, Path]:
     return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths if path.stem != "__init__"}
 
 
-def imports(source: str) -> set[str]:
+@cache
+def imports(source: str) -> frozenset[str]:
     """The dotted names that a source imports: for `from a import b` both a and a.b."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -22,12 +24,12 @@ def imports(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports are not used here"
             found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def own_imports(module: str, known: dict[str, Path]) -> set[str]:
     """The modules of this project that `module` imports itself."""
-    return imports(known[module].read_text(encoding="utf-8")) & known.keys()
+    return set(imports(known[module].read_text(encoding="utf-8")) & known.keys())
 
 
 def third_party(module: str, known: dict[str, Path]) -> set[str]:

@@ -6,6 +6,8 @@ import yaml
 from tests.e2e.project import Project, leaves
 from tests.e2e.reruns import ROOT
 
+pytestmark = pytest.mark.slow
+
 FIRST = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))[0]
 
 
@@ -67,7 +69,6 @@ def test_an_unknown_preset_names_the_nearest(checkout):
     assert before == checkout.read("params.yaml")
 
 
-@pytest.mark.slow
 def test_every_preset_is_valid(checkout):
     check = ("python", "-m", "segline", "check")
     bfloat16 = {"SEGLINE_FORCE_BFLOAT16": "1"}  # also where it is slow

@@ -35,6 +35,7 @@ def test_it_writes_every_picture_the_report_and_the_model_card(world):
     assert sorted([*PICTURES, "report.html", "README.md"]) == sorted(outputs(world))
 
 
+@pytest.mark.slow
 def test_writing_twice_gives_the_same_bytes(world):
     plot.main(world.arguments)
     first = outputs(world)
@@ -59,6 +60,7 @@ def test_it_needs_no_display_no_torch_and_no_mlflow(world):
     assert "plot: 7 pictures" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_rows_of_the_sheet_follow_the_parameter(world):
     plot.main(world.arguments)
     two = outputs(world)
@@ -87,6 +89,7 @@ def test_a_bad_parameter_is_named(world, old, new, key):
         plot.main(world.arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "new"), [("path: elsewhere", "path: there"), ("width: 32", "width: 64")])
 def test_a_parameter_that_nobody_uses_changes_no_byte(world, old, new):
     """DVC does not track the alternatives that are not picked, so nothing may depend on them."""
@@ -99,6 +102,7 @@ def test_a_parameter_that_nobody_uses_changes_no_byte(world, old, new):
     assert b"<dt>model.unet.width</dt><dd>16</dd>" in before["report.html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["history", "eval", "per_class", "per_image", "confusion", "processed", "predictions", "augmented"]
 )
@@ -121,6 +125,7 @@ def test_predictions_of_another_model_are_refused(world):
         plot.main(world.arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["report", "card"])
 def test_a_failure_while_drawing_leaves_the_last_outputs(world, monkeypatch, room):
     plot.main(world.arguments)
