@@ -35,9 +35,9 @@ verify: setup ## is dvc.lock that of this code and params.yaml? needs neither da
 test: setup ## all tests
 	python -m pytest
 
-# One thread: the networks of the quick tests are so small that a second one costs more than it gives.
+# A process a core, of one thread: the networks of the quick tests are too small for more.
 test-quick: setup ## the tests that take under two minutes together
-	OMP_NUM_THREADS=1 python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup ## ruff and mypy, zizmor and actionlint for the workflow; look only
 	ruff check .
