@@ -28,7 +28,6 @@ NETWORKS = {
     "unet_vgg16": ENCODER,
     "unet_mobilenet_v2": ENCODER,
 }
-LARGE = {"fcn", "unet_vgg16", "unet_mobilenet_v2"}  # files of 42, 67 and 9 MB at any width, and seconds
 
 
 @pytest.fixture
@@ -84,11 +83,9 @@ def test_every_network_is_tested_here():
     assert choice.names("segline.networks") == sorted(NETWORKS)
 
 
-@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in NETWORKS]
-)
 @pytest.mark.slow
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_file_gives_torch_s_class_logits_at_any_batch_height_and_width(name, head, tmp_path, onnxruntime):
     classes = CLASSES if head == "softmax" else CLASSES[:2]
     description = replace(SMALL, network=name, parameters=NETWORKS[name], head=head, classes=classes)

@@ -8,8 +8,10 @@ import math
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -94,14 +96,22 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
 
 
 def _drawn(section: Section, folder: Path, tasks: list[Task]) -> list[list[Pair]]:
-    """The pairs of each task, in order. Processes are spawned: the fork of one that has run threads may hang."""
+    """The pairs of each task, in order. Processes are spawned: the fork of one that has run threads may hang.
+
+    Each has a pool to itself: one of several starts them one by one, and if the first dies meanwhile, it waits for
+    ever for the second (Python 3.11).
+    """
     draw = partial(_draw, section, folder)
     workers = min(cores.count(), math.ceil(len(tasks) / 8))  # a process costs as much to start as eight streets to draw
     if workers == 1:
         return [draw(task) for task in cli.progress(tasks, len(tasks), "draw", "street")]
     quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for them
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=quiet) as pool:
-        return list(cli.progress(pool.map(draw, tasks, chunksize=4), len(tasks), "draw", "street"))
+    pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet) for _ in range(workers)]
+    with ExitStack() as stack:
+        for pool in pools:
+            stack.callback(pool.shutdown, cancel_futures=True)
+        drawn = [pool.submit(draw, task) for pool, task in zip(cycle(pools), tasks, strict=False)]
+        return [pairs.result() for pairs in cli.progress(drawn, len(tasks), "draw", "street")]
 
 
 def _draw(section: Section, folder: Path, task: Task) -> list[Pair]:
