@@ -1,4 +1,4 @@
-"""Numbers and panels -> PNG files. The bytes hold no date and depend on no setting, font or display of the user."""
+"""Numbers -> PNG files. The bytes hold no date and depend on no setting, font or display of the user."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from segline import dataset, drawing, results
+from segline import dataset, results
 from segline.notation import percent
 
 if TYPE_CHECKING:
@@ -42,25 +42,21 @@ STYLE = {
     "ytick.color": FAINT,
 }
 Curve = tuple[str, list[float]]
-Text = tuple[int, int, str, str]  # left, middle, what it says, weight
-Legend = Sequence[tuple[str, tuple[int, int, int]]]
 NAME_LENGTH = 22
-GAP, LINE, ENTRY = 10, 26, 175  # pixels: between panels, a line of text, an entry of the legend
-TILES = 6  # in a row of the augmented samples
-FRAME = (107, 114, 128)
 READABLE = 40  # classes whose cells and bars have room for a name and a number
 
 
 @contextmanager
-def _figure(path: Path, width: float, height: float, layout: Any = "constrained") -> "Iterator[Figure]":
+def figure(path: Path, width: float, height: float, layout: Any = "constrained") -> "Iterator[Figure]":
+    """An empty figure of `width` x `height` inches in our style, written to `path` at `DPI` when the block ends."""
     from matplotlib import style  # noqa: PLC0415 - half a second, for this stage alone
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     with style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in a script that the bundled font lacks
-        figure = Figure(figsize=(width, height), layout=layout)
-        yield figure
-        figure.savefig(path, format="png", metadata={"Software": None})
+        drawn = Figure(figsize=(width, height), layout=layout)
+        yield drawn
+        drawn.savefig(path, format="png", metadata={"Software": None})
 
 
 def short(name: str) -> str:
@@ -91,8 +87,8 @@ def _curves(path: Path, title: str, history: Sequence[results.Epoch], kept: int,
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
     epochs = [epoch.epoch for epoch in history]
-    with _figure(path, 7, 3.8) as figure:
-        axes = figure.subplots()
+    with figure(path, 7, 3.8) as page:
+        axes = page.subplots()
         for name, (colour, values) in curves.items():
             axes.plot(epochs, values, color=colour, marker="o", markersize=3.5, label=name)
             for epoch, value in zip(epochs, values, strict=True):
@@ -116,8 +112,8 @@ def confusion(path: Path, names: Sequence[str], counts: npt.NDArray[np.int64]) -
     side = 0.52 * min(len(names), READABLE)
     ticks = _ticks(len(names))
     labels = [short(names[place]) for place in ticks]
-    with _figure(path, max(5.6, side + 2.2), max(4.2, side + 1.8)) as figure:
-        axes = figure.subplots()
+    with figure(path, max(5.6, side + 2.2), max(4.2, side + 1.8)) as page:
+        axes = page.subplots()
         axes.grid(visible=False)
         axes.set_facecolor(GRID)
         axes.spines[:].set_visible(False)
@@ -151,8 +147,8 @@ def iou(path: Path, classes: Sequence[dataset.Label], scores: Sequence[results.C
     That of more than `READABLE` classes is no higher, and has bars alone: an undefined score leaves its place empty.
     """
     ticks = _ticks(len(classes))
-    with _figure(path, 7, 1.3 + 0.34 * min(len(classes), READABLE)) as figure:
-        axes = figure.subplots()
+    with figure(path, 7, 1.3 + 0.34 * min(len(classes), READABLE)) as page:
+        axes = page.subplots()
         axes.grid(visible=False, axis="y")
         for place, (label, score) in enumerate(zip(classes, scores, strict=True)):
             length, colour = 100 * (score.iou or 0), tuple(channel / 255 for channel in label.rgb)
@@ -166,49 +162,3 @@ def iou(path: Path, classes: Sequence[dataset.Label], scores: Sequence[results.C
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set(xlim=(0, 109), xticks=range(0, 101, 20), ylim=(len(classes) - 0.4, -0.6), xlabel="IoU (%)")
         axes.set_title(f"IoU by class; mean {percent(mean)} (dashed)")
-
-
-def sheet(path: Path, rows: Sequence[tuple[str, drawing.Panels]], legend: Legend) -> None:
-    """One row a picture, with its caption: image | truth | prediction | error; the colours of the classes below."""
-    high, wide, _ = rows[0][1].image.shape
-    width = max(4 * wide + 5 * GAP, 4 * 160)
-    body = np.full((LINE + len(rows) * (LINE + high + GAP), width, 3), 255, np.uint8)
-    lefts = [GAP + column * (width - GAP) // 4 for column in range(4)]
-    texts = [(left, LINE // 2, kind, "bold") for left, kind in zip(lefts, drawing.Panels._fields, strict=True)]
-    for place, (caption, panels) in enumerate(rows):
-        top = LINE + place * (LINE + high + GAP)
-        texts.append((GAP, top + LINE // 2, caption, "normal"))
-        for left, panel in zip(lefts, panels, strict=True):
-            body[top + LINE : top + LINE + high, left : left + wide] = panel
-    _page(path, body, texts, legend)
-
-
-def augmented(path: Path, pairs: Sequence[tuple[drawing.Uint8, drawing.Uint8]], legend: Legend) -> None:
-    """Pictures, each over its mask, `TILES` in a row; the colours of the classes below."""
-    high, wide, _ = pairs[0][0].shape
-    step = 2 * high + 2 * GAP
-    width = max(TILES * (wide + GAP) + GAP, 4 * 160)
-    body = np.full((LINE + -(-len(pairs) // TILES) * step, width, 3), 255, np.uint8)
-    for place, tile in enumerate(pairs):
-        top, left = LINE + place // TILES * step, GAP + place % TILES * (wide + GAP)
-        body[top : top + 2 * high, left : left + wide] = np.concatenate(tile)
-    _page(path, body, [(GAP, LINE // 2, "train samples as epoch 1 showed them, each over its mask", "bold")], legend)
-
-
-def _page(path: Path, body: drawing.Uint8, texts: list[Text], legend: Legend) -> None:
-    """The body with its texts, and the legend below it."""
-    end, width, _ = body.shape
-    columns = max(1, (width - 2 * GAP) // ENTRY)
-    height = end + GAP + LINE * -(-len(legend) // columns) + GAP
-    canvas = np.full((height, width, 3), 255, np.uint8)
-    canvas[:end] = body
-    for place, (name, colour) in enumerate(legend):
-        left, top = GAP + place % columns * ENTRY, end + GAP + place // columns * LINE
-        canvas[top + 5 : top + LINE - 5, left : left + LINE - 8] = FRAME
-        canvas[top + 6 : top + LINE - 6, left + 1 : left + LINE - 9] = colour
-        texts = [*texts, (left + LINE, top + LINE // 2, short(name), "normal")]
-    # The half pixels: matplotlib cuts the size to an integer.
-    with _figure(path, (width + 0.5) / DPI, (height + 0.5) / DPI, layout=None) as figure:
-        figure.figimage(canvas)  # pixel for pixel, where axes would resample
-        for x, y, text, weight in texts:
-            figure.text(x / width, 1 - y / height, text, va="center_baseline", fontsize=8.5, weight=weight)

@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from segline import arrays, atomic, card, charts, cli, drawing, params, ranking, report, results, tracking
-from segline.notation import percent
+from segline import arrays, atomic, card, charts, cli, drawing, params, ranking, report, results, sheets, tracking
 
 CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}
 SECTIONS = ("data", "preprocess", "model", "train", "augment", "evaluate", "plot")
@@ -97,27 +96,16 @@ def _sheets(
     plots: Path, index: arrays.Index, found: results.Results, chosen: Sequence[tuple[ranking.Pick, drawing.Panels]]
 ) -> None:
     """The sheet, and a preview of it with one row a kind."""
-    legend = [*_legend(index), ("wrong pixel", drawing.WRONG)]
-    rows = {pick: (_caption(pick, found.images), panels) for pick, panels in chosen}
-    charts.sheet(plots / "sheet.png", list(rows.values()), legend)
-    charts.sheet(plots / "preview.png", [rows[pick] for pick in ranking.one_a_kind(rows)], legend)
+    legend = [*sheets.legend(index), ("wrong pixel", drawing.WRONG)]
+    rows = {pick: (sheets.caption(pick, found.images), panels) for pick, panels in chosen}
+    sheets.sheet(plots / "sheet.png", list(rows.values()), legend)
+    sheets.sheet(plots / "preview.png", [rows[pick] for pick in ranking.one_a_kind(rows)], legend)
 
 
 def _augmented(plots: Path, index: arrays.Index, images: drawing.Uint8, classes: drawing.Uint8) -> None:
     colours = drawing.palette(index.classes, index.void)
     pairs = [drawing.pair(*sample, colours) for sample in zip(images, classes, strict=True)]
-    charts.augmented(plots / "augmented.png", pairs, _legend(index))
-
-
-def _legend(index: arrays.Index) -> list[tuple[str, tuple[int, int, int]]]:
-    void = [("void, not scored", index.void.rgb)] if index.void and not index.void_is_class else []
-    return [*((label.name, label.rgb) for label in index.classes), *void]
-
-
-def _caption(pick: ranking.Pick, images: Sequence[results.ImageScore]) -> str:
-    score = images[pick.row]
-    scores = f"mIoU {percent(score.miou)}, accuracy {percent(score.accuracy)}"
-    return f"{pick.kind}, rank {pick.rank} of {len(images)}: {charts.short(score.stem)}, {scores}"
+    sheets.augmented(plots / "augmented.png", pairs, sheets.legend(index))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Train a network on the train split, choose its epoch on the val split."""
 
 import hashlib
-import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,17 +13,17 @@ from segline import (
     arrays,
     atomic,
     augmentation,
-    balance,
     batches,
     checkpoint,
-    choice,
     cli,
+    description,
     device,
     draws,
     encode,
     history,
     params,
     pretrained,
+    progress,
     randomness,
     resume,
     tracking,
@@ -49,28 +48,6 @@ def parse(argv: Sequence[str] | None) -> Namespace:
         history="CSV of losses and scores by epoch to write",
         metrics="JSON of the epoch that was kept to write",
         augmented="folder of samples as the first epoch showed them to write",
-    )
-
-
-def describe(
-    document: params.Document, training_section: training.Section, split: arrays.Split
-) -> checkpoint.Description:
-    """The model that params.yaml asks for, for these data."""
-    name = params.text(document, "model.name")
-    section = params.section(document, f"model.{name}", choice.choose("segline.networks", name, "model.name").Section)
-    _, height, width, channels = split.images.shape
-    weighted = "weighted_cross_entropy" in training_section.loss
-    return checkpoint.Description(
-        network=name,
-        parameters=pretrained.described(section),
-        head=params.text(document, "model.head"),
-        channels=channels,
-        height=height,
-        width=width,
-        mean=batches.MEAN,
-        std=batches.STD,
-        classes=split.index.classes,
-        class_weights=balance.median_frequency(split.onehot, len(split.index.classes)) if weighted else (),
     )
 
 
@@ -99,45 +76,6 @@ def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
         np.save(temporary / "classes.npy", encode.unpack(packed.cpu().numpy(), augmented.samples.num_classes))
 
 
-def identity(args: Namespace, section: training.Section, augment: draws.Section, model: checkpoint.Description) -> str:
-    """Equal for trainings that end with the same bytes."""
-    values = {"train": section.model_dump(), "augment": augment.model_dump(), "model": asdict(model)}
-    return resume.key(values, [Path(__file__), args.train, args.val])
-
-
-def train(
-    section: training.Section,
-    state: State,
-    train_split: Augmented,
-    val_split: AnySamples,
-    run: tracking.Run,
-    *,
-    saver: resume.Saver,
-) -> None:
-    """Trains `state` to its end, with a line and a row of metrics an epoch."""
-    per_epoch = training.num_steps(section, len(train_split))
-    for epoch in state.history:
-        run.metrics(history.metrics(epoch), step=epoch.epoch)
-    with cli.Steps(section.epochs * per_epoch, "train", done=len(state.history) * per_epoch) as bar:
-        began = stepped = time.perf_counter()
-
-        def step_done() -> None:
-            nonlocal stepped
-            bar.update()
-            stepped = time.perf_counter()
-
-        for epoch in training.fit(state, section, train_split, val_split, step_done):
-            rate = len(train_split) / (stepped - began)  # of training: the rest of the epoch is its validation
-            bar.line(history.line(epoch, section.epochs, rate))
-            gpu = device.peak_memory(val_split.device)
-            run.metrics(history.metrics(epoch) | {"images_per_second": rate} | gpu, step=epoch.epoch)
-            if epoch.epoch < section.epochs:
-                saver.epoch_done(state)
-            began = time.perf_counter()
-        if (last := len(state.history)) < section.epochs:
-            bar.line(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains on one split, validates on the other, and writes the model."""
     args = parse(argv)
@@ -150,8 +88,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         device.require_compiler(target)
     device.keep_memory()
     splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
-    model = describe(document, section, splits[args.train])
-    saver = resume.Saver(identity(args, section, augment, model))
+    model = description.from_params(document, section, splits[args.train])
+    values = {"train": section.model_dump(), "augment": augment.model_dump(), "model": asdict(model)}
+    saver = resume.Saver(resume.key(values, [Path(__file__), args.train, args.val]))
     with tracking.run("train", {"train": args.train, "val": args.val}, document) as run:
         run.tags(device.description(target))
         randomness.deterministic(section.seed)
@@ -161,8 +100,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         pretrained.load(network, document)
         state = training.start(network.to(target), section, len(train_split), model.class_weights)
         saver.take_up(state, section.epochs)
-        with device.within_memory("lower train.batch_size or the width of the network"):
-            train(section, state, shown, val_split, run, saver=saver)
+        with (
+            device.within_memory("lower train.batch_size or the width of the network"),
+            progress.Progress(run, section, len(shown), target, state.history) as seen,
+        ):
+            for epoch in training.fit(state, section, shown, val_split, seen.step_done):
+                if epoch.epoch < section.epochs:
+                    saver.epoch_done(state)
+                seen.epoch_done(epoch)
+        if (last := len(state.history)) < section.epochs:
+            cli.say(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
         write_outputs(args, section, state, model)
         write_augmented(args.augmented, shown, section.seed)
         resume.remove()

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from segline import charts, dataset, drawing, results
+from segline import charts, dataset, drawing, results, sheets
 
 ROOT = Path(__file__).parents[1]
-LEGEND = [("sky", (10, 20, 30)), ("wrong pixel", drawing.WRONG)]
 
 
 def history(epochs):
@@ -47,9 +46,9 @@ def draw_all(folder, names=("a", "b", "c"), epochs=3, kept=2, iou=0.5):
     charts.accuracy(folder / "accuracy.png", history(epochs), kept)
     charts.confusion(folder / "confusion.png", names, np.eye(len(names), dtype=np.int64))
     charts.iou(folder / "iou.png", labels(names), scores(names, iou), iou)
-    charts.sheet(folder / "sheet.png", [("one", panels()), ("two", panels())], [(name, (1, 2, 3)) for name in names])
+    sheets.sheet(folder / "sheet.png", [("one", panels()), ("two", panels())], [(name, (1, 2, 3)) for name in names])
     pairs = [(panels().image, panels().truth)] * 3
-    charts.augmented(folder / "augmented.png", pairs, [(name, (1, 2, 3)) for name in names])
+    sheets.augmented(folder / "augmented.png", pairs, [(name, (1, 2, 3)) for name in names])
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -95,10 +94,8 @@ def test_no_picture_says_when_or_with_what_it_was_made(tmp_path):
 def test_any_number_of_classes_can_be_drawn(tmp_path, count):
     names = [f"class {k}" for k in range(count)]
     charts.iou(tmp_path / "iou.png", labels(names), scores(names), 0.5)
-    charts.sheet(tmp_path / "sheet.png", [("one", panels())], [(name, (1, 2, 3)) for name in names])
 
     assert pixels(tmp_path / "iou.png").shape[0] > 30 * min(count, charts.READABLE)
-    assert pixels(tmp_path / "sheet.png").shape[1] < 800
 
 
 @pytest.mark.slow
@@ -194,41 +191,6 @@ def test_a_class_without_true_pixels_differs_from_one_that_is_never_predicted(tm
     charts.confusion(tmp_path / "missed.png", "ab", np.array([[5, 0], [5, 0]]))
 
     assert (tmp_path / "absent.png").read_bytes() != (tmp_path / "missed.png").read_bytes()
-
-
-@pytest.mark.parametrize(("width", "height"), [(256, 192), (1, 1), (30, 400)])
-def test_the_sheet_shows_every_panel_pixel_for_pixel(tmp_path, width, height):
-    rows = [("first", panels(width, height)), ("second", panels(width, height))]
-    charts.sheet(tmp_path / "sheet.png", rows, LEGEND)
-
-    sheet = pixels(tmp_path / "sheet.png")
-    total = max(4 * width + 5 * charts.GAP, 4 * 160)
-    for place, (_, four) in enumerate(rows):
-        top = 2 * charts.LINE + place * (charts.LINE + height + charts.GAP)
-        for column, panel in enumerate(four):
-            left = charts.GAP + column * (total - charts.GAP) // 4
-            assert (panel == sheet[top : top + height, left : left + width]).all()
-
-
-@pytest.mark.parametrize(("width", "height"), [(160, 120), (1, 1), (30, 160)])
-@pytest.mark.parametrize("count", [1, 6, 12])
-def test_augmented_samples_are_shown_pixel_for_pixel_each_over_its_mask(tmp_path, width, height, count):
-    pairs = [tuple(np.random.default_rng(n).integers(0, 256, (2, height, width, 3), np.uint8)) for n in range(count)]
-    charts.augmented(tmp_path / "augmented.png", pairs, LEGEND)
-
-    shown = pixels(tmp_path / "augmented.png")
-    for place, pair in enumerate(pairs):
-        top = charts.LINE + place // charts.TILES * (2 * height + 2 * charts.GAP)
-        left = charts.GAP + place % charts.TILES * (width + charts.GAP)
-        assert (np.concatenate(pair) == shown[top : top + 2 * height, left : left + width]).all()
-
-
-def test_the_legend_of_the_sheet_shows_the_colours(tmp_path):
-    charts.sheet(tmp_path / "sheet.png", [("one", panels())], LEGEND)
-
-    sheet = pixels(tmp_path / "sheet.png")
-    for name, colour in LEGEND:
-        assert (sheet == colour).all(axis=2).sum() >= 100, name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is told of the epochs of a training."""
+"""The epochs of a training as files."""
 
 import csv
 import json
@@ -28,15 +28,6 @@ def test_the_kept_epoch_is_told_without_its_rate(tmp_path: Path) -> None:
 
     kept = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
     assert {"epoch": 2, "train_loss": 1, "val_loss": 1.125, "val_accuracy": 0.666667, "val_miou": 0.375} == kept
-
-
-def test_metrics_are_the_columns_of_the_table_but_the_epoch() -> None:
-    assert set(history.COLUMNS) - {"epoch"} == history.metrics(FIRST).keys()
-
-
-def test_a_line_tells_how_far_it_is_and_how_fast() -> None:
-    expected = "epoch 2/16: train loss 1.0000, val loss 1.1250, accuracy 0.6667, mIoU 0.3750, 32.8 images/s"
-    assert expected == history.line(SECOND, 16, 32.77)
 
 
 def test_a_record_that_is_not_finite_is_refused(tmp_path: Path) -> None:

@@ -58,19 +58,20 @@ CODE = {
         stages/preprocess.py segline/audit.py segline/classes.py segline/complaints.py segline/pairs.py segline/twins.py
         """,
     "train": """
-        stages/train.py segline/augmentation.py segline/balance.py segline/draws.py segline/history.py
-        segline/losses.py segline/optimisation.py segline/pixels.py segline/pretrained.py segline/resume.py
-        segline/state.py segline/training.py
+        stages/train.py segline/augmentation.py segline/balance.py segline/description.py segline/draws.py
+        segline/history.py segline/losses.py segline/optimisation.py segline/pixels.py segline/pretrained.py
+        segline/resume.py segline/state.py segline/training.py
         """,
     "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
     "plot": """
         stages/plot.py segline/card.md segline/card.py segline/charts.py segline/drawing.py segline/notation.py
         segline/ranking.py segline/report.css segline/report.html segline/report.js segline/report.py segline/results.py
+        segline/sheets.py
         """,
     "": """
         segline/averaging.py segline/discovery.py segline/gallery.py segline/inference.py segline/instances.py
         segline/export.py segline/overlay.py
-        segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/restore.py
+        segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/progress.py segline/restore.py
         segline/inspection.py segline/layouts.py segline/survey.py
         segline/gate/authority.py segline/gate/baseline.py segline/gate/command.py segline/gate/comparison.py
         segline/gate/criteria.py segline/gate/evidence.py segline/gate/judgement.py segline/gate/page.py

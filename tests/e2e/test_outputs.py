@@ -1,6 +1,7 @@
 """Outputs are the same bytes in another folder, with and without tracking, in a terminal and in a pipe.
 
-So `cli` and `tracking`, which see the terminal, the folder and MLflow, need not be dependencies of the stages.
+So `cli`, `progress` and `tracking`, which see the terminal, the clock, the folder and MLflow, need not be dependencies
+of the stages.
 """
 
 import os

@@ -253,9 +253,9 @@ def test_a_training_that_is_killed_twice_ends_with_the_bytes_of_one_that_was_not
     assert {} == written(project)
     third = trained()
 
-    assert second[0].startswith("goes on after epoch 2 of 8; ")
-    assert third[0].startswith("goes on after epoch 5 of 8; ")
-    assert [line.split(",")[0] for line in whole[5:]] == [line.split(",")[0] for line in third[1:]]
+    assert second[0].startswith("goes on after epoch 3 of 8; ")
+    assert third[0].startswith("goes on after epoch 6 of 8; ")
+    assert [line.split(",")[0] for line in whole[6:]] == [line.split(",")[0] for line in third[1:]]
     assert expected == written(project)
     assert not Path(".segline").exists()
 
