@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.record import ROOT, changed
 from benchmarks.turns import timed
-from segline import checkpoint, cli, params, presets, records, scratch, tracking
+from segline import checkpoint, cli, params, presets, records, scratch, tracking, trained
 from stages import download, evaluate, preprocess
 
 RESULTS = {
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another parameter; repeatable")
     args: argparse.Namespace = parser.parse_args(sys.argv[1:] if argv is None else argv)
     model = args.model.absolute()
-    _, description = checkpoint.read(model)
+    _, description = trained.read(model)
     document = changed(params.load(ROOT / presets.FOLDER / f"{args.preset}.yaml"), args.set)
     os.environ[tracking.SWITCH] = "off"
     content, seconds = score(settings(document, description, args.split), model)

@@ -90,7 +90,8 @@ def doubts(path: Path = params.FILE) -> list[str]:
     archive = fetch.local(url) if isinstance(url, str) else None
     if archive is None or archive.is_file():
         return []
-    return [f"{params.FILE}: {key}.url: there is no file {archive}. The download stage fails if it has to run."]
+    consequence = "If the download stage has to run, it fails; `make restore` then brings data/raw back."
+    return [f"{params.FILE}: {key}.url: there is no file {archive}. {consequence}"]
 
 
 def _unknown(section: str, key: str, known: list[str]) -> ParameterError:

@@ -46,6 +46,8 @@ def _images(given: Path, out: Path, problems: list[PipelineError]) -> Iterator[F
         return
     else:
         paths = [(given, Path(given.name))]
+    if given.resolve() == out:
+        raise DataError(given, "is the folder where the results go", "Name another folder with --out.")
     for path, relative in paths:
         if path.exists() and out in path.resolve().parents:  # a link to itself does not exist, and has no place
             raise DataError(path, f"lies in {out}, where the results go", "Name another folder with --out.")

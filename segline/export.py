@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segline import atomic, checkpoint, cli, heads, predict
+from segline import atomic, checkpoint, cli, heads, predict, trained
 from segline.errors import IntegrityError, ParameterError, PipelineError
 
 SUFFIX = ".onnx"
@@ -50,7 +50,7 @@ def run(model: Path, out: Path) -> None:
     if out.suffix != SUFFIX:
         found = f"expected a name that ends in {SUFFIX}, got {out.name!r}"
         raise ParameterError("--out", found, f"Write {out.with_suffix(SUFFIX)}")
-    network, description = checkpoint.read(model)
+    network, description = trained.read(model)
     difference = write(out, network, description, hashlib.sha256(model.read_bytes()).hexdigest())
     size = out.stat().st_size / 1e6
     cli.say(f"export: {model} -> {out}: {size:.1f} MB, logits within {difference:.1e} of torch's")

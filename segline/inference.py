@@ -25,13 +25,13 @@ from segline import (
     gallery,
     images,
     randomness,
+    trained,
 )
-from segline.errors import DataError, IntegrityError, ParameterError, PipelineError, suggestion
+from segline.errors import DataError, ParameterError, PipelineError, suggestion
 
 Uint8 = npt.NDArray[np.uint8]
 
 MAX_SIDE = 8192
-_MODEL_REMEDY = "Train one (make repro), fetch it (dvc pull), or name another with --model."
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> Non
         cli.warn(line)
     found = discovery.find(inputs, out, problems)
     total = len(found) + len(problems)
-    network, description = _read(model)
+    network, description = trained.read(model)
     sizes = _sizes(description, request)
     counted = [_class_index(description, name) for name in request.instances]
     predictor = Predictor(network.to(device.pick()), description, sizes, request.batch_size, request.flip)
@@ -84,6 +84,8 @@ def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> Non
         problems += predict_all(predictor, found, results)
     for problem in problems:
         cli.warn(str(problem))
+    if len(problems) == total:
+        raise DataError(out, f"none of {total} images could be predicted", "They are named above.")
     kinds = ", ".join(gallery.KINDS if counted else gallery.KINDS[:2])
     cli.say(f"predict: {total - len(problems)} of {total} images -> {out}: {kinds}, {gallery.SUMMARY}")
     if problems:
@@ -122,13 +124,6 @@ def predict_all(
         outcomes = cli.progress(cores.ahead(pool, write, predicted, ahead), len(found), "predict")
         with device.within_memory("lower --batch-size, or give smaller images"):
             return [problem for problem in outcomes if problem]
-
-
-def _read(path: Path) -> tuple[nn.Module, checkpoint.Description]:
-    try:
-        return checkpoint.read(path)
-    except PipelineError as error:  # "train it again" is a remedy for stages
-        raise IntegrityError(path, error.found, _MODEL_REMEDY) from None
 
 
 def _sizes(model: checkpoint.Description, request: Request) -> list[tuple[int, int]]:

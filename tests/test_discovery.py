@@ -114,6 +114,13 @@ def test_a_folder_or_link_that_leads_into_the_results_is_refused(given):
         names(given)
 
 
+def test_the_folder_of_the_results_cannot_be_that_of_the_images():
+    make("out/a.png")
+
+    with pytest.raises(DataError, match=r"^out: is the folder where the results go\. Name another folder with --out"):
+        names("out")
+
+
 def test_no_image_and_no_such_file_are_errors():
     make("f/notes.txt")
 

@@ -217,7 +217,7 @@ def test_a_model_that_is_missing_or_none_has_a_remedy_that_fits(project):
     picture("a.png", 4, 4)
     Path("other.safetensors").write_bytes(b"something else")
     for model in ("gone.safetensors", "other.safetensors"):
-        with pytest.raises(IntegrityError, match=f"{model}: .*make repro.*dvc pull.*--model"):
+        with pytest.raises(IntegrityError, match=f"{model}: .*make repro.*dvc pull.*another file"):
             command.main(["predict", "a.png", "--model", model, "--out", "out"])
     assert not Path("out").exists()
 
@@ -263,6 +263,9 @@ def test_exit_codes_names_that_are_hard_and_one_line_an_error(project):
         "warning: in/broken.png: empty file, expected a PNG or JPEG image. Copy or export the file again.\n"
         "error: bad: 1 of 4 images could not be predicted. They are named above; all others are there.\n",
     ) == ended(started(project, "--out", "bad", "in"))
+
+    bad = "error: none: none of 1 images could be predicted. They are named above.\n"
+    assert bad == ended(started(project, "--out", "none", "in/broken.png"))[1].splitlines(keepends=True)[-1]
 
     code, told = ended(started(project, "--out", "in/-dash.png/out", "in"))  # root may write everywhere but there
     assert (1, 1) == (code, len(told.splitlines()))

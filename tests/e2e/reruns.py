@@ -70,7 +70,7 @@ CODE = {
         """,
     "": """
         segline/averaging.py segline/discovery.py segline/gallery.py segline/inference.py segline/instances.py
-        segline/export.py segline/overlay.py
+        segline/export.py segline/overlay.py segline/trained.py
         segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/progress.py segline/restore.py
         segline/inspection.py segline/layouts.py segline/survey.py
         segline/gate/authority.py segline/gate/baseline.py segline/gate/command.py segline/gate/comparison.py

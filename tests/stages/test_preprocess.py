@@ -404,6 +404,17 @@ def test_parameters_out_of_range_are_refused(raw, values):
         run()
 
 
+def test_problems_come_with_the_place_to_mend_them(raw, capsys):
+    """The files that the problems name are DVC's copies: an edit there would be undone."""
+    raw.write()
+    (raw.folder / "train" / raw.pair("train", "train_1").image).write_bytes(b"")
+    with pytest.raises(PipelineError, match="train_1"):
+        run()
+
+    told = "warning: raw holds copies, and DVC undoes edits there: mend the files that download copied\n"
+    assert told == capsys.readouterr().err
+
+
 def test_masks_of_void_alone_are_taken_with_a_warning(raw, capsys):
     images.write_png(raw.mask("train", "train_1"), np.full((12, 16), VOID.value, np.uint8))
     raw.write()
@@ -458,7 +469,7 @@ def test_a_jpeg_that_is_decoded_though_damaged_is_told(raw):
     )  # fmt: skip
 
     assert done.returncode == 1
-    assert done.stderr == (
+    assert done.stderr.splitlines(keepends=True)[-1] == (
         "error: raw/train/images/cut.jpg: damaged: Corrupt JPEG data: premature end of data segment. "
         "Copy or export the file again.\n"
     )
