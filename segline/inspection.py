@@ -201,7 +201,7 @@ def _counted(kinds: Counter[str]) -> str:
 def _doubts(layout: Layout, found: Survey) -> Iterator[str]:
     splits = splitting.names(layout.form)
     if absent := [split for split in ("train", "val") if split not in splits]:
-        yield f"no split {' and no split '.join(absent)} among {', '.join(splits)}: rename a folder or list, or add one"
+        yield f"no split {' and no split '.join(absent)}, only {', '.join(splits)}: rename a folder or list, or add one"
     if len(found.pixels) > MOST_CLASSES:
         count, path = found.fullest
         smooth = "smoothed or compressed colours? Export the masks anew without"

@@ -78,7 +78,7 @@ def survey(listed: Mapping[str, Sequence[Entry]]) -> Survey:
         if len({split for split, _ in same}) > 1:
             others = ", ".join(str(path) for _, path in same[1:])
             problem = f"the same image is in another split: {others}"
-            found.problems.append(DataError(same[0][1], problem, "Keep it in one split only."))
+            found.problems.append(DataError(same[0][1], problem, "Keep one of them only."))
     return found
 
 

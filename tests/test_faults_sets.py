@@ -66,7 +66,7 @@ def test_a21_equal_pixels_in_two_splits_are_told_though_the_files_differ(raw):
     (line,) = told(raw)
 
     assert line == (
-        f"{path}: an image of the same pixels is in another split: raw/val/images/val_0.png. Keep it in one split only."
+        f"{path}: an image of the same pixels is in another split: raw/val/images/val_0.png. Keep one of them only."
     )
 
 

@@ -93,7 +93,7 @@ def test_what_is_wrong_is_told_and_the_rest_is_still_described(tmp_path):
         "masks/test/big.png: 7x5 pixels, expected 16x12 as big.png. Export the mask at the size of its image.",
         "masks/test/cut.png: cut: the file ends 6 bytes too early. Copy or export the file again.",
         "masks/test/odd.png: 8-bit RGB PNG, while most masks are of the encoding index. Save all masks alike.",
-        "images/train/t1.png: the same image is in another split: images/val/v1.png. Keep it in one split only.",
+        "images/train/t1.png: the same image is in another split: images/val/v1.png. Keep one of them only.",
     ]
 
 
@@ -308,7 +308,7 @@ def test_a_split_that_train_needs_is_asked_for(tmp_path):
 
     problems = inspected(tmp_path, build)[2]
 
-    assert ["no split train and no split val among training, testing: rename a folder or list, or add one"] == problems
+    assert ["no split train and no split val, only training, testing: rename a folder or list, or add one"] == problems
 
 
 def test_one_label_is_too_few(tmp_path):
