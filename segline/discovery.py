@@ -23,8 +23,8 @@ def find(inputs: Sequence[Path], out: Path, problems: list[PipelineError]) -> li
     only where given by name. Links to folders are followed, but never round in a circle.
 
     What cannot be used is added to `problems`: a missing input, an image whose name another has already, a name that no
-    table could hold. Raises DataError for one that lies in `out` at any depth or by a link (results would replace it),
-    and if there is none at all.
+    table could hold. Raises DataError for `out` itself and for an image that lies in it at any depth or by a link
+    (results would replace it), and if there is none at all.
     """
     found: dict[str, Found] = {}
     for image in (image for given in inputs for image in _images(given, out.resolve(), problems)):
@@ -40,14 +40,14 @@ def find(inputs: Sequence[Path], out: Path, problems: list[PipelineError]) -> li
 
 def _images(given: Path, out: Path, problems: list[PipelineError]) -> Iterator[Found]:
     if given.is_dir():
+        if given.resolve() == out:
+            raise DataError(given, "is the folder where the results go", "Name another folder with --out.")
         paths = [(path, path.relative_to(given)) for path in _walk(given, frozenset(), out)]
     elif not given.exists() and not given.is_symlink():
         problems.append(DataError(given, "missing, expected an image or a folder of images", "Check the path."))
         return
     else:
         paths = [(given, Path(given.name))]
-    if given.resolve() == out:
-        raise DataError(given, "is the folder where the results go", "Name another folder with --out.")
     for path, relative in paths:
         if path.exists() and out in path.resolve().parents:  # a link to itself does not exist, and has no place
             raise DataError(path, f"lies in {out}, where the results go", "Name another folder with --out.")

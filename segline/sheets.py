@@ -28,22 +28,22 @@ def caption(pick: ranking.Pick, images: Sequence[results.ImageScore]) -> str:
     return f"{pick.kind}, rank {pick.rank} of {len(images)}: {charts.short(score.stem)}, {scores}"
 
 
-def sheet(path: Path, rows: Sequence[tuple[str, drawing.Panels]], legend: Legend) -> None:
+def sheet(path: Path, rows: Sequence[tuple[str, drawing.Panels]], names: Legend) -> None:
     """One row a picture, with its caption: image | truth | prediction | error; the colours of the classes below."""
     high, wide, _ = rows[0][1].image.shape
     width = max(4 * wide + 5 * GAP, 4 * 160)
     body = np.full((LINE + len(rows) * (LINE + high + GAP), width, 3), 255, np.uint8)
     lefts = [GAP + column * (width - GAP) // 4 for column in range(4)]
     texts = [(left, LINE // 2, kind, "bold") for left, kind in zip(lefts, drawing.Panels._fields, strict=True)]
-    for place, (caption, panels) in enumerate(rows):
+    for place, (title, panels) in enumerate(rows):
         top = LINE + place * (LINE + high + GAP)
-        texts.append((GAP, top + LINE // 2, caption, "normal"))
+        texts.append((GAP, top + LINE // 2, title, "normal"))
         for left, panel in zip(lefts, panels, strict=True):
             body[top + LINE : top + LINE + high, left : left + wide] = panel
-    _page(path, body, texts, legend)
+    _page(path, body, texts, names)
 
 
-def augmented(path: Path, pairs: Sequence[tuple[drawing.Uint8, drawing.Uint8]], legend: Legend) -> None:
+def augmented(path: Path, pairs: Sequence[tuple[drawing.Uint8, drawing.Uint8]], names: Legend) -> None:
     """Pictures, each over its mask, `TILES` in a row; the colours of the classes below."""
     high, wide, _ = pairs[0][0].shape
     step = 2 * high + 2 * GAP
@@ -52,17 +52,17 @@ def augmented(path: Path, pairs: Sequence[tuple[drawing.Uint8, drawing.Uint8]], 
     for place, tile in enumerate(pairs):
         top, left = LINE + place // TILES * step, GAP + place % TILES * (wide + GAP)
         body[top : top + 2 * high, left : left + wide] = np.concatenate(tile)
-    _page(path, body, [(GAP, LINE // 2, "train samples as epoch 1 showed them, each over its mask", "bold")], legend)
+    _page(path, body, [(GAP, LINE // 2, "train samples as epoch 1 showed them, each over its mask", "bold")], names)
 
 
-def _page(path: Path, body: drawing.Uint8, texts: list[Text], legend: Legend) -> None:
+def _page(path: Path, body: drawing.Uint8, texts: list[Text], names: Legend) -> None:
     """The body with its texts, and the legend below it."""
     end, width, _ = body.shape
     columns = max(1, (width - 2 * GAP) // ENTRY)
-    height = end + GAP + LINE * -(-len(legend) // columns) + GAP
+    height = end + GAP + LINE * -(-len(names) // columns) + GAP
     canvas = np.full((height, width, 3), 255, np.uint8)
     canvas[:end] = body
-    for place, (name, colour) in enumerate(legend):
+    for place, (name, colour) in enumerate(names):
         left, top = GAP + place % columns * ENTRY, end + GAP + place // columns * LINE
         canvas[top + 5 : top + LINE - 5, left : left + LINE - 8] = FRAME
         canvas[top + 6 : top + LINE - 6, left + 1 : left + LINE - 9] = colour

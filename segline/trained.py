@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from segline import checkpoint
-from segline.errors import IntegrityError
+from segline.errors import IntegrityError, PipelineError
 
 REMEDY = "Train one (make repro), fetch it (dvc pull), or name another file."
 
@@ -16,5 +16,5 @@ def read(path: Path) -> tuple[nn.Module, checkpoint.Description]:
         raise IntegrityError(path, "a folder, expected a model file", REMEDY)
     try:
         return checkpoint.read(path)
-    except IntegrityError as error:
+    except PipelineError as error:  # a ParameterError would name params.yaml, which knows nothing of this file
         raise IntegrityError(path, error.found, REMEDY) from None

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             problems += pairs.damaged(arguments.raw / split, recipe, listed, heard)
         problems += twins.problems(arguments.raw, recipe.channels, alike.values())
         if problems:
-            cli.warn(f"{arguments.raw} holds copies, and DVC undoes edits there: mend the files that download copied")
+            cli.warn(f"DVC undoes edits in {arguments.raw}: mend the source, what data.input names, and run again")
             raise combined(arguments.raw, problems)
     for warning in audit.shared_groups(data):
         cli.warn(warning)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segline import device, history, params, progress, training
+from segline import cli, device, history, params, progress, training
 from segline.state import Epoch
 from tests.e2e.reruns import ROOT
 
@@ -34,7 +34,7 @@ def test_a_line_tells_how_far_it_is_and_how_fast() -> None:
 def test_an_epoch_is_a_line_and_a_row_and_its_rate_leaves_validation_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, 2.0, 4.0, 100.0])  # begun, two steps, the next epoch begins
+    clock = iter([0.0, 2.0, 4.0, 100.0, 101.0, 102.0, 200.0])  # begun, two steps, the next epoch begins, and so on
     monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(device, "peak_memory", lambda _: {"gpu/peak_memory_mb": 7.0})
     run = Recorded()
@@ -42,14 +42,37 @@ def test_an_epoch_is_a_line_and_a_row_and_its_rate_leaves_validation_out(
         seen.step_done()
         seen.step_done()
         seen.epoch_done(FIRST)
+        seen.step_done()
+        seen.step_done()
+        seen.epoch_done(SECOND)
 
-    assert capsys.readouterr().out.splitlines() == [progress.line(FIRST, SECTION.epochs, 8.0)]
-    assert run.rows == {1: progress.metrics(FIRST) | {"images_per_second": 8.0, "gpu/peak_memory_mb": 7.0}}
+    lines = [progress.line(FIRST, SECTION.epochs, 8.0), progress.line(SECOND, SECTION.epochs, 16.0)]
+    assert lines == capsys.readouterr().out.splitlines()
+    memory = {"gpu/peak_memory_mb": 7.0}
+    assert run.rows == {
+        1: progress.metrics(FIRST) | memory | {"images_per_second": 8.0},
+        2: progress.metrics(SECOND) | memory | {"images_per_second": 16.0},
+    }
 
 
-def test_the_epochs_of_an_interrupted_training_are_logged_again() -> None:
-    run = Recorded()
+def test_the_epochs_of_an_interrupted_training_are_logged_again_and_the_bar_begins_after_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, bars = Recorded(), []
+
+    class Steps(cli.Steps):
+        def __init__(self, total: int, description: str, done: int = 0) -> None:
+            super().__init__(total, description, done)
+            bars.append((done, total))
+
+        def __exit__(self, *exception: object) -> None:
+            super().__exit__(*exception)
+            bars.append("closed")
+
+    monkeypatch.setattr(cli, "Steps", Steps)
+    steps = training.num_steps(SECTION, 32)
     with progress.Progress(run, SECTION, 32, torch.device("cpu"), [FIRST, SECOND]):
-        pass
+        assert [(2 * steps, SECTION.epochs * steps)] == bars
 
+    assert bars[1:] == ["closed"]
     assert run.rows == {1: progress.metrics(FIRST), 2: progress.metrics(SECOND)}

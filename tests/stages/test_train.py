@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from segline import arrays, balance, batches, checkpoint, encode, records, resume, tracking
+from segline import arrays, balance, batches, checkpoint, encode, progress, records, resume, tracking
 from segline.errors import DataError, DeviceError, PipelineError, TrainingError
 from stages import evaluate, train
 from tests import tiny
@@ -69,6 +69,35 @@ def test_the_same_inputs_give_the_same_bytes(project):
 
     assert first == written(project)
     assert len(first) == 5
+
+
+class Unseen:
+    """A progress that shows and measures nothing."""
+
+    def __init__(self, *facts):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def step_done(self):
+        pass
+
+    def epoch_done(self, epoch):
+        pass
+
+
+def test_what_is_seen_of_a_training_changes_no_byte(project, monkeypatch):
+    """So `progress` need not be a dependency of the stage."""
+    train.main(tiny.TRAIN)
+    seen = written(project)
+    monkeypatch.setattr(progress, "Progress", Unseen)
+    train.main(tiny.TRAIN)
+
+    assert seen == written(project)
 
 
 @pytest.mark.parametrize("changes", [{}, {"cut_mix": 0.7, "rotation": 20.0, "noise": 9.0}], ids=["off", "on"])
