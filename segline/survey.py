@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segline import cli, complaints, containers, cores, images
+from segline import audit, cli, complaints, containers, cores, images
 from segline.errors import DataError, PipelineError
 from segline.listing import Entry
 
@@ -74,11 +74,7 @@ def survey(listed: Mapping[str, Sequence[Entry]]) -> Survey:
                 masks.append((entry.mask, mask))
         found.problems += _damaged([entry for _, entry in everything], heard)
     _add_masks(found, masks)
-    for same in places.values():
-        if len({split for split, _ in same}) > 1:
-            others = ", ".join(str(path) for _, path in same[1:])
-            problem = f"the same image is in another split: {others}"
-            found.problems.append(DataError(same[0][1], problem, "Keep one of them only."))
+    found.problems += audit.leaks(places.values(), "the same image")
     return found
 
 
