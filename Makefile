@@ -21,7 +21,7 @@ setup: .venv/.complete ## create .venv from constraints.txt if it is missing or 
 	@test -x .venv/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make setup PYTHON=python3.11")'
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,onnx]'
-	@test -e mlflow.db || python -c 'from segline import tracking; tracking.prepare()'
+	@test -e mlflow.db || python -c 'from segline.monitoring import mlflow_run; mlflow_run.prepare()'
 	@touch .venv/.complete
 
 repro: setup ## run what a change affects, download to report; PRESET=name takes presets/name.yaml first

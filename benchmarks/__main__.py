@@ -8,13 +8,14 @@ import os
 import platform
 
 from benchmarks import augmentation, folder, pipeline, predict, preprocess, start, streaming, training_step
-from segline import cli, device
+from segline.model import device
+from segline.monitoring import console
 
 
 def main(_: object = None) -> None:
     """Prints the machine, then the tables."""
     facts = device.fingerprint() | {"python": platform.python_version(), "cores": str(os.cpu_count())}
-    cli.say("machine: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    console.say("machine: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
     archive = os.environ.get("SEGLINE_CAMVID")
     for title, run, arguments in (
         ("Preprocess", preprocess.main, [archive] if archive else []),
@@ -26,9 +27,9 @@ def main(_: object = None) -> None:
         ("Start", start.main, []),
         ("Pipeline", pipeline.main, []),
     ):
-        cli.say(f"\n## {title}\n")
+        console.say(f"\n## {title}\n")
         run(arguments)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from benchmarks import loops
-from segline import augmentation, cli, draws, randomness
+from segline.model import randomness
+from segline.monitoring import console
+from segline.training.augmentation import plan, samples
 
 STRENGTHS = {
     "flip_horizontal": 0.5,
@@ -42,15 +44,15 @@ def seconds(function: Callable[[], object]) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table: step and augmentation take turns, so that a busy machine slows both."""
-    cli.parser(__doc__).parse_args(argv)
+    console.parser(__doc__).parse_args(argv)
     data = loops.samples(torch.device("cpu"))
     precision: Literal["bfloat16", "float32"] = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
     step = loops.ours(data, precision)
-    shown = augmentation.Augmented(data, draws.Section(**STRENGTHS))
+    shown = samples.Augmented(data, plan.Section(**STRENGTHS))
     rows = np.arange(len(data))
     calls: dict[str, Callable[[], object]] = {
         f"step, {precision}": step,
-        "augmentation": lambda: next(augmentation.views(data, augmentation.epoch_plan(shown, 1, 1), [rows])),
+        "augmentation": lambda: next(samples.views(data, samples.epoch_plan(shown, 1, 1), [rows])),
     }
     randomness.deterministic(1)
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -60,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             if round_:  # the first round warms up
                 times[name].append(elapsed)
     medians = [statistics.median(series) for series in times.values()]
-    cli.say("| what | ms a batch | share of the step |\n|---|---|---|")
+    console.say("| what | ms a batch | share of the step |\n|---|---|---|")
     for name, median in zip(times, medians, strict=True):
-        cli.say(f"| {name} | {1000 * median:.0f} | {median / medians[0]:.1%} |")
+        console.say(f"| {name} | {1000 * median:.0f} | {median / medians[0]:.1%} |")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -18,7 +18,9 @@ import cv2
 import numpy as np
 import yaml
 
-from segline import atomic, cli, images
+from segline.core import atomic
+from segline.monitoring import console
+from segline.preprocessing import images
 from segline.sources import voc
 
 HEIGHT, WIDTH, DISTINCT, VAL = 375, 500, 100, 4
@@ -85,10 +87,10 @@ def measure(stage: str, work: Path) -> tuple[float, float, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    parser = cli.parser(__doc__)
+    parser = console.parser(__doc__)
     parser.add_argument("pairs", type=int, nargs="?", default=2000, help="of the largest folder (%(default)s)")
     largest: int = parser.parse_args(argv).pairs
-    cli.say("| pairs | stage | wall | CPU | pairs/s | peak memory |\n|---|---|---|---|---|---|")
+    console.say("| pairs | stage | wall | CPU | pairs/s | peak memory |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         made, work = Path(temporary) / "made", Path(temporary) / "work"
         make(made)
@@ -100,11 +102,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 wall, cpu, peak = measure(stage, work)
                 peaks[stage].append(peak)
                 times = f"{wall:.1f} s | {cpu:.1f} s | {count / wall:.0f}"
-                cli.say(f"| {count} | {stage} | {times} | {peak:.0f} MiB |")
+                console.say(f"| {count} | {stage} | {times} | {peak:.0f} MiB |")
             atomic.remove(work)
     for stage, (least, *_, most) in peaks.items():
-        cli.say(f"{stage}: {1024 * (most - least) / (largest - largest // 4):.1f} KiB more for each pair more")
+        console.say(f"{stage}: {1024 * (most - least) / (largest - largest // 4):.1f} KiB more for each pair more")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

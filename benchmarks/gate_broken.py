@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segline import atomic
+from segline.core import atomic
 from segline.gate.baseline import EVALUATION, IMAGES
 
 Breaking = Callable[[Path], None]  # changes a folder of saved metrics in place

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import gate_runs
-from segline import cli
-from segline.gate import comparison, evidence, verdict
-from segline.gate.comparison import Counts, Noise
+from segline.gate import bootstrap, decision
+from segline.gate.bootstrap import Counts, Noise
+from segline.gate.decision import Verdict
 from segline.gate.pairing import Pair
-from segline.gate.verdict import Verdict
+from segline.monitoring import console
 
 FEW = 5  # seeds, as `segline noise` takes by default
 DROPS = (0.0, 0.005, 0.01, 0.02, 0.05)
@@ -33,7 +33,7 @@ def planted(pair: Pair, drop: float, draw: np.random.Generator) -> Counts:
     """
     counts = pair.base.counts.copy()
     total = counts.sum(axis=0)
-    goal = np.clip(float(comparison.miou(total)) - drop, 0.01, 0.99)
+    goal = np.clip(float(bootstrap.miou(total)) - drop, 0.01, 0.99)
     source, sink, sign = (0, 2, 1) if drop > 0 else (2, 0, -1)  # from tp to fn, or back
     while True:
         image, k, other = draw.integers(len(counts)), *draw.permutation(counts.shape[1])[:2]
@@ -43,7 +43,7 @@ def planted(pair: Pair, drop: float, draw: np.random.Generator) -> Counts:
         flip = np.zeros_like(total)
         flip[k, source], flip[k, sink], flip[other, 1] = -1, 1, sign
         tries = total + np.arange(most + 1)[:, None, None] * flip  # (most + 1, K, 3)
-        pixels = int(np.argmin(np.abs(comparison.miou(tries) - goal)))
+        pixels = int(np.argmin(np.abs(bootstrap.miou(tries) - goal)))
         counts[image] += pixels * flip
         total = tries[pixels]
         if pixels < most:
@@ -53,7 +53,7 @@ def planted(pair: Pair, drop: float, draw: np.random.Generator) -> Counts:
 def accuracy_of_miou(pair: Pair) -> float:
     """By how much accuracy moves where planted errors move mIoU by 1: what seeds do to one, they do to both."""
     before, after = (counts.sum(axis=0) for counts in (pair.base.counts, planted(pair, DROPS[-1], _draws())))
-    moved = [float(score(before) - score(after)) for score in (comparison.accuracy, comparison.miou)]
+    moved = [float(score(before) - score(after)) for score in (bootstrap.accuracy, bootstrap.miou)]
     return moved[0] / moved[1]
 
 
@@ -69,16 +69,16 @@ def drops(folder: Path, trials: int) -> None:
     """
     pair = gate_runs.paired(folder / "seed-1", folder / "seed-1")
     share = accuracy_of_miou(pair)
-    cli.say(f"regression found (pass), of {trials} trials each; rows: seed deviation of mIoU, columns: drop\n")
-    cli.say(f"| deviation | {' | '.join(f'{100 * drop:g} points' for drop in DROPS)} |")
-    cli.say("|---" * (1 + len(DROPS)) + "|")
+    console.say(f"regression found (pass), of {trials} trials each; rows: seed deviation of mIoU, columns: drop\n")
+    console.say(f"| deviation | {' | '.join(f'{100 * drop:g} points' for drop in DROPS)} |")
+    console.say("|---" * (1 + len(DROPS)) + "|")
     for deviation in DEVIATIONS:
         cells = []
         for drop in DROPS:
             draw = _draws()
             said = Counter(_trial(pair, drop, deviation, share, draw) for _ in range(trials))
             cells.append(f"{said[Verdict.REGRESSION] / trials:.0%} ({said[Verdict.OK] / trials:.0%})")
-        cli.say(f"| {100 * deviation:g} points | {' | '.join(cells)} |")
+        console.say(f"| {100 * deviation:g} points | {' | '.join(cells)} |")
 
 
 def _trial(pair: Pair, drop: float, deviation: float, share: float, draw: np.random.Generator) -> Verdict:
@@ -90,4 +90,4 @@ def _trial(pair: Pair, drop: float, deviation: float, share: float, draw: np.ran
     claims = gate_runs.claims()
     parts = [share if claim.metric == "accuracy" else 1.0 for claim in claims]
     spreads = [Noise(float(np.sqrt(2)) * estimate * part, FEW) if deviation else None for part in parts]
-    return verdict.overall(verdict.decide(evidence.gather(other, claims), claims, spreads))
+    return decision.overall(decision.decide(decision.gather(other, claims), claims, spreads))

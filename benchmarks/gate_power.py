@@ -23,11 +23,14 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import gate_broken, gate_drops, gate_runs
-from segline import cli, encode, noise, params
 from segline.__main__ import main as segline
-from segline.gate import criteria, evidence, verdict
-from segline.gate.criteria import SeedNoise
-from segline.gate.verdict import Verdict
+from segline.core import params
+from segline.dataset import onehot
+from segline.gate import decision, rules
+from segline.gate.decision import Verdict
+from segline.gate.rules import SeedNoise
+from segline.monitoring import console
+from segline.reproducibility import seed_noise
 
 SEED = 1
 
@@ -38,28 +41,28 @@ def seeds(folder: Path, runs: int) -> None:
     draw = np.random.default_rng(SEED)
     found: dict[tuple[str, str], Counter[Verdict]] = {}
     for i, j in itertools.permutations(range(runs), 2):
-        known = evidence.gather(gate_runs.paired(paths[i], paths[j]), gate_runs.claims())
+        known = decision.gather(gate_runs.paired(paths[i], paths[j]), gate_runs.claims())
         others = [path for place, path in enumerate(paths) if place not in (i, j)]
         few = [others[place] for place in draw.permutation(len(others))[: gate_drops.FEW]]
         sources: dict[str, SeedNoise | None] = {"none": None}
         sources |= {f"{len(few)} others": gate_runs.noise(few), "all others": gate_runs.noise(others)}
         for source, spread in sources.items():
-            said = verdict.overall(verdict.decide(known, gate_runs.claims(), gate_runs.noises(spread)))
+            said = decision.overall(decision.decide(known, gate_runs.claims(), gate_runs.noises(spread)))
             for pairs in ["all ordered"] + ["disjoint"] * (i % 2 == 0 and j == i + 1):
                 found.setdefault((source, pairs), Counter())[said] += 1
     over = gate_runs.noise(paths).metrics
-    cli.say(f"standard deviation over {runs} seeds: accuracy {over.accuracy:.4f}, mIoU {over.miou:.4f}\n")
-    cli.say("| seed noise from | pairs | number | false alarms | 95 % (Clopper-Pearson) | inconclusive | pass |")
-    cli.say("|---|---|---|---|---|---|---|")
+    console.say(f"standard deviation over {runs} seeds: accuracy {over.accuracy:.4f}, mIoU {over.miou:.4f}\n")
+    console.say("| seed noise from | pairs | number | false alarms | 95 % (Clopper-Pearson) | inconclusive | pass |")
+    console.say("|---|---|---|---|---|---|---|")
     for (source, pairs), verdicts in sorted(found.items()):
         total, alarms = verdicts.total(), verdicts[Verdict.REGRESSION]
         ends = stats.binomtest(alarms, total).proportion_ci(method="exact")
         rest = " | ".join(f"{verdicts[other] / total:.1%}" for other in (Verdict.INCONCLUSIVE, Verdict.OK))
         share = f"{alarms / total:.1%} | {ends.low:.1%} to {ends.high:.1%}"
-        cli.say(f"| {source} | {pairs} | {total} | {share} | {rest} |")
+        console.say(f"| {source} | {pairs} | {total} | {share} | {rest} |")
 
 
-def shifted(classes: encode.Uint8, _: int) -> encode.Uint8:
+def shifted(classes: onehot.Uint8, _: int) -> onehot.Uint8:
     """The labels of 5 % of the images, an eighth of their width to the right."""
     classes = classes.copy()
     rows = np.random.default_rng(SEED).permutation(len(classes))[: max(1, round(0.05 * len(classes)))]
@@ -67,7 +70,7 @@ def shifted(classes: encode.Uint8, _: int) -> encode.Uint8:
     return classes
 
 
-def swapped(classes: encode.Uint8, num_classes: int) -> encode.Uint8:
+def swapped(classes: onehot.Uint8, num_classes: int) -> onehot.Uint8:
     """The labels with two classes exchanged: those in the middle by their number of pixels."""
     order = np.argsort(np.bincount(classes.ravel(), minlength=num_classes)[:num_classes])
     table = np.arange(256, dtype=np.uint8)
@@ -83,7 +86,7 @@ def faults(folder: Path) -> None:
     document = gate_runs.changed(document, "train", seed=1)
     base = folder / "seed-1"
     known = sorted(path for path in folder.glob("seed-*") if path != base)
-    spread = gate_runs.noise(known) if len(known) >= noise.FEWEST else None
+    spread = gate_runs.noise(known) if len(known) >= seed_noise.FEWEST else None
     made = {
         "labels of 5 % of the images shifted": gate_runs.make(folder / "shifted", document, shifted),
         "two classes swapped": gate_runs.make(folder / "swapped", document, swapped),
@@ -95,16 +98,16 @@ def faults(folder: Path) -> None:
         ),
     }
     names = [claim.name for claim in gate_runs.claims()]
-    cli.say(f"seed noise from {len(known)} other runs\n\n| fault | verdict | {' | '.join(names)} |")
-    cli.say("|---" * (2 + len(names)) + "|")
+    console.say(f"seed noise from {len(known)} other runs\n\n| fault | verdict | {' | '.join(names)} |")
+    console.say("|---" * (2 + len(names)) + "|")
     for fault, run in made.items():
-        judged = verdict.decide(
-            evidence.gather(gate_runs.paired(base, run), gate_runs.claims()),
+        judged = decision.decide(
+            decision.gather(gate_runs.paired(base, run), gate_runs.claims()),
             gate_runs.claims(),
             gate_runs.noises(spread),
         )
         cells = [f"{one.difference:+.4f} ({one.interval.low:+.4f} to {one.interval.high:+.4f})" for one in judged]
-        cli.say(f"| {fault} | {verdict.overall(judged)} | {' | '.join(cells)} |")
+        console.say(f"| {fault} | {decision.overall(judged)} | {' | '.join(cells)} |")
 
 
 def broken(metrics: Path) -> int:
@@ -113,7 +116,7 @@ def broken(metrics: Path) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch) / "project"
         shutil.copytree(metrics, project / "metrics")
-        shutil.copy2(criteria.FILE, project)
+        shutil.copy2(rules.FILE, project)
         (project / "dvc.yaml").touch()
         for kind, breaking in gate_broken.kinds().items():
             base = Path(scratch) / "base"
@@ -123,10 +126,10 @@ def broken(metrics: Path) -> int:
             codes[kind] = _exit_code(project, str(base))
         for kind, revision in gate_broken.revisions(project).items():
             codes[kind] = _exit_code(project, revision)
-    cli.say("| baseline | exit code |\n|---|---|")
+    console.say("| baseline | exit code |\n|---|---|")
     for kind, code in codes.items():
-        cli.say(f"| {kind} | {code} |")
-    cli.say(f"\n{len(codes)} kinds, {list(codes.values()).count(0)} green")
+        console.say(f"| {kind} | {code} |")
+    console.say(f"\n{len(codes)} kinds, {list(codes.values()).count(0)} green")
     return int(0 in codes.values())
 
 
@@ -141,7 +144,7 @@ def _exit_code(project: Path, base: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one part."""
-    parser = cli.parser(__doc__)
+    parser = console.parser(__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     runs = argparse.ArgumentParser(add_help=False)
     runs.add_argument("--folder", type=Path, required=True)
@@ -162,4 +165,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from segline import arrays, atomic, encode, params
-from segline.gate import baseline, criteria, pairing, side
-from segline.gate.comparison import Noise
-from segline.gate.criteria import Criterion, SeedNoise
+from segline.core import atomic, params
+from segline.dataset import onehot, processed
+from segline.gate import baseline, counts, pairing
+from segline.gate.bootstrap import Noise
 from segline.gate.pairing import Pair
+from segline.gate.rules import FILE, Criterion, SeedNoise, of_criterion, read_rules
 from stages import evaluate, train
 
 DATA = Path("data")
-Labels = Callable[[encode.Uint8, int], encode.Uint8]  # classes (N, H, W) and K -> what is learnt from instead
+Labels = Callable[[onehot.Uint8, int], onehot.Uint8]  # classes (N, H, W) and K -> what is learnt from instead
 
 
 def make(target: Path, document: params.Document, labels: Labels | None = None) -> Path:
@@ -60,10 +61,10 @@ def make(target: Path, document: params.Document, labels: Labels | None = None) 
 def relabelled(source: Path, target: Path, labels: Labels) -> Path:
     """`target` holds the split of `source` with its labels changed."""
     shutil.copytree(source, target)
-    split = arrays.read(source)
+    split = processed.read(source)
     num_classes = len(split.index.classes)
-    changed = labels(encode.unpack(split.onehot, num_classes), num_classes)
-    np.save(target / arrays.ONEHOT, encode.pack(changed, num_classes))
+    changed = labels(onehot.unpack(split.onehot, num_classes), num_classes)
+    np.save(target / processed.ONEHOT, onehot.pack(changed, num_classes))
     return target
 
 
@@ -88,20 +89,20 @@ def noise(runs: Sequence[Path]) -> SeedNoise:
     scores = [json.loads((run / baseline.EVALUATION).read_text(encoding="utf-8")) for run in runs]
     iou = {name: _deviation([score["iou"][name] for score in scores]) for name in scores[0]["iou"]}
     rates = {name: _deviation([score[name] for score in scores]) for name in ("accuracy", "miou")}
-    protocol = side.protocol(baseline.in_folder(runs[0], runs[0].name, "Make it again."))
+    protocol = counts.protocol(baseline.in_folder(runs[0], runs[0].name, "Make it again."))
     content = {"commit": None, "metrics": {**rates, "iou": iou}, "protocol": protocol, "seeds": [*range(len(runs))]}
     return SeedNoise.model_validate(content)
 
 
 def claims() -> list[Criterion]:
     """The margins of the committed gate.yaml."""
-    rules = criteria.read_rules(criteria.FILE)
+    rules = read_rules(FILE)
     return [Criterion(metric, margin) for metric, margin in rules.margins.items()]
 
 
 def noises(found: SeedNoise | None) -> list[Noise | None]:
     """The seed noise of each claim."""
-    return [None if found is None else criteria.of_criterion(found, claim, criteria.FILE) for claim in claims()]
+    return [None if found is None else of_criterion(found, claim, FILE) for claim in claims()]
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -18,8 +18,10 @@ from torch import nn
 from benchmarks import loops
 from benchmarks.ceiling import PASSES
 from benchmarks.turns import timed
-from segline import choice, cli, params, predict, randomness
-from segline.errors import DeviceError
+from segline.core import params, plugins
+from segline.core.errors import DeviceError
+from segline.model import forward, randomness
+from segline.monitoring import console
 
 CAMVID = Path(__file__).parents[1] / "presets/camvid.yaml"
 STEPS, ROUNDS, SIDE = 8, 3, 8192
@@ -38,7 +40,7 @@ class Case:
 
     def build(self) -> nn.Module:
         """The network, on the CPU."""
-        built: nn.Module = choice.choose("segline.networks", self.network, "model.name").build(
+        built: nn.Module = plugins.choose("segline.networks", self.network, "model.name").build(
             self.section, 3, loops.NUM_CLASSES
         )
         return built
@@ -56,7 +58,7 @@ def cases() -> list[Case]:
     """What `make bench-gpu` measures."""
     document = params.load(CAMVID)
     name = params.text(document, "model.name")
-    section = params.section(document, f"model.{name}", choice.choose("segline.networks", name, "model.name").Section)
+    section = params.section(document, f"model.{name}", plugins.choose("segline.networks", name, "model.name").Section)
     seed = Case("S1", "unet", loops.NETWORK, loops.SIZE, loops.SIZE, (32, 64, 128, 256))
     return [seed, Case(CAMVID.stem, name, section, 360, 480, (8, 16, 32, 64))]
 
@@ -124,10 +126,10 @@ def best(case: Case, target: torch.device) -> Rate:
 
 def report(measured: Sequence[Case], target: torch.device, highest: float, compiler: str = "inductor") -> None:
     """Prints a row for each case, setting of the switches, and way to run; `highest` is the peak they are shares of."""
-    cli.say("| network | size | switches | way | batch | images/s | TFLOP/s | share of the peak |")
-    cli.say("|---|---|---|---|---|---|---|---|")
+    console.say("| network | size | switches | way | batch | images/s | TFLOP/s | share of the peak |")
+    console.say("|---|---|---|---|---|---|---|---|")
     for case in measured:
-        operations = PASSES * predict.cost(case.build().to(target), 3, case.height, case.width)["multiply_adds"]
+        operations = PASSES * forward.cost(case.build().to(target), 3, case.height, case.width)["multiply_adds"]
         for deterministic in (True, False):
             with switches(deterministic):
                 eager = best(case, target)
@@ -136,21 +138,23 @@ def report(measured: Sequence[Case], target: torch.device, highest: float, compi
                 achieved = found.images_a_second * operations
                 cells = f"{case.width}x{case.height} | {'on' if deterministic else 'off'} | {way} | {found.batch}"
                 speed = f"{found.images_a_second:.0f} | {achieved / 1e12:.1f} | {achieved / highest:.1%}"
-                cli.say(f"| {case.title} | {cells} | {speed} |")
+                console.say(f"| {case.title} | {cells} | {speed} |")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the GPU, the peak and the table. Raises DeviceError where there is no CUDA device."""
-    cli.parser(__doc__).parse_args(argv)
+    console.parser(__doc__).parse_args(argv)
     if not torch.cuda.is_available():
         found = f"torch {torch.__version__} sees no CUDA device, and this measures nothing else"
         raise DeviceError("benchmarks.gpu", found, "Run it on a machine with a GPU and a CUDA build of torch.")
     target = torch.device("cuda")
     randomness.deterministic(1)  # before CUDA is first used, for cuBLAS reads its part of it then
     highest = peak(target)
-    cli.say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, matrix product {highest / 1e12:.0f} TFLOP/s\n")
+    console.say(
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, matrix product {highest / 1e12:.0f} TFLOP/s\n"
+    )
     report(cases(), target, highest)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -18,14 +18,17 @@ from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import ceiling, turns
-from segline import augmentation, batches, device, draws, randomness, training
+from segline.model import batches, device, randomness
 from segline.networks import unet
+from segline.training import loop
+from segline.training.augmentation import plan
+from segline.training.augmentation.samples import Augmented
 
 Precision = Literal["float32", "bfloat16"]
 
 NETWORK = unet.Section(width=64, depth=4, norm="none", dropout=0.3)
 BATCH, SIZE, NUM_CLASSES = 16, 128, 12
-OFF = dict.fromkeys(draws.Section.model_fields, 0.0) | {"zoom": 1.0, "crop": 1.0}
+OFF = dict.fromkeys(plan.Section.model_fields, 0.0) | {"zoom": 1.0, "crop": 1.0}
 
 
 def samples(target: torch.device, count: int = BATCH, height: int = SIZE, width: int = SIZE) -> batches.Samples:
@@ -55,9 +58,9 @@ def plain(data: batches.Samples) -> Callable[[], None]:
     return step
 
 
-def section(precision: Precision, batch: int) -> training.Section:
+def section(precision: Precision, batch: int) -> loop.Section:
     """S1's optimiser and loss, for longer than anything here runs."""
-    return training.Section(
+    return loop.Section(
         seed=1,
         epochs=1_000,
         batch_size=batch,
@@ -82,11 +85,11 @@ def project(network: nn.Module, data: batches.Samples, precision: Precision, bat
     network.to(data.images.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
     trained = section(precision, batch)
-    state = training.start(network, trained, len(data))
-    shown = augmentation.Augmented(data, draws.Section(**OFF))
+    state = loop.start(network, trained, len(data))
+    shown = Augmented(data, plan.Section(**OFF))
 
     def step() -> None:
-        training.one_pass(state, trained, shown, 1)
+        loop.one_pass(state, trained, shown, 1)
 
     return step
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from segline import cli
+from segline.monitoring import console
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 7
@@ -63,7 +63,7 @@ def empty_project(folder: Path, environment: dict[str, str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    cli.parser(__doc__).parse_args(argv)
+    console.parser(__doc__).parse_args(argv)
     dvc = [sys.executable, "-m", "dvc"]
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
@@ -84,14 +84,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             for (command, folder), series in times.items():
                 series.append(seconds([*dvc, command], folder, environment))
         shutil.rmtree(project)
-    cli.say(f"| median of {ROUNDS}, but for the first | wall | CPU |\n|---|---|---|")
-    cli.say(f"| first `dvc repro`, MLflow included | {first} |")
+    console.say(f"| median of {ROUNDS}, but for the first | wall | CPU |\n|---|---|---|")
+    console.say(f"| first `dvc repro`, MLflow included | {first} |")
     for command in ("repro", "status"):
         ours, theirs = (Seconds(*map(median, zip(*times[command, folder], strict=True))) for folder in (project, empty))
-        cli.say(f"| `dvc {command}` with nothing to do | {ours} |")
-        cli.say(f"| the same of five empty stages | {theirs} |")
-        cli.say(f"| ratio of the two | {ours.wall / theirs.wall:.2f} | {ours.cpu / theirs.cpu:.2f} |")
+        console.say(f"| `dvc {command}` with nothing to do | {ours} |")
+        console.say(f"| the same of five empty stages | {theirs} |")
+        console.say(f"| ratio of the two | {ours.wall / theirs.wall:.2f} | {ours.cpu / theirs.cpu:.2f} |")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -17,7 +17,11 @@ import numpy as np
 import torch
 
 from benchmarks.preprocess import make, seconds
-from segline import batches, checkpoint, cli, dataset, device, discovery, gallery, inference, predict, randomness
+from segline.dataset import raw
+from segline.inference import input_files, output_folder
+from segline.inference.predict import Predictor, predict_all
+from segline.model import batches, checkpoint, device, forward, randomness
+from segline.monitoring import console
 
 NETWORK = {"width": 32, "depth": 4, "norm": "batch", "dropout": 0.0}
 SIZES = ((128, 128), (180, 240), (360, 480))
@@ -29,7 +33,7 @@ def description(height: int, width: int) -> checkpoint.Description:
     """A model with that input size."""
     random = np.random.default_rng(1)
     colours = random.integers(0, 256, (NUM_CLASSES, 3)).tolist()
-    classes = tuple(dataset.Label(f"class {k}", (r, g, b)) for k, (r, g, b) in enumerate(colours))
+    classes = tuple(raw.Label(f"class {k}", (r, g, b)) for k, (r, g, b) in enumerate(colours))
     return checkpoint.Description(
         network="unet",
         parameters=NETWORK,
@@ -44,36 +48,36 @@ def description(height: int, width: int) -> checkpoint.Description:
     )
 
 
-def network_alone(predictor: inference.Predictor) -> None:
+def network_alone(predictor: Predictor) -> None:
     """The network on as many batches, made before."""
     target = next(predictor.network.parameters()).device
     height, width = predictor.sizes[0]
     inputs = batches.inputs(torch.zeros((BATCH, height, width, 3), dtype=torch.uint8, device=target))
     for _ in range(NUM_IMAGES // BATCH):
-        predict.logits(predictor.network, inputs)
+        forward.logits(predictor.network, inputs)
     if target.type == "cuda":
         torch.cuda.synchronize()
 
 
-def files_to_files(predictor: inference.Predictor, found: Sequence[discovery.Found], out: Path) -> None:
+def files_to_files(predictor: Predictor, found: Sequence[input_files.Found], out: Path) -> None:
     """The command, once the model is read."""
-    with gallery.opened(out, predictor.model.classes, (), [image.name for image in found]) as results:
-        inference.predict_all(predictor, found, results)
+    with output_folder.opened(out, predictor.model.classes, (), [image.name for image in found]) as results:
+        predict_all(predictor, found, results)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table: the two take turns, so that a busy machine slows both."""
-    cli.parser(__doc__).parse_args(argv)
+    console.parser(__doc__).parse_args(argv)
     randomness.deterministic(1)
-    cli.say("| working size | clock | network alone | predict | ratio |\n|---|---|---|---|---|")
+    console.say("| working size | clock | network alone | predict | ratio |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         made, out = Path(temporary) / "made", Path(temporary) / "out"
         make(made, NUM_IMAGES)
-        found = discovery.find([made / "images"], out, problems=[])
+        found = input_files.find([made / "images"], out, problems=[])
         for height, width in SIZES:
             model = description(height, width)
             network = checkpoint.network(model).to(device.pick())
-            predictor = inference.Predictor(network, model, [(height, width)], BATCH, flip=False)
+            predictor = Predictor(network, model, [(height, width)], BATCH, flip=False)
             alone, whole = [], []
             for _ in range(ROUNDS + 1):
                 alone.append(seconds(partial(network_alone, predictor)))
@@ -83,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 a, b = (
                     NUM_IMAGES / statistics.median(times[clock] for times in series[1:]) for series in (alone, whole)
                 )
-                cli.say(f"| {width}x{height} | {name} | {a:.1f} images/s | {b:.1f} images/s | {b / a:.0%} |")
+                console.say(f"| {width}x{height} | {name} | {a:.1f} images/s | {b:.1f} images/s | {b / a:.0%} |")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -23,8 +23,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segline import atomic, cli, dataset, images
-from segline.dataset import Dataset, Label, Pair, Void
+from segline.core import atomic
+from segline.dataset.raw import Dataset, Label, Pair, Void, write
+from segline.monitoring import console
+from segline.preprocessing import images
 from stages import preprocess
 
 PARAMS = "preprocess:\n  height: 128\n  width: 128\n  channels: 3\n  void: ignore\n  merge: {}\n"
@@ -71,7 +73,7 @@ def describe(raw: Path) -> None:
         for path in sorted((raw / "train" / "images").iterdir())
     ]
     void = Void(NUM_CLASSES, (0, 0, 0))
-    dataset.write(raw, Dataset("benchmark", classes, tuple(range(NUM_CLASSES)), void, "index", {"train": pairs}))
+    write(raw, Dataset("benchmark", classes, tuple(range(NUM_CLASSES)), void, "index", {"train": pairs}))
 
 
 def _mask(image: Path) -> Path:
@@ -112,18 +114,18 @@ def speed(raw: Path) -> None:
             atomic.remove(processed)  # as DVC does before a stage
             alone.append(seconds(lambda: decode_alone(paths)))
             whole.append(seconds(lambda: preprocess.main(["--raw", str(raw), "--processed", str(processed)])))
-    cli.say(f"{len(paths)} pairs, {os.cpu_count()} threads, median of {REPEATS} rounds")
-    cli.say("| clock | decode alone | preprocess | ratio |\n|---|---|---|---|")
+    console.say(f"{len(paths)} pairs, {os.cpu_count()} threads, median of {REPEATS} rounds")
+    console.say("| clock | decode alone | preprocess | ratio |\n|---|---|---|---|")
     for clock, name in enumerate(("wall", "CPU")):
         decode, stage = (statistics.median(times[clock] for times in series) for series in (alone, whole))
-        cli.say(f"| {name} | {decode:.2f} s | {stage:.2f} s | {decode / stage:.0%} |")
+        console.say(f"| {name} | {decode:.2f} s | {stage:.2f} s | {decode / stage:.0%} |")
 
 
 def memory(folder: Path) -> None:
     """Prints the peak resident memory of the stage, in a process of its own, for each size."""
     made = folder / "made"
     make(made, DISTINCT)
-    cli.say("| images | peak memory |\n|---|---|")
+    console.say("| images | peak memory |\n|---|---|")
     for size in SIZES:
         work = folder / str(size)
         for number in range(size):
@@ -136,12 +138,12 @@ def memory(folder: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         command = [sys.executable, "-c", PEAK]
         shown = subprocess.run(command, cwd=work, env=environment, check=True, capture_output=True, text=True).stdout
-        cli.say(f"| {size} | {int(shown.split()[-1]) / 1024:.0f} MiB |")
+        console.say(f"| {size} | {int(shown.split()[-1]) / 1024:.0f} MiB |")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints both tables."""
-    parser = cli.parser(__doc__)
+    parser = console.parser(__doc__)
     parser.add_argument("archive", type=Path, nargs="?", help="a CamVid archive; made pairs without it")
     archive: Path | None = parser.parse_args(argv).archive
     with tempfile.TemporaryDirectory() as temporary:
@@ -158,4 +160,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -23,8 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record_weights
-from segline import arrays, atomic, cli, params, presets, records, scratch
-from segline.errors import DataError, PipelineError
+from segline.commands import presets
+from segline.core import atomic, params, records
+from segline.core.errors import DataError, PipelineError
+from segline.dataset import processed
+from segline.monitoring import console
+from segline.reproducibility import sandbox
 
 ROOT = Path(__file__).parents[1]
 CODE = ("dvc.yaml", "presets", "segline", "stages", "benchmarks")
@@ -96,7 +100,7 @@ def configure(project: Path, document: params.Document) -> None:
     if target.read_text(encoding="utf-8") != text:
         log(project).unlink(missing_ok=True)
         target.write_text(text, encoding="utf-8")
-    scratch.link_named(document, ROOT, project)
+    sandbox.link_named(document, ROOT, project)
 
 
 def log(project: Path) -> Path:
@@ -123,7 +127,7 @@ def run(project: Path, *arguments: str) -> None:
             for line in process.stdout or ():
                 logged.write(line)
                 logged.flush()
-                cli.say(line.rstrip("\n"))
+                console.say(line.rstrip("\n"))
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
@@ -134,7 +138,7 @@ def run(project: Path, *arguments: str) -> None:
 
 def result(seed: int, project: Path) -> Result:
     """What stands in the project."""
-    images = len(arrays.read(project / "data/processed/train").images)
+    images = len(processed.read(project / "data/processed/train").images)
     epochs = len(records.read_csv(project / HISTORY))
     rates = dict(EPOCH.findall(log(project).read_text(encoding="utf-8")))  # of an epoch trained twice, the last
     known = [images / float(rates[number]) for number in map(str, range(1, epochs + 1)) if number in rates]
@@ -163,7 +167,7 @@ def table(results: Sequence[Result]) -> Iterator[str]:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments."""
-    parser = cli.parser(__doc__)
+    parser = console.parser(__doc__)
     parser.add_argument("--folder", type=Path, required=True, metavar="RUNS", help="where everything is kept")
     parser.add_argument("--preset", default="camvid", choices=presets.names(ROOT), metavar="NAME", help="(%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="(1 2 3)")
@@ -181,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = []
     for seed in args.seeds:
         project = args.folder.absolute() / f"{args.preset}-{seed}"
-        cli.say(f"seed {seed}: {project}")
+        console.say(f"seed {seed}: {project}")
         clone(project, commit)
         document["train"]["seed"] = seed
         configure(project, document)
@@ -189,14 +193,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         run(project, "dvc", "repro", "evaluate")
         found.append(result(seed, project))
     for line in ("", *table(found), ""):
-        cli.say(line)
+        console.say(line)
     best = max(found, key=lambda each: float(each.scores["miou"]))
     command = shlex.join(["python", "-m", "benchmarks.record", *argv])
     facts = {"command": command, "commit": commit, "seed": best.seed, "epochs": best.epochs}
     target = ROOT / "pretrained" / f"{args.preset}.safetensors"
     record_weights.export(best.project, target, facts)
-    cli.say(f"wrote {target}, the weights of seed {best.seed}")
+    console.say(f"wrote {target}, the weights of seed {best.seed}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

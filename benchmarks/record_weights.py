@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from segline import atomic, checkpoint, device, lock, records, scratch
-from segline.errors import DataError
+from segline.core import atomic, records
+from segline.core.errors import DataError
+from segline.model import checkpoint, device
+from segline.reproducibility import dvc_lock, sandbox
 
 MODEL, EVALUATION = "models/model.safetensors", "metrics/eval.json"
 MOST_BYTES = 15_000_000
@@ -43,8 +45,8 @@ def halved(model: Path, target: Path) -> None:
 
 def scores(project: Path, model: Path) -> Any:
     """eval.json of a model file other than the project's, from a copy of the project."""
-    locked = lock.stages(project)
-    with scratch.project(project, lock.Store(project, locked), [locked["evaluate"]]) as copy:
+    locked = dvc_lock.stages(project)
+    with sandbox.project(project, dvc_lock.Store(project, locked), [locked["evaluate"]]) as copy:
         shutil.copyfile(model, copy / MODEL)
-        scratch.run(copy, locked["evaluate"])
+        sandbox.run(copy, locked["evaluate"])
         return records.read_json(copy / EVALUATION)

@@ -18,7 +18,12 @@ from typing import Any
 
 from benchmarks.record import ROOT, changed
 from benchmarks.turns import timed
-from segline import checkpoint, cli, params, presets, records, scratch, tracking, trained
+from segline.commands import presets
+from segline.core import params, records
+from segline.inference import model_file
+from segline.model import checkpoint
+from segline.monitoring import console, mlflow_run
+from segline.reproducibility import sandbox
 from stages import download, evaluate, preprocess
 
 RESULTS = {
@@ -47,7 +52,7 @@ def score(document: params.Document, model: Path) -> tuple[dict[str, Any], float
     split = document["evaluate"]["split"]
     with tempfile.TemporaryDirectory() as temporary, chdir(temporary):
         params.FILE.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-        scratch.link_named(document, ROOT, Path())
+        sandbox.link_named(document, ROOT, Path())
         download.main(["--input", document["data"]["input"], "--raw", "raw"])
         preprocess.main(["--raw", "raw", "--processed", "processed"])
         paths = [text for name, path in RESULTS.items() for text in (f"--{name}", path)]
@@ -66,26 +71,28 @@ def cell(scores: dict[str, Any], name: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table of one model."""
-    parser = cli.parser(__doc__)
+    parser = console.parser(__doc__)
     parser.add_argument("model", type=Path, metavar="MODEL", help="model file, such as pretrained/camvid.safetensors")
     parser.add_argument("--preset", default="camvid", choices=presets.names(ROOT), metavar="NAME", help="(%(default)s)")
     parser.add_argument("--split", default="test", metavar="NAME", help="(%(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another parameter; repeatable")
     args: argparse.Namespace = parser.parse_args(sys.argv[1:] if argv is None else argv)
     model = args.model.absolute()
-    _, description = trained.read(model)
+    _, description = model_file.read(model)
     document = changed(params.load(ROOT / presets.FOLDER / f"{args.preset}.yaml"), args.set)
-    os.environ[tracking.SWITCH] = "off"
+    os.environ[mlflow_run.SWITCH] = "off"
     content, seconds = score(settings(document, description, args.split), model)
     void = content["protocol"]["void"]
-    cli.say(f"\n| {args.split}, {content['protocol']['images']} images, void {void} | masks' own size | working size |")
-    cli.say("|---|---|---|")
+    console.say(
+        f"\n| {args.split}, {content['protocol']['images']} images, void {void} | masks' own size | working size |"
+    )
+    console.say("|---|---|---|")
     for name in ("accuracy", "miou"):
-        cli.say(f"| {name} | {cell(content, name)} | {cell(content['working'], name)} |")
+        console.say(f"| {name} | {cell(content, name)} | {cell(content['working'], name)} |")
     for name, iou in content["iou"].items():
-        cli.say(f"| IoU {name} | {iou:.4f} | {content['working']['iou'][name]:.4f} |")
-    cli.say(f"\n{seconds:.2f} s an image")
+        console.say(f"| IoU {name} | {iou:.4f} | {content['working']['iou'][name]:.4f} |")
+    console.say(f"\n{seconds:.2f} s an image")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

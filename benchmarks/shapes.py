@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.turns import timed
-from segline import choice, cli, params, presets
+from segline.commands import presets
+from segline.core import params, plugins
+from segline.monitoring import console
 
 ROOT = Path(__file__).parents[1]
 BATCH, ROUNDS = 4, 3
@@ -42,7 +44,7 @@ def calls(preset: str) -> Iterator[Call]:
     """Every convolution of the preset's network in one forward pass."""
     document = params.load(ROOT / presets.FOLDER / f"{preset}.yaml")
     name = params.text(document, "model.name")
-    module = choice.choose("segline.networks", name, "model.name")
+    module = plugins.choose("segline.networks", name, "model.name")
     section = params.section(document, f"model.{name}", module.Section)
     size = document["preprocess"]
     network: nn.Module = module.build(section, size["channels"], 12)
@@ -83,8 +85,8 @@ def passes(call: Call, precision: torch.dtype) -> tuple[float, list[Tensor]]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table of each preset."""
     chosen = list(sys.argv[1:] if argv is None else argv) or presets.names(ROOT)
-    cli.say("| preset | convolutions | float32, ms | bfloat16, ms | ratio | slower or wrong in bfloat16 |")
-    cli.say("|---|---|---|---|---|---|")
+    console.say("| preset | convolutions | float32, ms | bfloat16, ms | ratio | slower or wrong in bfloat16 |")
+    console.say("|---|---|---|---|---|---|")
     for preset in chosen:
         odd, totals = [], [0.0, 0.0]
         distinct = {call.title: call for call in calls(preset)}
@@ -96,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 odd.append(f"{title}: {slow / fast:.2f} times as fast, off by {error:.1%}")
         slow, fast = (1000 * total for total in totals)
         said = "; ".join(odd) or "-"
-        cli.say(f"| {preset} | {len(distinct)} | {slow:.0f} | {fast:.0f} | {slow / fast:.2f} | {said} |")
+        console.say(f"| {preset} | {len(distinct)} | {slow:.0f} | {fast:.0f} | {slow / fast:.2f} | {said} |")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

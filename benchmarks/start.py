@@ -16,7 +16,8 @@ from statistics import median
 import yaml
 
 from benchmarks.pipeline import ROOT, Seconds, seconds
-from segline import cli, params, tracking
+from segline.core import params
+from segline.monitoring import console, mlflow_run
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
 HEAVY = {"cv2", "jinja2", "matplotlib", "mlflow", "numpy", "pooch", "pydantic", "requests", "scipy", "torch"}
@@ -51,10 +52,10 @@ def starts(environment: dict[str, str]) -> None:
     """Prints how long each stage takes to say how it is used."""
     commands: dict[str, Command] = {stage: (["-m", f"stages.{stage}", "--help"], environment) for stage in STAGES}
     times = medians({"pass": (["-c", "pass"], environment), **commands}, ROOT)
-    cli.say("| start of | wall | CPU | of these packages imports |\n|---|---|---|---|")
-    cli.say(f"| `python -c pass` | {times['pass']} | - |")
+    console.say("| start of | wall | CPU | of these packages imports |\n|---|---|---|---|")
+    console.say(f"| `python -c pass` | {times['pass']} | - |")
     for stage in STAGES:
-        cli.say(f"| {stage} | {times[stage]} | {imported(stage, environment)} |")
+        console.say(f"| {stage} | {times[stage]} | {imported(stage, environment)} |")
 
 
 def logging(folder: Path, environment: dict[str, str]) -> None:
@@ -63,32 +64,32 @@ def logging(folder: Path, environment: dict[str, str]) -> None:
     document["data"]["synthetic"] |= COUNTS
     document["train"]["epochs"] = EPOCHS
     (folder / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    prepare = "from segline import tracking; tracking.prepare()"
+    prepare = "from segline.monitoring import mlflow_run; mlflow_run.prepare()"
     for command in (
-        ["-m", "stages.download", "--input", str(ROOT / "segline/streets"), "--raw", "raw"],
+        ["-m", "stages.download", "--input", str(ROOT / "segline/sources/streets"), "--raw", "raw"],
         ["-m", "stages.preprocess", "--raw", "raw", "--processed", "processed"],
         ["-c", prepare],
     ):
         seconds([sys.executable, *command], folder, environment)
     switches = ("off", "on")
-    times = medians({switch: (TRAIN, {**environment, tracking.SWITCH: switch}) for switch in switches}, folder)
-    cli.say(f"\n| training of {EPOCHS} epochs of {COUNTS['train']} images | wall | CPU |\n|---|---|---|")
+    times = medians({switch: (TRAIN, {**environment, mlflow_run.SWITCH: switch}) for switch in switches}, folder)
+    console.say(f"\n| training of {EPOCHS} epochs of {COUNTS['train']} images | wall | CPU |\n|---|---|---|")
     for switch in switches:
-        cli.say(f"| {tracking.SWITCH}={switch} | {times[switch]} |")
+        console.say(f"| {mlflow_run.SWITCH}={switch} | {times[switch]} |")
     difference = (on - off for on, off in zip(times["on"], times["off"], strict=True))
-    cli.say(f"| difference: MLflow | {Seconds(*difference)} |")
+    console.say(f"| difference: MLflow | {Seconds(*difference)} |")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints both tables: medians of REPEATS."""
-    cli.parser(__doc__).parse_args(argv)
+    console.parser(__doc__).parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         # The tables are MLflow's share of this code, not of a store or switch of the user's.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-        environment |= {"PYTHONPATH": str(ROOT), "DVC_ROOT": temporary, tracking.SWITCH: "on"}
+        environment |= {"PYTHONPATH": str(ROOT), "DVC_ROOT": temporary, mlflow_run.SWITCH: "on"}
         starts(environment)
         logging(Path(temporary), environment)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

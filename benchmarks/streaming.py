@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segline import arrays, batches, cli, randomness
+from segline.dataset import processed
+from segline.model import batches, randomness
+from segline.monitoring import console
 
 COUNT, SIZE, NUM_CLASSES, BATCH = 400, 256, 12, 8
 ROUNDS = 3
@@ -32,8 +34,8 @@ def write(folder: Path, count: int) -> None:
     """A split of noise, each pixel of some class."""
     random = np.random.default_rng(1)
     with (
-        arrays.writing(folder / arrays.IMAGES, (count, SIZE, SIZE, 3)) as image,
-        arrays.writing(folder / arrays.ONEHOT, (count, SIZE, SIZE, 2)) as onehot,
+        processed.writing(folder / processed.IMAGES, (count, SIZE, SIZE, 3)) as image,
+        processed.writing(folder / processed.ONEHOT, (count, SIZE, SIZE, 2)) as onehot,
     ):
         for _ in range(count):
             image(random.integers(0, 256, (SIZE, SIZE, 3), np.uint8))
@@ -68,7 +70,9 @@ def highest_memory(function: Callable[[], None]) -> float:
 def measured(how: str, folder: Path) -> tuple[float, float]:
     """Images a second, and MiB."""
     before = own_memory()
-    images, packed = (np.lib.format.open_memmap(folder / name, mode="r") for name in (arrays.IMAGES, arrays.ONEHOT))
+    images, packed = (
+        np.lib.format.open_memmap(folder / name, mode="r") for name in (processed.IMAGES, processed.ONEHOT)
+    )
     target, rates = torch.device("cpu"), []
 
     def read() -> None:
@@ -86,10 +90,10 @@ def measured(how: str, folder: Path) -> tuple[float, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    parser = cli.parser(__doc__)
+    parser = console.parser(__doc__)
     parser.add_argument(MEASURED, nargs=2, help="one measurement: how, and the folder of the split")
     if only := parser.parse_args(argv).measured:
-        cli.say(" ".join(map(str, measured(only[0], Path(only[1])))))
+        console.say(" ".join(map(str, measured(only[0], Path(only[1])))))
         return
     found: dict[tuple[str, int], list[list[float]]] = {case: [] for case in CASES}
     with tempfile.TemporaryDirectory() as temporary:
@@ -102,12 +106,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 command = [sys.executable, "-m", "benchmarks.streaming", MEASURED, how, str(folders[times])]
                 line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 found[how, times].append([float(number) for number in line.split()])
-    cli.say("| split | images | MiB on disk | images/s | MiB of memory |\n|---|---|---|---|---|")
+    console.say("| split | images | MiB on disk | images/s | MiB of memory |\n|---|---|---|---|---|")
     for (how, times), runs in found.items():
         rate, memory = (statistics.median(series) for series in zip(*runs, strict=True))
         disk = COUNT * times * SIZE * SIZE * 5 / 2**20
-        cli.say(f"| {how} | {COUNT * times} | {disk:.0f} | {rate:.0f} | {memory:.0f} |")
+        console.say(f"| {how} | {COUNT * times} | {disk:.0f} | {rate:.0f} | {memory:.0f} |")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import yaml
 
-from segline import cli, params, tracking
-from segline.errors import TrainingError
+from segline.core import params
+from segline.core.errors import TrainingError
+from segline.monitoring import console, mlflow_run
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = 0.8519  # val accuracy of S1, void counted as a class
@@ -47,7 +48,7 @@ def epochs(processed: Path, preset: Path, seed: int) -> Iterator[Reached]:
         outputs = {"model": "model.safetensors", "history": "h.csv", "metrics": "t.json", "augmented": "augmented"}
         paths = {"train": processed.absolute() / "train", "val": processed.absolute() / "val"} | outputs
         command = [sys.executable, "-m", "stages.train", *(str(x) for k, v in paths.items() for x in (f"--{k}", v))]
-        environment = os.environ | {tracking.SWITCH: "off", "PYTHONPATH": str(ROOT)}
+        environment = os.environ | {mlflow_run.SWITCH: "off", "PYTHONPATH": str(ROOT)}
         began = time.perf_counter()
         with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -65,7 +66,7 @@ def seconds_to(accuracy: float, series: Sequence[Reached]) -> float | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints every epoch as it ends, then a row for each seed."""
-    parser = cli.parser(__doc__)
+    parser = console.parser(__doc__)
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument("processed", type=Path, metavar="PROCESSED", help="data/processed of the preset")
     parser.add_argument("--preset", default="camvid-fast", help="a file of presets/")
@@ -76,17 +77,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         series = []
         for reached in epochs(args.processed, ROOT / "presets" / f"{args.preset}.yaml", seed):
             series.append(reached)
-            cli.say(f"seed {seed}: epoch {reached.epoch} at {reached.seconds:.1f} s, accuracy {reached.accuracy:.4f}")
+            console.say(
+                f"seed {seed}: epoch {reached.epoch} at {reached.seconds:.1f} s, accuracy {reached.accuracy:.4f}"
+            )
         first = seconds_to(PUBLISHED, series)
         best = max((reached.accuracy for reached in series if reached.seconds <= WITHIN), default=0.0)
         rows.append((first, best))
         reached_it = "never" if first is None else f"{first:.1f} s"
-        cli.say(f"| {seed} | {reached_it} | {best:.4f} | {series[-1].accuracy:.4f} | {series[-1].seconds:.1f} s |")
-    cli.say(f"columns: seed, time to {PUBLISHED}, best within {WITHIN:.0f} s, last epoch, whole run")
+        console.say(f"| {seed} | {reached_it} | {best:.4f} | {series[-1].accuracy:.4f} | {series[-1].seconds:.1f} s |")
+    console.say(f"columns: seed, time to {PUBLISHED}, best within {WITHIN:.0f} s, last epoch, whole run")
     if None not in (firsts := [first for first, _ in rows]):
-        cli.say(f"median time to {PUBLISHED}: {statistics.median(filter(None, firsts)):.1f} s")
-    cli.say(f"mean of the best within {WITHIN:.0f} s: {statistics.mean(best for _, best in rows):.4f}")
+        console.say(f"median time to {PUBLISHED}: {statistics.median(filter(None, firsts)):.1f} s")
+    console.say(f"mean of the best within {WITHIN:.0f} s: {statistics.mean(best for _, best in rows):.4f}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

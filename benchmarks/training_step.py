@@ -20,7 +20,7 @@ import torch
 
 from benchmarks import ceiling, loops
 from benchmarks.turns import Loop
-from segline import cli
+from segline.monitoring import console
 from segline.networks import unet
 
 ROUNDS = 3
@@ -61,7 +61,7 @@ def measure(served: dict[str, list[str]], rounds: int) -> dict[str, list[Any]]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table of the loops and that of the ceilings."""
-    parser = cli.parser(__doc__)
+    parser = console.parser(__doc__)
     parser.add_argument("--keras", metavar="PYTHON", default=sys.executable, help="interpreter that has tensorflow")
     found = measure(commands(parser.parse_args(argv).keras), ROUNDS)
     work = ceiling.multiply_adds(unet.build(loops.NETWORK, 3, loops.NUM_CLASSES), 3, loops.SIZE)
@@ -72,18 +72,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         allowed[precision] = ceiling.images_a_second(levels[precision], work)
     rates = {name: loops.BATCH / statistics.median(series) for name, series in sorted(found.items())}
     operations = ceiling.PASSES * work.total() / 1e9
-    cli.say("| loop | images/s | GFLOP/s | ratio to a | share of the ceiling |\n|---|---|---|---|---|")
+    console.say("| loop | images/s | GFLOP/s | ratio to a | share of the ceiling |\n|---|---|---|---|---|")
     for name, rate in rates.items():
         share = rate / allowed[name.split()[-1]]
-        cli.say(f"| {name} | {rate:.2f} | {rate * operations:.0f} | {rate / rates[FIRST]:.2f} | {share:.0%} |")
+        console.say(f"| {name} | {rate:.2f} | {rate * operations:.0f} | {rate / rates[FIRST]:.2f} | {share:.0%} |")
     sizes = "".join(f" {channels}@{size} |" for size, channels in ceiling.LEVELS.items())
-    cli.say(f"\n| ceiling, GFLOP/s |{sizes} of this network |\n|---|{'---|' * (len(ceiling.LEVELS) + 1)}")
+    console.say(f"\n| ceiling, GFLOP/s |{sizes} of this network |\n|---|{'---|' * (len(ceiling.LEVELS) + 1)}")
     for precision in sorted(levels, reverse=True):
         row = "".join(f" {rate / 1e9:.0f} |" for rate in levels[precision])
-        cli.say(f"| {precision} |{row} {allowed[precision] * operations:.0f} |")
+        console.say(f"| {precision} |{row} {allowed[precision] * operations:.0f} |")
     if "d. Keras, float32" not in rates:
-        cli.say("\nKeras: not measured, because tensorflow is not installed (--keras, or the extra `bench`)")
+        console.say("\nKeras: not measured, because tensorflow is not installed (--keras, or the extra `bench`)")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

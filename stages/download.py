@@ -3,12 +3,14 @@
 from argparse import Namespace
 from collections.abc import Sequence
 
-from segline import atomic, choice, cli, dataset, params
+from segline.core import atomic, params, plugins
+from segline.dataset import raw
+from segline.monitoring import console
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
     """The paths this stage reads and writes."""
-    return cli.paths(
+    return console.paths(
         __doc__,
         argv,
         input="what the source starts from: a manifest, a folder of the user's, or its own code",
@@ -21,16 +23,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse(argv)
     document = params.load()
     source = params.text(document, "data.source")
-    module = choice.choose("segline.sources", source, key="data.source")
+    module = plugins.choose("segline.sources", source, key="data.source")
     section = params.section(document, f"data.{source}", module.Section)
 
     with atomic.folder(arguments.raw) as folder:
         collected = module.collect(section, arguments.input, folder)
-        dataset.write(folder, collected)
-    cli.say(f"{arguments.raw}: {summary(collected)}")
+        raw.write(folder, collected)
+    console.say(f"{arguments.raw}: {summary(collected)}")
 
 
-def summary(collected: dataset.Dataset) -> str:
+def summary(collected: raw.Dataset) -> str:
     """Its name, and for each split the number of pairs and of the groups they come from."""
     counts = (
         f"{split} {len(pairs)} ({len({pair.group for pair in pairs} - {None})})"
@@ -40,4 +42,4 @@ def summary(collected: dataset.Dataset) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -7,29 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segline import (
-    arrays,
-    atomic,
-    checkpoint,
-    cli,
-    confusion,
-    device,
-    evaluation,
-    params,
-    predict,
-    randomness,
-    records,
-    scoring,
-    tracking,
-)
-from segline.errors import DataError, IntegrityError
+from segline.core import atomic, params, records
+from segline.core.errors import DataError, IntegrityError
+from segline.dataset import processed
+from segline.model import checkpoint, device, forward, randomness
+from segline.monitoring import console, mlflow_run
+from segline.scoring import confusion, evaluation, score_split
 
 Uint8 = npt.NDArray[np.uint8]
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
     """The paths that dvc.yaml gives."""
-    return cli.paths(
+    return console.paths(
         __doc__,
         argv,
         processed="processed split to score on",
@@ -44,7 +34,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
 
 
 def require_match(
-    args: Namespace, document: params.Document, model: checkpoint.Description, split: arrays.Split
+    args: Namespace, document: params.Document, model: checkpoint.Description, split: processed.Split
 ) -> None:
     """Raises IntegrityError if the model is not one for these parameters and these data."""
     remedy = "Train it again: dvc repro train."
@@ -58,7 +48,7 @@ def require_match(
 
 
 def write_outputs(
-    args: Namespace, index: arrays.Index, content: dict[str, Any], own: confusion.Counts, predictions: Uint8
+    args: Namespace, index: processed.Index, content: dict[str, Any], own: confusion.Counts, predictions: Uint8
 ) -> None:
     """Writes the scores, the counts they come from, and the predictions."""
     names = [label.name for label in index.classes]
@@ -76,31 +66,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     document = params.load()
     section = params.section(document, "evaluate", evaluation.Section)
-    split = arrays.read(args.processed)
+    split = processed.read(args.processed)
     network, model = checkpoint.read(args.model)
     require_match(args, document, model, split)
     randomness.deterministic(section.seed)
     target = device.pick()
     network.to(target)
     inputs = {"processed": args.processed, "raw": args.raw, "model": args.model}
-    with tracking.run("evaluate", inputs, {"evaluate": document["evaluate"]}, model=args.model) as run:
+    with mlflow_run.run("evaluate", inputs, {"evaluate": document["evaluate"]}, model=args.model) as run:
         run.tags({f"evaluate.{name}": fact for name, fact in device.description(target).items()})
-        logits = scoring.logits(network, split, section.batch_size)
-        watched = cli.progress(logits, len(split.index.rows), "evaluate")
+        logits = score_split.logits(network, split, section.batch_size)
+        watched = console.progress(logits, len(split.index.rows), "evaluate")
         with device.within_memory("lower evaluate.batch_size"):
-            predictions, working, own = scoring.score(args.raw, split, watched)
+            predictions, working, own = score_split.score(args.raw, split, watched)
         if not own.any():
             raise DataError(args.processed, "every pixel is void, so there is nothing to score", "Check the masks.")
         content = evaluation.summary(own, working, split.index, section)
         _, height, width, channels = split.images.shape
-        content["cost"] = predict.cost(network, channels, height, width) | {"model_bytes": args.model.stat().st_size}
+        content["cost"] = forward.cost(network, channels, height, width) | {"model_bytes": args.model.stat().st_size}
         write_outputs(args, split.index, content, own, predictions)
         run.metrics({split.index.split: content})
         run.artifacts([args.metrics, args.per_class, args.per_image, args.confusion])
     interval = content.get("interval", {}).get("miou")
     bounds = f" (95 % interval {interval['low']:.4f} to {interval['high']:.4f})" if interval else ""
-    cli.say(f"{split.index.split}: accuracy {content['accuracy']:.4f}, mIoU {content['miou']:.4f}{bounds}")
+    console.say(f"{split.index.split}: accuracy {content['accuracy']:.4f}, mIoU {content['miou']:.4f}{bounds}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

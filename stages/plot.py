@@ -4,7 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from segline import arrays, atomic, card, charts, cli, drawing, params, ranking, report, results, sheets, tracking
+from segline.core import atomic, params
+from segline.dataset import processed
+from segline.monitoring import console, mlflow_run
+from segline.reporting import charts, contact_sheets, drawing, model_card, report, results, selection
 
 CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}
 SECTIONS = ("data", "preprocess", "model", "train", "augment", "evaluate", "plot")
@@ -14,7 +17,7 @@ WRITTEN = {"plots", "report", "card"}
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The paths that dvc.yaml gives."""
-    return cli.paths(
+    return console.paths(
         __doc__,
         argv,
         history="CSV of losses and scores by epoch",
@@ -37,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Writes the PNG files, the report and the model card, all or none."""
     args = parse(argv)
     document = params.load()
-    section = params.section(document, "plot", ranking.Section)
-    split = arrays.read(args.processed)
+    section = params.section(document, "plot", selection.Section)
+    split = processed.read(args.processed)
     found = _read(args, split.index)
-    picks = ranking.picks(found.images, section.images)
+    picks = selection.picks(found.images, section.images)
     material = report.Material(
         split=split,
         predictions=results.read_predictions(args.predictions / f"{split.index.split}.npy", split),
@@ -49,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     panels = [material.panels(pick.row) for pick in picks]
     kept = results.read_kept_epoch(args.train)
-    subject = card.Subject(args.model, split, found, kept, material.parameters)
+    subject = model_card.Subject(args.model, split, found, kept, material.parameters)
     augmented = results.read_augmented(args.augmented, len(split.index.classes))
     inputs = {name: path for name, path in vars(args).items() if name not in WRITTEN}
-    with tracking.run("plot", inputs, {"plot": document["plot"]}, model=args.model) as run:
+    with mlflow_run.run("plot", inputs, {"plot": document["plot"]}, model=args.model) as run:
         with atomic.folder(args.plots) as plots:
             _draw(plots, split.index, found, kept)
             _sheets(plots, split.index, found, list(zip(picks, panels, strict=True)))
@@ -60,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             curves = {title: (plots / name).read_bytes() for title, name in CURVES.items()}
             with atomic.file(args.report) as page, atomic.file(args.card) as text:
                 page.write_text(report.render(material, picks, panels, curves), encoding="utf-8")
-                text.write_text(card.render(subject), encoding="utf-8")
+                text.write_text(model_card.render(subject), encoding="utf-8")
         run.artifacts([args.report, args.card, *sorted(args.plots.iterdir())])
     count = len(list(args.plots.iterdir()))
-    cli.say(f"plot: {count} pictures -> {args.plots}, report -> {args.report}, model card -> {args.card}")
+    console.say(f"plot: {count} pictures -> {args.plots}, report -> {args.report}, model card -> {args.card}")
 
 
 def _in_use(document: params.Document) -> params.Document:
@@ -75,7 +78,7 @@ def _in_use(document: params.Document) -> params.Document:
     return shown
 
 
-def _read(args: argparse.Namespace, index: arrays.Index) -> results.Results:
+def _read(args: argparse.Namespace, index: processed.Index) -> results.Results:
     return results.Results(
         history=results.read_history(args.history),
         evaluation=results.read_evaluation(args.eval),
@@ -85,7 +88,7 @@ def _read(args: argparse.Namespace, index: arrays.Index) -> results.Results:
     )
 
 
-def _draw(plots: Path, index: arrays.Index, found: results.Results, kept: int) -> None:
+def _draw(plots: Path, index: processed.Index, found: results.Results, kept: int) -> None:
     charts.loss(plots / "loss.png", found.history, kept)
     charts.accuracy(plots / "accuracy.png", found.history, kept)
     charts.confusion(plots / "confusion.png", [label.name for label in index.classes], found.confusion)
@@ -93,20 +96,20 @@ def _draw(plots: Path, index: arrays.Index, found: results.Results, kept: int) -
 
 
 def _sheets(
-    plots: Path, index: arrays.Index, found: results.Results, chosen: Sequence[tuple[ranking.Pick, drawing.Panels]]
+    plots: Path, index: processed.Index, found: results.Results, chosen: Sequence[tuple[selection.Pick, drawing.Panels]]
 ) -> None:
     """The sheet, and a preview of it with one row a kind."""
-    legend = [*sheets.legend(index), ("wrong pixel", drawing.WRONG)]
-    rows = {pick: (sheets.caption(pick, found.images), panels) for pick, panels in chosen}
-    sheets.sheet(plots / "sheet.png", list(rows.values()), legend)
-    sheets.sheet(plots / "preview.png", [rows[pick] for pick in ranking.one_a_kind(rows)], legend)
+    legend = [*contact_sheets.legend(index), ("wrong pixel", drawing.WRONG)]
+    rows = {pick: (contact_sheets.caption(pick, found.images), panels) for pick, panels in chosen}
+    contact_sheets.sheet(plots / "sheet.png", list(rows.values()), legend)
+    contact_sheets.sheet(plots / "preview.png", [rows[pick] for pick in selection.one_a_kind(rows)], legend)
 
 
-def _augmented(plots: Path, index: arrays.Index, images: drawing.Uint8, classes: drawing.Uint8) -> None:
+def _augmented(plots: Path, index: processed.Index, images: drawing.Uint8, classes: drawing.Uint8) -> None:
     colours = drawing.palette(index.classes, index.void)
     pairs = [drawing.pair(*sample, colours) for sample in zip(images, classes, strict=True)]
-    sheets.augmented(plots / "augmented.png", pairs, sheets.legend(index))
+    contact_sheets.augmented(plots / "augmented.png", pairs, contact_sheets.legend(index))
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -6,41 +6,44 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from segline import arrays, atomic, audit, cli, complaints, dataset, images, pairs, params, twins
-from segline.dataset import Dataset
-from segline.errors import PipelineError, combined
+from segline.core import atomic, params
+from segline.core.errors import PipelineError, combined
+from segline.dataset.processed import IMAGES, ONEHOT, Index, Row, write_index, writing
+from segline.dataset.raw import Dataset, read
+from segline.monitoring import console
+from segline.preprocessing import audit, decoder_warnings, images, pairs
 
-Alike = dict[int, list[tuple[str, arrays.Row]]]  # by checksum of the image: its split and row
+Alike = dict[int, list[tuple[str, Row]]]  # by checksum of the image: its split and row
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The paths that dvc.yaml gives."""
-    return cli.paths(__doc__, argv, raw="the data set of the download stage", processed="where the arrays go")
+    return console.paths(__doc__, argv, raw="the data set of the download stage", processed="where the arrays go")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes one folder of arrays a split. Raises everything that is wrong with the data set at once."""
     arguments = parse(argv)
     section = params.section(params.load(), "preprocess", pairs.Section)
-    data = dataset.read(arguments.raw)
+    data = read(arguments.raw)
     recipe = pairs.recipe(arguments.raw, data, section)
     problems = audit.problems(arguments.raw, data)
     _check_space(arguments.processed, recipe, data)
     images.single_threaded()
     alike: Alike = defaultdict(list)
-    with atomic.folder(arguments.processed) as processed, complaints.muffled() as heard:
+    with atomic.folder(arguments.processed) as processed, decoder_warnings.muffled() as heard:
         for split, listed in data.splits.items():
             problems += _write(arguments.raw / split, processed / split, recipe, data, alike)
             problems += pairs.damaged(arguments.raw / split, recipe, listed, heard)
-        problems += twins.problems(arguments.raw, recipe.channels, alike.values())
+        problems += audit.equal_pictures(arguments.raw, recipe.channels, alike.values())
         if problems:
-            cli.warn(f"DVC undoes edits in {arguments.raw}: mend the source, what data.input names, and run again")
+            console.warn(f"DVC undoes edits in {arguments.raw}: mend the source, what data.input names, and run again")
             raise combined(arguments.raw, problems)
     for warning in audit.shared_groups(data):
-        cli.warn(warning)
+        console.warn(warning)
     counts = ", ".join(f"{split} {len(listed)}" for split, listed in data.splits.items())
     form = f"{recipe.width}x{recipe.height}, {recipe.channels} channels, {len(recipe.table.classes)} classes"
-    cli.say(f"preprocess: {counts} pairs at {form} -> {arguments.processed}")
+    console.say(f"preprocess: {counts} pairs at {form} -> {arguments.processed}")
 
 
 def _check_space(target: Path, recipe: pairs.Recipe, data: Dataset) -> None:
@@ -62,13 +65,13 @@ def _write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset, alik
     listed = data.splits[processed.name]
     shape = (len(listed), recipe.height, recipe.width)
     problems: list[PipelineError] = []
-    rows: list[arrays.Row] = []
+    rows: list[Row] = []
     unlabelled: list[str] = []
     with (
-        arrays.writing(processed / arrays.IMAGES, (*shape, recipe.channels)) as add_image,
-        arrays.writing(processed / arrays.ONEHOT, (*shape, recipe.depth)) as add_onehot,
+        writing(processed / IMAGES, (*shape, recipe.channels)) as add_image,
+        writing(processed / ONEHOT, (*shape, recipe.depth)) as add_onehot,
     ):
-        for result in cli.progress(pairs.prepare_all(raw, recipe, listed), len(listed), f"preprocess {raw.name}"):
+        for result in console.progress(pairs.prepare_all(raw, recipe, listed), len(listed), f"preprocess {raw.name}"):
             if isinstance(result, list):
                 problems += result
                 continue
@@ -79,8 +82,8 @@ def _write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset, alik
             if not result.labelled:
                 unlabelled.append(result.row.mask)
     if unlabelled:
-        cli.warn(f"{raw}: {len(unlabelled)} of {len(listed)} masks hold nothing but void, such as {unlabelled[0]}")
-    index = arrays.Index(
+        console.warn(f"{raw}: {len(unlabelled)} of {len(listed)} masks hold nothing but void, such as {unlabelled[0]}")
+    index = Index(
         dataset=data.name,
         split=raw.name,
         classes=recipe.table.classes,
@@ -90,9 +93,9 @@ def _write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset, alik
         values=recipe.table.values,
         rows=tuple(rows),
     )
-    arrays.write_index(processed, index)
+    write_index(processed, index)
     return problems
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -4,42 +4,29 @@ import hashlib
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from segline import (
-    arrays,
-    atomic,
-    augmentation,
-    batches,
-    checkpoint,
-    cli,
-    description,
-    device,
-    draws,
-    encode,
-    history,
-    params,
-    pretrained,
-    progress,
-    randomness,
-    resume,
-    tracking,
-    training,
-)
-from segline.augmentation import Augmented
-from segline.batches import AnySamples
-from segline.errors import DataError
-from segline.state import State
+from segline.core import atomic, params, pipeline
+from segline.core.errors import DataError
+from segline.dataset import history, onehot, processed
+from segline.model import batches, checkpoint, device, randomness
+from segline.model.batches import AnySamples
+from segline.monitoring import console, mlflow_run, progress
+from segline.training import loop, model_from_params, pretrained, resume
+from segline.training.augmentation import plan, samples
+from segline.training.augmentation.samples import Augmented
+from segline.training.state import State
 
 AUGMENTED = 12  # samples to show
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
     """The paths that dvc.yaml gives."""
-    return cli.paths(
+    return console.paths(
         __doc__,
         argv,
         train="processed split to train on",
@@ -51,65 +38,72 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     )
 
 
-def load(folder: Path, split: arrays.Split, target: torch.device) -> AnySamples:
+def load(folder: Path, split: processed.Split, target: torch.device) -> AnySamples:
     """The split on the device, or streamed to it. Raises DataError if every pixel is void."""
     if not split.onehot.any():
         raise DataError(folder, "every pixel is void, so there is nothing to learn or to score", "Check the masks.")
     return batches.place(split.images, split.onehot, len(split.index.classes), target)
 
 
-def write_outputs(args: Namespace, section: training.Section, state: State, model: checkpoint.Description) -> None:
+def write_outputs(args: Namespace, section: loop.Section, state: State, model: checkpoint.Description) -> None:
     """Writes the weights of the epoch that is kept, its losses and scores, and those of every epoch."""
     best = section.keep == "best"
     kept = state.best_epoch if best else state.history[-1]
     checkpoint.write(args.model, state.best if best else state.kept.state_dict(), model)
     history.write(args.history, state.history)
     history.write_kept(args.metrics, kept)
-    cli.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
+    console.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
 
 
 def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
     """Writes the first samples of the split as epoch 1 shows them: images, and classes with `encode.VOID`."""
-    images, packed = augmentation.first_epoch(augmented, AUGMENTED, seed)
+    images, packed = samples.first_epoch(augmented, AUGMENTED, seed)
     with atomic.folder(folder) as temporary:
         np.save(temporary / "images.npy", images.cpu().numpy())
-        np.save(temporary / "classes.npy", encode.unpack(packed.cpu().numpy(), augmented.samples.num_classes))
+        np.save(temporary / "classes.npy", onehot.unpack(packed.cpu().numpy(), augmented.samples.num_classes))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains on one split, validates on the other, and writes the model."""
     args = parse(argv)
     document = params.load()
-    section = params.section(document, "train", training.Section)
-    augment = params.section(document, "augment", draws.Section)
+    section = params.section(document, "train", loop.Section)
+    augment = params.section(document, "augment", plan.Section)
     target = device.pick()
     device.require_precision(target, section.precision)
     if section.compile:
         device.require_compiler(target)
     device.keep_memory()
-    splits = {folder: arrays.read(folder) for folder in (args.train, args.val)}
-    model = description.from_params(document, section, splits[args.train])
+    splits = {folder: processed.read(folder) for folder in (args.train, args.val)}
+    model = model_from_params.from_params(document, section, splits[args.train])
     values = {"train": section.model_dump(), "augment": augment.model_dump(), "model": asdict(model)}
-    saver = resume.Saver(resume.key(values, [Path(__file__), args.train, args.val]))
-    with tracking.run("train", {"train": args.train, "val": args.val}, document) as run:
+    saver = resume.Saver(resume.key(values, [*pipeline.code("train", document), args.train, args.val]))
+    with mlflow_run.run("train", {"train": args.train, "val": args.val}, document) as run:
         run.tags(device.description(target))
         randomness.deterministic(section.seed)
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
         shown = Augmented(train_split, augment)
         network = checkpoint.network(model)
         pretrained.load(network, document)
-        state = training.start(network.to(target), section, len(train_split), model.class_weights)
+        state = loop.start(network.to(target), section, len(train_split), model.class_weights)
         saver.take_up(state, section.epochs)
         with (
             device.within_memory("lower train.batch_size or the width of the network"),
-            progress.Progress(run, section, len(shown), target, state.history) as seen,
+            progress.Progress(
+                run,
+                epochs=section.epochs,
+                steps=loop.num_steps(section, len(shown)),
+                images=len(shown),
+                past=state.history,
+                gpu_memory=partial(device.peak_memory, target),
+            ) as seen,
         ):
-            for epoch in training.fit(state, section, shown, val_split, seen.step_done):
+            for epoch in loop.fit(state, section, shown, val_split, seen.step_done):
                 if epoch.epoch < section.epochs:
                     saver.epoch_done(state)
                 seen.epoch_done(epoch)
         if (last := len(state.history)) < section.epochs:
-            cli.say(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
+            console.say(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
         write_outputs(args, section, state, model)
         write_augmented(args.augmented, shown, section.seed)
         resume.remove()
@@ -118,4 +112,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    console.run(main)

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from segline import arrays, confusion, dataset, encode, evaluation, records
+from segline.core import records
+from segline.dataset import onehot, raw
+from segline.dataset.processed import IMAGES, ONEHOT, Index, Row, write_index
+from segline.scoring import confusion, evaluation
 
-VOID = dataset.Void(value=250, rgb=(1, 2, 3))
+VOID = raw.Void(value=250, rgb=(1, 2, 3))
 PARAMS = """\
 data:
   source: synthetic
@@ -98,25 +101,25 @@ def build(
     truth[:, -1] = VOID.value
     truth[list(void_rows)] = VOID.value
 
-    labels = tuple(dataset.Label(name, (20 + 10 * k, 255 - 10 * k, 90)) for k, name in enumerate(names))
+    labels = tuple(raw.Label(name, (20 + 10 * k, 255 - 10 * k, 90)) for k, name in enumerate(names))
     rows = tuple(
-        arrays.Row(f"{row:02d} frame", "left" if row % 2 else None, *size, "i.png", "m.png", "0" * 64, "0" * 64)
+        Row(f"{row:02d} frame", "left" if row % 2 else None, *size, "i.png", "m.png", "0" * 64, "0" * 64)
         for row in range(images)
     )
     values = (*((k, k) for k in range(len(labels))), (VOID.value, None))
-    index = arrays.Index("toy", "test", labels, VOID, False, "index", values, rows)
+    index = Index("toy", "test", labels, VOID, False, "index", values, rows)
     world = Evaluated(folder)
     processed = world.inputs["processed"]
     processed.mkdir(parents=True)
-    np.save(processed / arrays.IMAGES, draw.integers(0, 256, (images, *size, channels), np.uint8))
-    classes = np.where(truth == VOID.value, encode.VOID, truth).astype(np.uint8)
-    np.save(processed / arrays.ONEHOT, encode.pack(classes, len(labels)))
-    arrays.write_index(processed, index)
+    np.save(processed / IMAGES, draw.integers(0, 256, (images, *size, channels), np.uint8))
+    classes = np.where(truth == VOID.value, onehot.VOID, truth).astype(np.uint8)
+    np.save(processed / ONEHOT, onehot.pack(classes, len(labels)))
+    write_index(processed, index)
     world.inputs["predictions"].mkdir()
     np.save(world.inputs["predictions"] / "test.npy", predictions)
     world.inputs["augmented"].mkdir()
     np.save(world.inputs["augmented"] / "images.npy", draw.integers(0, 256, (images, *size, channels), np.uint8))
-    np.save(world.inputs["augmented"] / "classes.npy", np.where(truth == VOID.value, encode.VOID, truth))
+    np.save(world.inputs["augmented"] / "classes.npy", np.where(truth == VOID.value, onehot.VOID, truth))
     _write_scores(world, index, truth, predictions)
     curve = [(epoch, 0.01, 1 / epoch, 1.2 / epoch, 1 - 0.5 / epoch, 1 - 0.8 / epoch) for epoch in range(1, epochs + 1)]
     columns = ["epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou"]
@@ -127,7 +130,7 @@ def build(
     return world
 
 
-def _write_scores(world: Evaluated, index: arrays.Index, truth: encode.Uint8, predictions: encode.Uint8) -> None:
+def _write_scores(world: Evaluated, index: Index, truth: onehot.Uint8, predictions: onehot.Uint8) -> None:
     names = [label.name for label in index.classes]
     counts = np.stack([confusion.count(*pair, len(names)) for pair in zip(truth, predictions, strict=True)])
     by_class = evaluation.class_rows(counts, names)

@@ -8,8 +8,8 @@ import torch
 
 from benchmarks import ceiling, gpu, loops, shapes
 from benchmarks.turns import Loop
-from segline import predict
-from segline.errors import DeviceError
+from segline.core.errors import DeviceError
+from segline.model import forward
 from segline.networks import unet
 
 TINY = gpu.Case("tiny", "unet", unet.Section(width=2, depth=2, norm="none", dropout=0.0), 12, 20, (1, 2))
@@ -20,7 +20,7 @@ def test_the_work_of_all_levels_is_that_of_the_network():
     work = ceiling.multiply_adds(network, 3, 128)
 
     assert work.keys() == ceiling.LEVELS.keys()
-    assert predict.cost(network, 3, 128, 128)["multiply_adds"] == work.total()
+    assert forward.cost(network, 3, 128, 128)["multiply_adds"] == work.total()
 
 
 def test_a_ceiling_is_the_mean_of_its_levels_by_their_work():

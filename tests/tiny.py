@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import yaml
 
-from segline import dataset, images
+from segline.dataset import raw
+from segline.preprocessing import images
 from stages import preprocess
 
 CLASSES = (
-    dataset.Label("dark", (0, 0, 0)),
-    dataset.Label("middle", (100, 100, 100)),
-    dataset.Label("bright", (200, 200, 200)),
+    raw.Label("dark", (0, 0, 0)),
+    raw.Label("middle", (100, 100, 100)),
+    raw.Label("bright", (200, 200, 200)),
 )
-VOID = dataset.Void(9, (255, 0, 0))
+VOID = raw.Void(9, (255, 0, 0))
 SIZE = (18, 30)
 
 PARAMETERS: dict[str, Any] = {
@@ -50,19 +51,19 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-def write_raw(folder: Path, counts: dict[str, int], classes: tuple[dataset.Label, ...] = CLASSES) -> dataset.Dataset:
+def write_raw(folder: Path, counts: dict[str, int], classes: tuple[raw.Label, ...] = CLASSES) -> raw.Dataset:
     """Pictures in vertical bands, one a class, with a void border below; a little noise."""
-    splits: dict[str, list[dataset.Pair]] = {}
+    splits: dict[str, list[raw.Pair]] = {}
     for split, count in counts.items():
         for kind in ("images", "masks"):
             (folder / split / kind).mkdir(parents=True)
         splits[split] = [_pair(folder / split, split, number, len(classes)) for number in range(count)]
-    data = dataset.Dataset("bands", classes, tuple(range(len(classes))), VOID, "index", splits)
-    dataset.write(folder, data)
+    data = raw.Dataset("bands", classes, tuple(range(len(classes))), VOID, "index", splits)
+    raw.write(folder, data)
     return data
 
 
-def _pair(folder: Path, split: str, number: int, bands: int) -> dataset.Pair:
+def _pair(folder: Path, split: str, number: int, bands: int) -> raw.Pair:
     rng = np.random.default_rng([number, *split.encode()])
     mask = np.repeat(np.arange(bands), SIZE[1] // bands)[None].repeat(SIZE[0], axis=0).astype(np.uint8)
     mask = np.roll(mask, rng.integers(30), axis=1)
@@ -73,7 +74,7 @@ def _pair(folder: Path, split: str, number: int, bands: int) -> dataset.Pair:
     images.write_png(folder / paths["image"], image)
     images.write_png(folder / paths["mask"], mask)
     hashes = {f"sha256_{k}": hashlib.sha256((folder / path).read_bytes()).hexdigest() for k, path in paths.items()}
-    return dataset.Pair(stem=stem, group=None, **paths, **hashes)
+    return raw.Pair(stem=stem, group=None, **paths, **hashes)
 
 
 def write_params(folder: Path, **changes: Any) -> None:
@@ -86,7 +87,7 @@ def write_params(folder: Path, **changes: Any) -> None:
 
 
 def begin(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[dataset.Label, ...] = CLASSES, **changes: Any
+    folder: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[raw.Label, ...] = CLASSES, **changes: Any
 ) -> None:
     """Makes `folder` the current one, with raw and processed data, in which stages run as DVC runs them."""
     monkeypatch.chdir(folder)

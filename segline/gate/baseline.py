@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from segline.errors import DataError, ParameterError
+from segline.core.errors import DataError, ParameterError
 
 FOLDER = Path("metrics")  # of the working tree, and of a commit
 EVALUATION, IMAGES = "eval.json", "per_image.csv"

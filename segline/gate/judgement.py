@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from segline import results
-from segline.gate import authority, baseline, comparison, criteria, evidence, pairing, tie, verdict, wording
-from segline.gate.criteria import Criterion, SeedNoise
+from segline.gate import baseline, bootstrap, decision, freshness, messages, pairing, rule_source, rules
+from segline.gate.decision import Finding, Verdict
 from segline.gate.pairing import Pair
-from segline.gate.verdict import Finding, Verdict
+from segline.gate.rules import Criterion, SeedNoise
+from segline.reporting import results
 
 WORST = 5  # images that are named
 CANDIDATE = "Make it again: make repro. (git checkout metrics brings the committed one back.)"
@@ -50,7 +50,7 @@ class Judgement:
     @property
     def verdict(self) -> Verdict:
         """That of all findings."""
-        return verdict.overall(self.findings)
+        return decision.overall(self.findings)
 
     def exit_code(self, strict: bool) -> int:
         """1 for a regression, else 0; where `strict`, 2 for inconclusive."""
@@ -61,27 +61,27 @@ class Judgement:
 
 def judge(base: str, root: Path) -> Judgement:
     """The working tree at `root` against a revision or a folder. Raises PipelineError where they do not compare."""
-    locked = tie.read(root)
+    locked = freshness.read(root)
     candidate = baseline.in_folder(root / baseline.FOLDER, "the working tree", CANDIDATE)
-    tied = tie.holds(locked, candidate)
+    tied = freshness.holds(locked, candidate)
     pair = pairing.pair(baseline.read(base, root), candidate)
-    found = authority.find(pair, root)
+    found = rule_source.find(pair, root)
     judged = findings(pair, found.claims, found.noise, Path(found.noise_file))
-    notes = [wording.noise(found.noise, found.noise_file), *_notes(pair, judged)]
-    notes += [] if tied else [wording.UNTIED]
-    if found.noise and found.noise.recipe not in tie.recipes(locked, pair, root):
-        notes.append(wording.other_recipe(found.noise, found.noise_file))
-    notes += [wording.own(name, base) for name in found.own] + [wording.changed(name, base) for name in found.changed]
+    notes = [messages.noise(found.noise, found.noise_file), *_notes(pair, judged)]
+    notes += [] if tied else [messages.UNTIED]
+    if found.noise and found.noise.recipe not in freshness.recipes(locked, pair, root):
+        notes.append(messages.other_recipe(found.noise, found.noise_file))
+    notes += [messages.own(name, base) for name in found.own] + [messages.changed(name, base) for name in found.changed]
     numbers = _classes(pair), _images(pair), _cost(pair)
     return Judgement(pair.base.label, pair.base.commit, judged, *numbers, notes, found.own, found.changed)
 
 
 def findings(pair: Pair, claims: Sequence[Criterion], noise: SeedNoise | None, path: Path) -> list[Finding]:
     """Every claim judged. Two sides with the same counts throughout differ in no seed, so none is added there."""
-    spreads = [None if noise is None else criteria.of_criterion(noise, claim, path) for claim in claims]
+    spreads = [None if noise is None else rules.of_criterion(noise, claim, path) for claim in claims]
     if _same(pair):
         spreads = [None if claim.floor is None else spread for claim, spread in zip(claims, spreads, strict=True)]
-    return verdict.decide(evidence.gather(pair, claims), claims, spreads)
+    return decision.decide(decision.gather(pair, claims), claims, spreads)
 
 
 def _same(pair: Pair) -> bool:
@@ -89,27 +89,27 @@ def _same(pair: Pair) -> bool:
 
 
 def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
-    notes = [wording.SAME] if _same(pair) else []
-    images = int(comparison.truth(pair.base.counts).any(axis=1).sum())
+    notes = [messages.SAME] if _same(pair) else []
+    images = int(bootstrap.truth(pair.base.counts).any(axis=1).sum())
     if images < results.FEW:
-        notes.append(wording.few(images))
+        notes.append(messages.few(images))
     holding = pair.holding
     for finding in judged:
         name = finding.criterion.label
         if name is not None and holding[name] < results.FEW <= images:
-            notes.append(wording.few(holding[name], name))
-    groups = evidence.groups(pair)
+            notes.append(messages.few(holding[name], name))
+    groups = decision.groups(pair)
     if groups is not None and groups < results.FEW:
-        notes.append(wording.few_groups(groups))
+        notes.append(messages.few_groups(groups))
     grouped = [(finding, finding.verdict_by_group) for finding in judged]
     return notes + [
-        wording.by_group(finding, other) for finding, other in grouped if other not in (None, finding.verdict)
+        messages.by_group(finding, other) for finding, other in grouped if other not in (None, finding.verdict)
     ]
 
 
 def _classes(pair: Pair) -> list[Change]:
-    present = comparison.present(pair.base.counts)
-    scores = [comparison.iou(one.counts.sum(axis=0)).tolist() for one in (pair.base, pair.candidate)]
+    present = bootstrap.present(pair.base.counts)
+    scores = [bootstrap.iou(one.counts.sum(axis=0)).tolist() for one in (pair.base, pair.candidate)]
     rows = zip(pair.base.classes, *scores, present, strict=True)
     changes = [Change(name, base, candidate) for name, base, candidate, there in rows if there]
     return sorted(changes, key=lambda change: (change.difference, change.name))
@@ -123,8 +123,8 @@ def _images(pair: Pair) -> list[Change]:
     return sorted(lost, key=lambda change: (change.difference, change.name))[:WORST]
 
 
-def _image_miou(counts: comparison.Counts) -> float:
-    return float(comparison.miou(counts))
+def _image_miou(counts: bootstrap.Counts) -> float:
+    return float(bootstrap.miou(counts))
 
 
 def _cost(pair: Pair) -> list[Change]:

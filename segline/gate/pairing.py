@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from segline import notation
-from segline.errors import DataError, combined
-from segline.gate import comparison, side
+from segline.core.errors import DataError, combined
+from segline.gate import bootstrap, counts
 from segline.gate.baseline import Saved
-from segline.gate.side import Side
+from segline.gate.counts import Side
+from segline.reporting import formatting
 
 NAMED = 5  # of the images that do not pair
 REMEDY = "Only equal evaluations compare: run the pipeline again on one of the sides."
@@ -23,17 +23,17 @@ class Pair:
     @property
     def holding(self) -> dict[str, int]:
         """How many images hold each class in truth."""
-        images = (comparison.truth(self.base.counts) > 0).sum(axis=0).tolist()
+        images = (bootstrap.truth(self.base.counts) > 0).sum(axis=0).tolist()
         return dict(zip(self.base.classes, images, strict=True))
 
 
 def pair(base: Saved, candidate: Saved) -> Pair:
     """Both sides, read and found comparable. Raises DataError, naming every difference."""
-    protocols = side.protocol(base), side.protocol(candidate)
+    protocols = counts.protocol(base), counts.protocol(candidate)
     where = f"{base.label} and the working tree"
-    named = side.classes(base), side.classes(candidate)
+    named = counts.classes(base), counts.classes(candidate)
     require_equal(where, *protocols, REMEDY, _differing(*named))
-    sides = side.read(base), side.read(candidate)
+    sides = counts.read(base), counts.read(candidate)
     if differing := _differing(*(one.classes for one in sides)):
         raise DataError(where, differing, REMEDY)
     _require_same_images(where, *sides)
@@ -51,7 +51,7 @@ def require_equal(where: str, first: dict[str, str], second: dict[str, str], rem
     for key in sorted(first.keys() | second.keys()):
         values = [repr(found[key]) if key in found else "missing" for found in (first, second)]
         if values[0] != values[1]:
-            meaning = notation.PROTOCOL.get(key, "an entry that this version does not know")
+            meaning = formatting.PROTOCOL.get(key, "an entry that this version does not know")
             meaning += f"; {classes}" if key == "data" and classes else ""
             problems.append(DataError(f"{where}: protocol.{key}", f"{values[0]} and {values[1]} ({meaning})", remedy))
     if problems:
@@ -77,7 +77,7 @@ def _require_same_images(where: str, base: Side, candidate: Side) -> None:
 
 def _require_same_truth(where: str, base: Side, candidate: Side) -> None:
     """The same masks have the same pixels of each class, whatever was predicted."""
-    differ = (comparison.truth(base.counts) != comparison.truth(candidate.counts)).any(axis=1)
+    differ = (bootstrap.truth(base.counts) != bootstrap.truth(candidate.counts)).any(axis=1)
     if differ.any():
         stems = {stem for stem, other in zip(base.stems, differ, strict=True) if other}
         raise DataError(where, f"the true pixels of the classes differ in {_named(stems)}", REMEDY)

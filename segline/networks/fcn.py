@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from segline import params
+from segline.core import params
 from segline.networks import blocks
 
 # Output channels of each 3x3 convolution, stage by stage.

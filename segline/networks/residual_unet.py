@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from segline import params
+from segline.core import params
 from segline.networks import blocks
 
 

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from segline import params
+from segline.core import params
 from segline.networks import blocks
 
 

@@ -8,7 +8,7 @@ segmentation.
 from pydantic import Field
 from torch import Tensor, nn
 
-from segline import params
+from segline.core import params
 from segline.networks import blocks
 
 # Expansion, output channels, blocks, stride of the first of them.

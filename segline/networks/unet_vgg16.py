@@ -8,7 +8,7 @@ learning for segmentation.
 from pydantic import Field
 from torch import Tensor, nn
 
-from segline import params
+from segline.core import params
 from segline.networks import blocks
 
 # Output channels of the 3x3 convolutions, stage by stage; a 2x2 max pool ends each.

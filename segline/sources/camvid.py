@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from segline import archive, fetch, params
-from segline.dataset import Dataset, Label, Pair, Void
-from segline.errors import DataError, IntegrityError
+from segline.core import params
+from segline.core.errors import DataError, IntegrityError
+from segline.dataset.raw import Dataset, Label, Pair, Void
+from segline.sources.collecting import archive, download
 
 CLASSES = (
     Label("sky", (128, 128, 128)),
@@ -46,7 +47,7 @@ def _unique(splits: list[Split]) -> list[Split]:
 
 
 def _fetchable(url: str) -> str:
-    fetch.local(url)
+    download.local(url)
     return url
 
 
@@ -82,7 +83,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     manifest = _manifest(source_input)
     listed: dict[str, list[Pair]] = {split: _pairs(manifest, split, source_input) for split in section.splits}
     wanted = {split: _members(split, pairs) for split, pairs in listed.items()}
-    source = fetch.fetch(section.url, key="data.camvid.url")
+    source = download.fetch(section.url, key="data.camvid.url")
     try:
         archive.extract(source, {name: item for members in wanted.values() for name, item in members.items()}, folder)
     except IntegrityError as error:
@@ -92,7 +93,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
             found = f"holds no split {' and no split '.join(absent)} (no {names[0]} in its top folder)"
             remedy = "Change data.camvid.splits, or set data.camvid.url to an archive that holds all of them."
             raise DataError(source, found, remedy) from None
-        is_ours = fetch.local(section.url) is None
+        is_ours = download.local(section.url) is None
         remedy = "Delete this download, and run again" if is_ours else "Get another copy of the archive"
         raise IntegrityError(source, error.found, f"{remedy}, or set data.camvid.url to a good one.") from None
     return replace(describe(section, source_input), splits=listed)

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
-from segline import cli, copying, foreign, listing, params, splitting
-from segline.dataset import Dataset, Label, Void
-from segline.errors import ParameterError
-from segline.listing import Entry
+from segline.core import params
+from segline.core.errors import ParameterError
+from segline.dataset.raw import Dataset, Label, Void
+from segline.monitoring import console
+from segline.sources.collecting import copying, listing, splitting, unsupported_formats
+from segline.sources.collecting.listing import Entry
 
 
 def _plain(name: str) -> str:
@@ -148,6 +150,6 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
 
     Raises ParameterError, and DataError for everything that is wrong with names, lists and places at once.
     """
-    for line in foreign.left_out([source_input]):
-        cli.warn(line)
+    for line in unsupported_formats.left_out([source_input]):
+        console.warn(line)
     return replace(describe(section, source_input), splits=copying.copy(_entries(section, source_input), folder))

@@ -19,11 +19,12 @@ from typing import Any
 import cv2
 from pydantic import Field
 
-from segline import cli, cores, params
-from segline.dataset import Dataset, Label, Pair, Void
-from segline.errors import DataError, ParameterError
-from segline.streets import scene
-from segline.streets.view import VOID, Kind
+from segline.core import parallel, params
+from segline.core.errors import DataError, ParameterError
+from segline.dataset.raw import Dataset, Label, Pair, Void
+from segline.monitoring import console
+from segline.sources.streets import scene
+from segline.sources.streets.view import VOID, Kind
 
 SPLITS = ("train", "val", "test")  # a split's position seeds its streets
 FRAMES = 4  # consecutive frames of one street share layout and light, so they form a group
@@ -102,16 +103,18 @@ def _drawn(section: Section, folder: Path, tasks: list[Task]) -> list[list[Pair]
     ever for the second (Python 3.11).
     """
     draw = partial(_draw, section, folder)
-    workers = min(cores.count(), math.ceil(len(tasks) / 8))  # a process costs as much to start as eight streets to draw
+    workers = min(
+        parallel.count(), math.ceil(len(tasks) / 8)
+    )  # a process costs as much to start as eight streets to draw
     if workers == 1:
-        return [draw(task) for task in cli.progress(tasks, len(tasks), "draw", "street")]
+        return [draw(task) for task in console.progress(tasks, len(tasks), "draw", "street")]
     quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for them
     pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet) for _ in range(workers)]
     with ExitStack() as stack:
         for pool in pools:
             stack.callback(pool.shutdown, cancel_futures=True)
         drawn = [pool.submit(draw, task) for pool, task in zip(cycle(pools), tasks, strict=False)]
-        return [pairs.result() for pairs in cli.progress(drawn, len(tasks), "draw", "street")]
+        return [pairs.result() for pairs in console.progress(drawn, len(tasks), "draw", "street")]
 
 
 def _draw(section: Section, folder: Path, task: Task) -> list[Pair]:

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from segline import copying, params, splitting
-from segline.dataset import Dataset, Label, Void
-from segline.errors import ParameterError
-from segline.listing import Entry
+from segline.core import params
+from segline.core.errors import ParameterError
+from segline.dataset.raw import Dataset, Label, Void
+from segline.sources.collecting import copying, splitting
+from segline.sources.collecting.listing import Entry
 
 IMAGES, MASKS, LISTS = "JPEGImages/*.jpg", "SegmentationClass/*.png", "ImageSets/Segmentation/{split}.txt"
 NAMES = (

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from segline import params, records
+from segline.core import params, records
 from tests.contract.closure import ROOT
 from tests.contract.test_dependencies import PIPELINE, STAGES, declared, outputs
 from tests.contract.test_parameters import declared as declared_parameters

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from segline import choice, params, pretrained, report
-from segline.errors import PipelineError
+from segline.core import params, plugins
+from segline.core.errors import PipelineError
 from segline.networks import small_unet
+from segline.reporting import report
+from segline.training import pretrained
 from stages import download, evaluate, plot, preprocess, train
 from tests import tiny
 from tests.contract.closure import ROOT
-from tests.test_networks import SECTIONS as NETWORKS
+from tests.networks.test_networks import SECTIONS as NETWORKS
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SOURCES = {
@@ -129,7 +131,7 @@ def project(tmp_path, monkeypatch) -> dict[str, Any]:
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
     tiny.write_raw(Path("data/raw"), {"train": 4, "val": 2, "test": 2})
     document = copy.deepcopy(tiny.PARAMETERS)
-    document["data"] = {"source": "synthetic", "input": "segline/streets", **copy.deepcopy(SOURCES)}
+    document["data"] = {"source": "synthetic", "input": "segline/sources/streets", **copy.deepcopy(SOURCES)}
     Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     return document
 
@@ -139,7 +141,7 @@ def test_download(source, project, reads):
     project["data"]["source"] = source
     Path("params.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
     starts_from = {
-        "synthetic": ROOT / "segline/streets",
+        "synthetic": ROOT / "segline/sources/streets",
         "camvid": ROOT / "segline/sources/camvid.sha256",
         "folder": Path("source"),
         "voc": Path("source"),
@@ -162,7 +164,7 @@ def choose_network(name, document):
 
 @pytest.mark.parametrize(
     "network",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != "unet")) for name in choice.names("segline.networks")],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "unet")) for name in plugins.names("segline.networks")],
 )
 def test_the_stages_after_it(network, project, reads):
     choose_network(network, project)

@@ -171,14 +171,16 @@ def test_no_module_is_a_bag(bag):
 def test_a_planted_import_is_caught(tmp_path):
     """The meta-test: a room that reaches up, or takes a package it may not know, fails."""
     known = dict(modules())
-    known["segline.encode"] = tmp_path / "encode.py"
-    known["segline.encode"].write_text("import torch\nfrom segline import images\n")
+    known["segline.dataset.onehot"] = tmp_path / "encode.py"
+    known["segline.dataset.onehot"].write_text("import torch\nfrom segline.preprocessing import images\n")
 
-    assert not own_imports("segline.encode", known) <= allowed_imports("segline.encode")
-    assert not third_party("segline.encode", known) - standard_library() <= ROOMS["segline.encode"][1]
+    assert not own_imports("segline.dataset.onehot", known) <= allowed_imports("segline.dataset.onehot")
+    assert not third_party("segline.dataset.onehot", known) - standard_library() <= ROOMS["segline.dataset.onehot"][1]
 
 
-@pytest.mark.parametrize("module", ["stages.download", "stages.preprocess", "stages.plot", "segline.images"])
+@pytest.mark.parametrize(
+    "module", ["stages.download", "stages.preprocess", "stages.plot", "segline.preprocessing.images"]
+)
 def test_what_needs_no_tensors_imports_neither_torch_nor_mlflow(module):
     code = f"import sys, {module}; print({{'torch', 'mlflow', 'matplotlib'}} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -34,54 +34,22 @@ LEAVES = {
     "plot.*": "plot",
 }
 
-# Stages -> the files under segline/ and stages/ whose edit changes them directly.
+# Stages -> the files and folders of code whose edit changes them directly: the longest path that fits a file counts.
 CODE = {
-    "download preprocess train evaluate plot": """
-        segline/atomic.py segline/dataset.py segline/errors.py segline/params.py
-        """,
-    "preprocess train evaluate plot": "segline/arrays.py segline/encode.py",
-    "download train evaluate": "segline/choice.py",
-    "download preprocess train evaluate": "segline/cores.py",
-    "preprocess evaluate": "segline/containers.py segline/images.py segline/masks.py",
-    "train evaluate plot": "segline/records.py",
-    "train evaluate": """
-        segline/batches.py segline/checkpoint.py segline/confusion.py segline/device.py segline/heads.py
-        segline/networks/blocks.py segline/networks/unet.py segline/predict.py segline/randomness.py
-        """,
+    "download preprocess train evaluate plot": "segline/core segline/dataset/raw.py",
+    "preprocess train evaluate plot": "segline/dataset",
+    "preprocess evaluate": "segline/preprocessing",
+    "train evaluate": "segline/model segline/networks/blocks.py segline/networks/unet.py segline/scoring/confusion.py",
     "download": """
-        stages/download.py segline/archive.py segline/copying.py segline/fetch.py segline/foreign.py segline/listing.py
-        segline/sources/synthetic.py segline/splitting.py segline/streets/__init__.py
-        segline/streets/cars.py segline/streets/houses.py segline/streets/layout.py segline/streets/objects.py
-        segline/streets/scene.py segline/streets/scenery.py segline/streets/view.py
+        stages/download.py segline/sources/collecting segline/sources/streets segline/sources/synthetic.py
         """,
-    "preprocess": """
-        stages/preprocess.py segline/audit.py segline/classes.py segline/complaints.py segline/pairs.py segline/twins.py
-        """,
-    "train": """
-        stages/train.py segline/augmentation.py segline/balance.py segline/description.py segline/draws.py
-        segline/history.py segline/losses.py segline/optimisation.py segline/pixels.py segline/pretrained.py
-        segline/resume.py segline/state.py segline/training.py
-        """,
-    "evaluate": "stages/evaluate.py segline/evaluation.py segline/intervals.py segline/scoring.py",
-    "plot": """
-        stages/plot.py segline/card.md segline/card.py segline/charts.py segline/drawing.py segline/notation.py
-        segline/ranking.py segline/report.css segline/report.html segline/report.js segline/report.py segline/results.py
-        segline/sheets.py
-        """,
+    "preprocess": "stages/preprocess.py",
+    "train": "stages/train.py segline/training",
+    "evaluate": "stages/evaluate.py segline/scoring",
+    "plot": "stages/plot.py segline/reporting",
     "": """
-        segline/averaging.py segline/discovery.py segline/gallery.py segline/inference.py segline/instances.py
-        segline/export.py segline/overlay.py segline/trained.py
-        segline/__main__.py segline/check.py segline/cli.py segline/presets.py segline/progress.py segline/restore.py
-        segline/inspection.py segline/layouts.py segline/survey.py
-        segline/gate/authority.py segline/gate/baseline.py segline/gate/command.py segline/gate/comparison.py
-        segline/gate/criteria.py segline/gate/evidence.py segline/gate/judgement.py segline/gate/page.py
-        segline/gate/pairing.py segline/gate/side.py segline/gate/tie.py segline/gate/verdict.py segline/gate/wording.py
-        segline/difference.py segline/lock.py segline/noise.py segline/provenance.py segline/recipe.py segline/replay.py
-        segline/scratch.py
-        segline/networks/fcn.py segline/networks/residual_unet.py segline/networks/small_unet.py
-        segline/networks/unet_mobilenet_v2.py segline/networks/unet_vgg16.py
-        segline/sources/camvid.py segline/sources/camvid.sha256 segline/sources/folder.py segline/sources/voc.py
-        segline/tracking.py segline/tracking_store.py segline/tracking_worker.py
+        stages/__init__.py segline/__init__.py segline/__main__.py segline/commands segline/gate segline/inference segline/monitoring 
+        segline/networks segline/reproducibility segline/sources
         """,
 }
 
@@ -124,10 +92,10 @@ SUMMARY = {
     "`plot.*`": "plot.images",
     "the code of the chosen source": "segline/sources/synthetic.py",
     "the code of the chosen network": "segline/networks/unet.py",
-    "the loss or the training loop": "segline/losses.py",
-    "the metrics": "segline/confusion.py",
-    "the look of charts and report": "segline/charts.py",
-    "progress bars, the connection to MLflow, tests, documents": "segline/tracking.py",
+    "the loss or the training loop": "segline/training/losses.py",
+    "the metrics": "segline/scoring/confusion.py",
+    "the look of charts and report": "segline/reporting/charts.py",
+    "progress bars, the connection to MLflow, tests, documents": "segline/monitoring/mlflow_run.py",
     "an image or mask of the train split, at the source": "data/raw/train/images/train-00000-0.png",
     "an image or mask of the test split, at the source": "data/raw/test/images/test-00000-0.png",
 }
@@ -141,13 +109,13 @@ def of_leaf(key: str) -> set[str]:
     raise LookupError(f"{key}: tests/e2e/reruns.py does not say what it reruns")
 
 
-def of_code() -> dict[str, set[str]]:
-    """File under segline/ or stages/ -> the stages that an edit of it changes directly."""
-    listed = [(file, set(stages.split())) for stages, files in CODE.items() for file in files.split()]
-    table = dict(listed)
-    if len(table) != len(listed):
-        raise ValueError("tests/e2e/reruns.py lists a file twice")
-    return table
+def of_code(file: str) -> set[str]:
+    """The stages that an edit of a file under segline/ or stages/ changes directly. Raises LookupError if none is told."""
+    table = {path: stages for stages, paths in CODE.items() for path in paths.split()}
+    for path in (file, *map(str, Path(file).parents)):
+        if path in table:
+            return set(table[path].split())
+    raise LookupError(f"{file}: tests/e2e/reruns.py does not say what it reruns")
 
 
 def of_artefact(path: str) -> set[str]:
@@ -158,7 +126,7 @@ def of_artefact(path: str) -> set[str]:
 def _of_any(entry: str) -> set[str]:
     if entry in ARTEFACTS:  # a raw file that changes at the source reaches its readers; download is what brings it
         return of_artefact(entry)
-    return of_code()[entry] if "/" in entry else of_leaf(entry)
+    return of_code(entry) if "/" in entry else of_leaf(entry)
 
 
 def _spoken(stages: set[str]) -> str:
@@ -184,19 +152,20 @@ def outputs(stage: dict[str, Any]) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
-def _pipeline() -> dict[str, Any]:
+def pipeline() -> dict[str, Any]:
+    """The stages of dvc.yaml."""
     stages: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return stages
 
 
 def readme_table() -> str:
     """What a change reruns, as Markdown."""
-    pipeline = _pipeline()
+    known = pipeline()
     lines = ["| you change | reruns | then, unless the bytes come out equal |", "|---|---|---|"]
     for words, entry in SUMMARY.items():
         direct = _of_any(entry)
         split = Path(entry).parts[2] if entry.startswith("data/raw/") else None
-        follows = _downstream(direct, pipeline, split)
+        follows = _downstream(direct, known, split)
         lines.append(f"| {words} | {_spoken(direct)} | {_spoken(follows) if follows else '-'} |")
     return "\n".join(lines)
 
@@ -204,7 +173,7 @@ def readme_table() -> str:
 def stage_table() -> str:
     """What each stage does and writes, as Markdown, from dvc.yaml."""
     lines = ["| stage | what it does | writes |", "|---|---|---|"]
-    for name, stage in _pipeline().items():
+    for name, stage in pipeline().items():
         pictures = [path for path in outputs(stage) if path.startswith("metrics/plots/")]
         written = [path for path in outputs(stage) if path not in pictures]
         written += ["metrics/plots/*.png"] * bool(pictures)

@@ -21,7 +21,7 @@ def names(shown: object) -> set[str]:
 def test_an_experiment_runs_the_edited_module_of_its_own_copy(ascii_project):
     """In `.dvc/tmp/exps` it must not import the package of this checkout, be it installed as editable or not."""
     ascii_project.append(
-        "segline/evaluation.py",
+        "segline/scoring/evaluation.py",
         "\n\n_means = means\n\n\ndef means(counts):\n    return {**_means(counts), 'accuracy': 0.123456}\n",
     )
     before = ascii_project.read("metrics/eval.json")

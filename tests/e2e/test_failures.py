@@ -48,7 +48,7 @@ def test_a_wrong_parameter_is_refused_before_anything_is_removed(project):
 @pytest.fixture
 def failed(project):
     """A project whose training has failed: DVC has removed the model and its scores."""
-    project.append("segline/losses.py", BROKEN_LOSS)
+    project.append("segline/training/losses.py", BROKEN_LOSS)
     output = project.dvc("repro", fails=True)
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
 
@@ -65,7 +65,7 @@ def test_restore_brings_back_what_a_failed_stage_took_away(failed):
 
     assert files_of(failed.locked()) == present(failed)
     assert {"train"} == failed.changed(), "the code is still broken, and nothing else differs"
-    failed.git("checkout", "--quiet", "segline/losses.py")
+    failed.git("checkout", "--quiet", "segline/training/losses.py")
     assert set() == failed.changed()
     assert "" == failed.git("status", "--short")
 
@@ -73,7 +73,7 @@ def test_restore_brings_back_what_a_failed_stage_took_away(failed):
 def test_restore_replaces_what_a_failed_stage_left(project):
     """The model is written before the scores are: a stage that fails in between leaves a model of no complete run."""
     project.set(train__seed=2)
-    project.append("segline/records.py", FULL_DISK)
+    project.append("segline/core/records.py", FULL_DISK)
     output = project.dvc("repro", "train", fails=True)
     left = present(project)["models/model.safetensors"]
     project.run("python", "-m", "segline", "restore")
@@ -88,7 +88,7 @@ def test_restore_brings_back_what_was_never_committed(project):
     project.set(train__epochs=1)
     project.dvc("repro")
     last = project.locked()
-    project.append("segline/losses.py", BROKEN_LOSS)
+    project.append("segline/training/losses.py", BROKEN_LOSS)
     project.dvc("repro", fails=True)
     project.run("python", "-m", "segline", "restore")
 
@@ -157,7 +157,7 @@ def test_restore_finds_a_cache_that_lies_elsewhere(project):
 def test_a_stage_runs_again_after_the_cause_is_mended(failed):
     """No restore is needed where the next run succeeds: unchanged stages come from the run-cache."""
     before = failed.locked()
-    failed.git("checkout", "--quiet", "segline/losses.py")
+    failed.git("checkout", "--quiet", "segline/training/losses.py")
     failed.dvc("repro")
 
     assert files_of(before) == present(failed)

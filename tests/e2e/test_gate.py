@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import sides
 from tests.e2e import reruns
+from tests.gate import sides
 
 pytestmark = pytest.mark.slow
 

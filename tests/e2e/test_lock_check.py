@@ -25,8 +25,8 @@ def test_a_clone_of_what_was_reproduced_is_fine(clone):
 @pytest.mark.parametrize(
     ("change", "stage"),
     [
-        (lambda p: p.append("segline/losses.py", "# edited\n"), "train"),
-        (lambda p: p.append("segline/report.css", "/* edited */\n"), "plot"),
+        (lambda p: p.append("segline/training/losses.py", "# edited\n"), "train"),
+        (lambda p: p.append("segline/reporting/report.css", "/* edited */\n"), "plot"),
         (lambda p: p.set(train__epochs=3), "train"),
         (lambda p: p.set(data__synthetic={**p.parameters()["data"]["synthetic"], "seed": 2}), "download"),
         (lambda p: p.append("metrics/eval.json", " "), "evaluate"),

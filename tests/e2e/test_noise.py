@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segline import lock, noise, recipe
+from segline.reproducibility import dvc_lock, seed_noise
 from tests.e2e.project import Project
 from tests.e2e.reruns import ROOT, outputs
 from tests.e2e.test_replay import snapshot
@@ -54,7 +54,7 @@ def test_it_is_the_deviation_over_runs_by_hand_and_leaves_all_else_as_it_was(tra
     assert before == {name: entry for name, entry in after.items() if name != "metrics/noise.json"}
     assert {"metrics/noise.json"} == after.keys() - before.keys()
     assert {"commit", "metrics", "protocol", "recipe", "seeds"} == document.keys()
-    assert recipe.of(lock.stages(project.root)) == document["recipe"]
+    assert dvc_lock.recipe(dvc_lock.stages(project.root)) == document["recipe"]
     assert [2, 3, 4] == document["seeds"]
     assert project.git("rev-parse", "HEAD").strip() == document["commit"]
     assert json.loads(project.read("metrics/eval.json"))["protocol"] == document["protocol"]
@@ -70,7 +70,7 @@ def test_it_is_the_deviation_over_runs_by_hand_and_leaves_all_else_as_it_was(tra
 
 
 def test_a_failure_leaves_the_old_file(project):
-    project.append("segline/losses.py", BROKEN_LOSS)
+    project.append("segline/training/losses.py", BROKEN_LOSS)
     project.dvc("commit", "--force")
     project.write("metrics/noise.json", "old")
     output = measure(project, fails=True)
@@ -101,15 +101,15 @@ def test_a_commit_that_does_not_hold_this_state_is_not_named(project):
     """Parameters that a stage does not read change no output, but the commit has others."""
     head = project.git("rev-parse", "HEAD").strip()
 
-    assert head == noise._commit(project.root)
+    assert head == seed_noise._commit(project.root)
     project.append("params.yaml", "# edited\n")
-    assert noise._commit(project.root) is None
-    assert noise._commit(project.root.parent) is None
+    assert seed_noise._commit(project.root) is None
+    assert seed_noise._commit(project.root.parent) is None
 
 
 def test_the_scores_are_those_that_the_evaluate_stage_writes():
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
-    assert str(noise.EVALUATION) in outputs(pipeline["evaluate"])
-    assert not [path for stage in pipeline.values() for path in outputs(stage) if path == str(noise.FILE)]
-    assert set(noise.STAGES) < set(pipeline)
+    assert str(seed_noise.EVALUATION) in outputs(pipeline["evaluate"])
+    assert not [path for stage in pipeline.values() for path in outputs(stage) if path == str(seed_noise.FILE)]
+    assert set(seed_noise.STAGES) < set(pipeline)

@@ -32,7 +32,7 @@ def test_tracking_in_a_database_gives_the_same_bytes(reproduced, tracked):
 
 @pytest.mark.parametrize("kind", [servers.DOWN, servers.SILENT, servers.BROKEN])
 def test_an_outage_of_the_tracking_server_gives_the_same_bytes(reproduced, project, kind):
-    """The stages that track are run anew. What an outage may cost them in time: tests/test_tracking.py."""
+    """The stages that track are run anew. What an outage may cost them in time: tests/monitoring/test_mlflow_run.py."""
     stages = ["train", "evaluate", "plot"]
     with servers.outage(kind) as address:
         server = f"http://{address}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from segline import records
+from segline.core import records
 from tests.browser import missing, running
 from tests.e2e.project import Project
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segline import checkpoint
+from segline.model import checkpoint
 from tests.e2e.project import Project, stages_from_cache
 
 pytestmark = pytest.mark.slow
@@ -21,9 +21,9 @@ COMMAND = ["python", "-m", "benchmarks.record", "--preset", "tiny", "--set", "tr
 def prepared(fresh: Project) -> Project:
     """A project with a tiny preset, whose training saves its state after every epoch."""
     fresh.write("presets/tiny.yaml", fresh.read("params.yaml"))
-    code = fresh.read("segline/resume.py")
+    code = fresh.read("segline/training/resume.py")
     assert "SAVED_EVERY = 30.0" in code
-    fresh.write("segline/resume.py", code.replace("SAVED_EVERY = 30.0", "SAVED_EVERY = 0.0"))
+    fresh.write("segline/training/resume.py", code.replace("SAVED_EVERY = 30.0", "SAVED_EVERY = 0.0"))
     fresh.commit("Prepare")
     return fresh
 
@@ -68,11 +68,11 @@ def test_a_record_that_is_stopped_goes_on_and_ends_with_table_and_weights(prepar
 def test_code_that_is_not_committed_and_unknown_keys_are_refused_in_a_line(prepared, tmp_path):
     command = ["python", "-m", "benchmarks.record", "--folder", str(tmp_path / "runs"), "--preset", "tiny"]
     unknown = prepared.run(*command, "--set", "train.epoch=3", fails=True)
-    prepared.append("segline/losses.py", "# edited\n")
+    prepared.append("segline/training/losses.py", "# edited\n")
     edited = prepared.run(*command, fails=True)
 
     assert unknown.startswith("error: params.yaml: train.epoch: missing.")
-    assert "holds code that is not committed: segline/losses.py. Commit it first" in edited
+    assert "holds code that is not committed: segline/training/losses.py. Commit it first" in edited
     assert (1, 1) == (unknown.count("\n"), edited.count("\n"))
     assert not (tmp_path / "runs").exists()
 

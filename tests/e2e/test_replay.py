@@ -55,7 +55,7 @@ def verdicts(output: str) -> dict[str, str]:
 def unsteady(tracked: Project, tmp_path: Path) -> Project:
     """A project whose training is not deterministic, while DVC believes that nothing has changed."""
     project = tracked.copy(tmp_path / "my pr\u00f6ject")
-    project.append("segline/losses.py", UNSTEADY)
+    project.append("segline/training/losses.py", UNSTEADY)
     project.dvc("commit", "--force")
     assert set() == project.changed()
     return project
@@ -115,10 +115,10 @@ def test_inputs_come_from_the_cache_where_the_folder_lacks_them(project):
 
 def test_an_edited_project_is_not_that_of_the_lock(project):
     project.set(train__seed=2)
-    project.append("segline/encode.py", "# edited\n")
+    project.append("segline/dataset/onehot.py", "# edited\n")
     output = replay(project, "train", expected=2)
 
-    assert "dvc.lock: not the state of this folder: train (segline/encode.py, params.yaml: train" in output
+    assert "dvc.lock: not the state of this folder: train (segline/dataset/onehot.py, params.yaml: train" in output
     assert "Run `make repro` first" in output
 
 
@@ -129,7 +129,7 @@ def test_a_stage_that_does_not_exist_names_the_nearest(reproduced):
 def test_a_stage_that_fails_could_not_be_tried(project):
     """It reads a file that dvc.yaml does not name: here it is there, in a clean copy it is not."""
     project.write("hidden.txt", "1")
-    project.append("segline/losses.py", '\n\nopen("hidden.txt").close()\n')
+    project.append("segline/training/losses.py", '\n\nopen("hidden.txt").close()\n')
     project.dvc("commit", "--force")
     output = replay(project, "train", expected=2)
 

@@ -50,7 +50,7 @@ def test_a_longer_test_split_retrains_nothing(project):
 
 def test_an_edit_that_changes_no_bytes_stops_where_it_is(project):
     before = project.locked()
-    project.append("segline/pairs.py", "# a comment\n")
+    project.append("segline/preprocessing/pairs.py", "# a comment\n")
 
     assert ["preprocess"] == stages_run(project.dvc("repro"))
     assert before == project.locked()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segline import choice
+from segline.core import plugins
 from tests.e2e import reruns
 from tests.e2e.project import Project, leaves, overlaid, tiny_parameters, working_files
 
@@ -63,7 +63,7 @@ def test_every_parameter_of_every_committed_file_is_tried():
 def test_every_pattern_of_the_table_stands_for_a_parameter():
     used = {next(pattern for pattern in reruns.LEAVES if fnmatchcase(key, pattern)) for key in LEAVES}
     expected = set(reruns.LEAVES)
-    if choice.names("segline.networks") == [reruns.CHOSEN["model.name"]]:
+    if plugins.names("segline.networks") == [reruns.CHOSEN["model.name"]]:
         expected -= {"model.*"}  # there is no network that is not chosen
 
     assert expected == used
@@ -88,24 +88,29 @@ def test_the_way_parameters_are_written_changes_nothing(project, before, after):
     assert set() == changed
 
 
-def test_every_file_of_code_has_its_place_in_the_table():
-    """Files that are empty but in a watched folder count as well."""
-    code = {name for name in working_files() if name.startswith(("segline/", "stages/"))}
-    empty = {name for name in code if Path(name).name == "__init__.py"}
+CODE = [name for name in working_files() if name.startswith(("segline/", "stages/"))]
 
-    assert code - (empty - set(IN_WATCHED)) == set(reruns.of_code())
+
+def test_every_file_of_code_has_its_place_in_the_table():
+    assert all(reruns.of_code(name) <= set(reruns.STAGES) for name in CODE)
+
+
+def test_every_place_of_the_table_holds_code():
+    places = [place for listed in reruns.CODE.values() for place in listed.split()]
+
+    assert [] == [place for place in places if not any(Path(place) in (Path(n), *Path(n).parents) for n in CODE)]
 
 
 def test_a_file_changes_the_stages_of_the_table(project):
-    """Every text file is edited at once: DVC names those that it finds modified, each under its stages.
+    """Every text file is edited at once: DVC names the dependencies that it finds modified, each under its stages.
 
-    But of a watched folder it would name the folder alone: the next test has those files, one by one.
+    Of a folder it names the folder; the next test has one file of each.
     """
     content = {name: (project.root / name).read_bytes() for name in project.git("ls-files", "-z").split("\0") if name}
     edited = {
         name: text
         for name, text in content.items()
-        if name not in SPECIAL and b"\0" not in text and not name.startswith(("metrics/", f"{WATCHED}/"))
+        if name not in SPECIAL and b"\0" not in text and not name.startswith("metrics/")
     }
     for name, text in edited.items():
         (project.root / name).write_bytes(text + b"\n")
@@ -113,15 +118,28 @@ def test_a_file_changes_the_stages_of_the_table(project):
     for name, text in edited.items():
         (project.root / name).write_bytes(text)
 
-    found: dict[str, set[str]] = {name: set() for name in edited}
-    for stage, causes in status.items():
-        for cause in causes:
-            assert list(cause) == ["changed deps"], f"{stage}: {cause}"
-            for name in cause["changed deps"]:
-                found[name].add(stage)
+    causes = {
+        stage: {Path(path) for cause in listed for path in cause["changed deps"]} for stage, listed in status.items()
+    }
+    found = {
+        name: {stage for stage, paths in causes.items() if paths & {Path(name), *Path(name).parents}} for name in edited
+    }
+    assert found.keys() >= set(CODE)
+    assert {name: reruns.of_code(name) if name in CODE else set() for name in edited} == found
 
-    assert found.keys() >= reruns.of_code().keys() - set(IN_WATCHED)
-    assert {name: reruns.of_code().get(name, set()) for name in edited} == found
+
+FOLDERS = sorted({dep for stage in reruns.pipeline().values() for dep in stage["deps"] if (reruns.ROOT / dep).is_dir()})
+
+
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder.startswith("segline/")])
+def test_one_file_of_a_folder_changes_what_the_folder_does(project, folder):
+    name = max(name for name in CODE if name.startswith(f"{folder}/"))
+    content = project.read(name)
+    project.append(name, "\n")
+    changed = project.changed()
+    project.write(name, content)
+
+    assert reruns.of_code(name) == changed
 
 
 def test_there_is_a_watched_folder():
@@ -137,7 +155,7 @@ def test_a_file_of_the_watched_folder_changes_the_stages_of_the_table(project, n
     changed = project.changed()
     project.write(name, content)
 
-    assert reruns.of_code()[name] == changed
+    assert reruns.of_code(name) == changed
 
 
 def test_a_file_more_or_less_in_the_watched_folder_changes_what_its_files_do(project):
@@ -147,7 +165,7 @@ def test_a_file_more_or_less_in_the_watched_folder_changes_what_its_files_do(pro
         source.rename(target)
         found.append(project.changed())
 
-    assert [reruns.of_code()[IN_WATCHED[-1]], set()] == found
+    assert [reruns.of_code(IN_WATCHED[-1]), set()] == found
 
 
 @pytest.mark.parametrize("path", reruns.ARTEFACTS)
@@ -180,7 +198,7 @@ def test_another_command_changes_its_stage(project, stage):
 
 def test_compiled_python_and_half_written_outputs_change_nothing(project):
     """Runs leave `__pycache__` behind, and a crash leaves a partial file: neither is data."""
-    compiled = list((project.root / "segline").glob("__pycache__/*.pyc"))
+    compiled = list((project.root / "segline").rglob("__pycache__/*.pyc"))
     assert compiled
     others = ["data/raw/__pycache__/x.pyc", f"{WATCHED}/__pycache__/x.pyc", "data/raw/train/.x.png.partial"]
     extra = [*compiled, *(project.root / name for name in others)]

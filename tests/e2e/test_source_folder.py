@@ -5,9 +5,10 @@ import json
 import pytest
 import yaml
 
-from tests import folders, test_voc
+from tests import folders
 from tests.e2e.project import Project, overlaid, stages_run
 from tests.e2e.reruns import ROOT, STAGES
+from tests.sources import test_voc
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segline import dataset
-from segline.errors import ParameterError
+from segline.core.errors import ParameterError
+from segline.dataset import raw
 from stages import download
 
 ROOT = Path(download.__file__).parents[1]
@@ -63,7 +63,7 @@ def test_the_data_set_takes_the_place_of_the_earlier_one(capsys):
         "data/raw/val/images/0016E5_07959.png",
         "data/raw/val/masks/0016E5_07959.png",
     }
-    assert [pair.stem for pair in dataset.read(Path("data/raw")).splits["val"]] == ["0016E5_07959"]
+    assert [pair.stem for pair in raw.read(Path("data/raw")).splits["val"]] == ["0016E5_07959"]
     assert capsys.readouterr().out == "data/raw: camvid, 11 classes; pairs (groups): val 1 (1)\n"
 
 
@@ -102,7 +102,7 @@ def test_the_command_of_dvc_yaml_takes_an_input_with_spaces(project):
     done = subprocess.run(["sh", "-c", command], env=os.environ | {"PATH": path}, capture_output=True, check=False)
 
     assert (0, b"") == (done.returncode, done.stderr)
-    assert ["0016E5_07959"] == [pair.stem for pair in dataset.read(Path("data/raw")).splits["val"]]
+    assert ["0016E5_07959"] == [pair.stem for pair in raw.read(Path("data/raw")).splits["val"]]
 
 
 @pytest.mark.usefixtures("project")

@@ -8,8 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from segline import arrays, batches, checkpoint, evaluation, images, predict, records
-from segline.errors import DataError, IntegrityError
+from segline.core import records
+from segline.core.errors import DataError, IntegrityError
+from segline.dataset import processed
+from segline.model import batches, checkpoint, forward
+from segline.preprocessing import images
+from segline.scoring import evaluation
 from stages import evaluate, preprocess, train
 from tests import tiny
 
@@ -32,16 +36,16 @@ def rows(path: str) -> list[dict[str, str]]:
 
 def test_the_headline_is_a_count_by_hand_over_the_raw_masks(project):
     evaluate.main(tiny.EVALUATE)
-    split = arrays.read(Path("data/processed/test"))
+    split = processed.read(Path("data/processed/test"))
     network, _ = checkpoint.read(Path("models/model.safetensors"))
     inputs = batches.inputs(batches.load(split.images, split.onehot, 3, "cpu").images)
-    logits = predict.logits(network, inputs)
+    logits = forward.logits(network, inputs)
     hits = dict.fromkeys(range(3), 0)
     unions = dict.fromkeys(range(3), 0)
     right = total = 0
     for image_logits, row in zip(logits, split.index.rows, strict=True):
         truth = cv2.imread(f"data/raw/test/{row.mask}", cv2.IMREAD_UNCHANGED)
-        found = predict.classes_at(image_logits, *tiny.SIZE)
+        found = forward.classes_at(image_logits, *tiny.SIZE)
         valid = truth != tiny.VOID.value
         right += int((truth == found)[valid].sum())
         total += int(valid.sum())
@@ -202,7 +206,7 @@ def test_merged_classes_are_scored_at_the_resolution_of_the_raw_masks_and_are_ot
 
 
 def test_other_mask_values_of_the_same_classes_are_other_data(project):
-    index = arrays.read(Path("data/processed/test")).index
+    index = processed.read(Path("data/processed/test")).index
 
     changed = replace(index, values=(*index.values[:-1], (200, None)))
 

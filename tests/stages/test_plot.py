@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segline.errors import DataError, ParameterError
+from segline.core.errors import DataError, ParameterError
 from stages import plot
 from tests import evaluated
 

@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 import yaml
 
-from segline import arrays, dataset, encode, images, pairs
-from segline.dataset import Dataset, Label, Pair, Void
-from segline.errors import ParameterError, PipelineError, Problems
+from segline.core.errors import ParameterError, PipelineError, Problems
+from segline.dataset import processed as processed_split
+from segline.dataset import raw as raw_dataset
+from segline.dataset.onehot import VOID as NO_CLASS
+from segline.dataset.onehot import unpack
+from segline.dataset.raw import Dataset, Label, Pair, Void
+from segline.preprocessing import images, pairs
 from stages import preprocess
-from tests.test_containers import jpeg
+from tests.preprocessing.test_headers import jpeg
 
 ROOT = Path(__file__).parents[2]
 CLASSES = tuple(Label(name, (number, number, number)) for number, name in enumerate(("sky", "road", "tree")))
@@ -57,12 +61,12 @@ class Raw:
 
     def write(self) -> None:
         splits = {split: [self.pair(split, stem) for stem in stems] for split, stems in self.splits.items()}
-        dataset.write(self.folder, Dataset("street", self.classes, self.values, self.void, self.encoding, splits))
+        raw_dataset.write(self.folder, Dataset("street", self.classes, self.values, self.void, self.encoding, splits))
 
 
 @pytest.fixture
 def raw(tmp_path, monkeypatch):
-    """Three pairs in train, two in val, and the parameters for 6x8 arrays."""
+    """Three pairs in train, two in val, and the parameters for 6x8 processed_split."""
     monkeypatch.chdir(tmp_path)
     parameters()
     made = Raw(Path("raw"))
@@ -109,27 +113,27 @@ def lines(raw: Raw) -> list[str]:
 def test_rows_hold_the_resized_pairs_in_the_order_of_stems(raw):
     raw.write()
 
-    split = arrays.read(run() / "train")
+    split = processed_split.read(run() / "train")
 
     assert [row.stem for row in split.index.rows] == ["train_0", "train_1", "train_2"]
     for number, row in enumerate(split.index.rows):
         image = cv2.imread(str(raw.folder / "train" / row.image))[:, :, ::-1]
         mask = cv2.imread(str(raw.folder / "train" / row.mask), cv2.IMREAD_GRAYSCALE)
-        classes = np.where(mask == VOID.value, encode.VOID, mask)
+        classes = np.where(mask == VOID.value, NO_CLASS, mask)
         np.testing.assert_array_equal(split.images[number], images.resize_image(np.ascontiguousarray(image), 6, 8))
-        np.testing.assert_array_equal(encode.unpack(split.onehot[number], 3), images.resize_mask(classes, 6, 8))
+        np.testing.assert_array_equal(unpack(split.onehot[number], 3), images.resize_mask(classes, 6, 8))
 
 
 def test_the_index_tells_where_rows_came_from(raw):
     raw.write()
 
-    index = arrays.read(run() / "val").index
+    index = processed_split.read(run() / "val").index
 
     first = raw.pair("val", "val_0")
-    assert index.rows[0] == arrays.Row(
+    assert index.rows[0] == processed_split.Row(
         first.stem, first.group, 12, 16, first.image, first.mask, first.sha256_image, first.sha256_mask
     )
-    assert replace(index, rows=()) == arrays.Index(
+    assert replace(index, rows=()) == processed_split.Index(
         "street", "val", CLASSES, VOID, False, "index", ((0, 0), (1, 1), (2, 2), (9, None)), ()
     )
 
@@ -138,13 +142,13 @@ def test_void_can_become_a_class_of_its_own(raw):
     parameters(12, 16, void="class")
     raw.write()
 
-    split = arrays.read(run() / "train")
+    split = processed_split.read(run() / "train")
 
     mask = cv2.imread(str(raw.mask("train", "train_0")), cv2.IMREAD_GRAYSCALE)
     assert split.index.classes == (*CLASSES, Label("void", VOID.rgb))
     assert split.index.void_is_class
     assert split.index.values == ((0, 0), (1, 1), (2, 2), (9, 3))
-    np.testing.assert_array_equal(encode.unpack(split.onehot[0], 4), np.where(mask == VOID.value, 3, mask))
+    np.testing.assert_array_equal(unpack(split.onehot[0], 4), np.where(mask == VOID.value, 3, mask))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -153,7 +157,7 @@ def test_gray_and_rgb_images_may_lie_side_by_side(raw, channels):
     raw.write()
     parameters(12, 16, channels=channels)
 
-    split = arrays.read(run() / "train")
+    split = processed_split.read(run() / "train")
 
     gray = cv2.imread(str(raw.image("train", "a")), cv2.IMREAD_GRAYSCALE)
     assert split.images.shape == (4, 12, 16, channels)
@@ -167,12 +171,12 @@ def test_merged_classes_take_the_place_and_colour_of_their_first_member(raw):
     once = hashes(run("once"))
     parameters(12, 16, merge={"background": ["sky"], "thing": ["tree", "road"]})
 
-    split = arrays.read(run() / "train")
+    split = processed_split.read(run() / "train")
 
     mask = cv2.imread(str(raw.mask("train", "train_0")), cv2.IMREAD_GRAYSCALE)
     assert split.index.classes == (Label("background", CLASSES[0].rgb), Label("thing", CLASSES[2].rgb))
     assert split.index.values == ((0, 0), (1, 1), (2, 1), (9, None))
-    np.testing.assert_array_equal(encode.unpack(split.onehot[0], 2), np.choose(mask % 9, [0, 1, 1]) + 255 * (mask == 9))
+    np.testing.assert_array_equal(unpack(split.onehot[0], 2), np.choose(mask % 9, [0, 1, 1]) + 255 * (mask == 9))
     assert hashes(Path("processed")) == once
 
 
@@ -201,11 +205,11 @@ def test_values_may_be_sparse_and_large(raw):
     raw.write()
     parameters(12, 16)
 
-    onehot = arrays.read(run() / "train").onehot[0]
+    onehot = processed_split.read(run() / "train").onehot[0]
 
     stored = cv2.imread(str(raw.mask("train", "train_0")), cv2.IMREAD_UNCHANGED)
-    expected = np.select([stored == 300, stored == 7, stored == 65535], [0, 1, 2], encode.VOID)
-    np.testing.assert_array_equal(encode.unpack(onehot, 3), expected)
+    expected = np.select([stored == 300, stored == 7, stored == 65535], [0, 1, 2], NO_CLASS)
+    np.testing.assert_array_equal(unpack(onehot, 3), expected)
 
 
 def test_colour_masks_become_the_classes_of_their_colours(raw):
@@ -217,16 +221,16 @@ def test_colour_masks_become_the_classes_of_their_colours(raw):
         for stem in stems:
             mask = cv2.imread(str(raw.mask(split, stem)), cv2.IMREAD_GRAYSCALE)
             images.write_png(raw.mask(split, stem), colours[np.minimum(mask, 3)])
-            expected[stem] = np.where(mask == VOID.value, encode.VOID, mask)
+            expected[stem] = np.where(mask == VOID.value, NO_CLASS, mask)
     raw.write()
     parameters(12, 16)
 
-    onehot = arrays.read(run() / "train").onehot
+    onehot = processed_split.read(run() / "train").onehot
 
     for row in range(3):
-        np.testing.assert_array_equal(encode.unpack(onehot[row], 3), expected[f"train_{row}"])
+        np.testing.assert_array_equal(unpack(onehot[row], 3), expected[f"train_{row}"])
     parameters(5, 7)
-    small = encode.unpack(arrays.read(run() / "train").onehot[0], 3)
+    small = unpack(processed_split.read(run() / "train").onehot[0], 3)
     np.testing.assert_array_equal(small, images.resize_mask(expected["train_0"], 5, 7))
 
 
@@ -235,7 +239,7 @@ def test_any_size_of_images_is_resized(raw, size):
     raw.add("train", "z", *size)
     raw.write()
 
-    rows = arrays.read(run() / "train").index.rows
+    rows = processed_split.read(run() / "train").index.rows
 
     assert (rows[-1].height, rows[-1].width) == size
 
@@ -255,13 +259,13 @@ def test_bytes_do_not_depend_on_the_cpu(raw, channels):
     for split in raw.splits:
         raw.add(split, f"{split}_big", 61, 83)
     raw.write()
-    listed = dataset.read(raw.folder)
+    listed = raw_dataset.read(raw.folder)
     photo = raw.folder / "train" / "images" / "photo.jpg"
     photo.write_bytes(content)
     images.write_png(raw.mask("train", "photo"), np.zeros((60, 90), np.uint8))
     mask_hash = hashlib.sha256(raw.mask("train", "photo").read_bytes()).hexdigest()
     pair = Pair("photo", None, "images/photo.jpg", "masks/photo.png", hashlib.sha256(content).hexdigest(), mask_hash)
-    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "train": [*listed.splits["train"], pair]}))
+    raw_dataset.write(raw.folder, replace(listed, splits={**listed.splits, "train": [*listed.splits["train"], pair]}))
     parameters(31, 37, channels=channels)
     older = {
         "NPY_DISABLE_CPU_FEATURES": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
@@ -369,9 +373,9 @@ def test_a_data_set_without_splits_is_told(raw):
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "images/../../../secret.png"])
 def test_names_that_lead_out_of_the_data_set_are_refused(raw, name):
     raw.write()
-    listed = dataset.read(raw.folder)
+    listed = raw_dataset.read(raw.folder)
     pair = replace(listed.splits["val"][0], image=name)
-    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": [pair, listed.splits["val"][1]]}))
+    raw_dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": [pair, listed.splits["val"][1]]}))
 
     with pytest.raises(PipelineError, match="leads out of the data set"):
         run()
@@ -421,7 +425,7 @@ def test_masks_of_void_alone_are_taken_with_a_warning(raw, capsys):
     images.write_png(raw.mask("train", "train_1"), np.full((12, 16), VOID.value, np.uint8))
     raw.write()
 
-    split = arrays.read(run() / "train")
+    split = processed_split.read(run() / "train")
 
     assert not split.onehot[1].any()
     assert "raw/train: 1 of 3 masks hold nothing but void, such as masks/train_1.png" in capsys.readouterr().err
@@ -429,9 +433,9 @@ def test_masks_of_void_alone_are_taken_with_a_warning(raw, capsys):
 
 def test_groups_shared_with_train_are_told(raw, capsys):
     raw.write()
-    listed = dataset.read(raw.folder)
+    listed = raw_dataset.read(raw.folder)
     shared = [replace(pair, group="train-drive") for pair in listed.splits["val"]]
-    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": shared}))
+    raw_dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": shared}))
 
     run()
 
@@ -440,10 +444,10 @@ def test_groups_shared_with_train_are_told(raw, capsys):
 
 def test_only_the_images_that_share_a_group_with_train_are_counted(raw, capsys):
     raw.write()
-    listed = dataset.read(raw.folder)
+    listed = raw_dataset.read(raw.folder)
     first, *rest = listed.splits["val"]
     val = [replace(first, group="train-drive"), *(replace(pair, group="elsewhere") for pair in rest)]
-    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": val}))
+    raw_dataset.write(raw.folder, replace(listed, splits={**listed.splits, "val": val}))
 
     run()
 
@@ -455,7 +459,7 @@ def test_a_jpeg_that_is_decoded_though_damaged_is_told(raw):
     content = jpeg()
     cut = content[: len(content) * 3 // 4] + b"\xff\xd9"
     raw.write()
-    listed = dataset.read(raw.folder)
+    listed = raw_dataset.read(raw.folder)
     added = []
     for stem, photo in (("cut", cut), ("good", content)):
         (raw.folder / "train" / "images" / f"{stem}.jpg").write_bytes(photo)
@@ -463,7 +467,7 @@ def test_a_jpeg_that_is_decoded_though_damaged_is_told(raw):
         mask_hash = hashlib.sha256(raw.mask("train", stem).read_bytes()).hexdigest()
         digest = hashlib.sha256(photo).hexdigest()
         added.append(Pair(stem, None, f"images/{stem}.jpg", f"masks/{stem}.png", digest, mask_hash))
-    dataset.write(raw.folder, replace(listed, splits={**listed.splits, "train": [*listed.splits["train"], *added]}))
+    raw_dataset.write(raw.folder, replace(listed, splits={**listed.splits, "train": [*listed.splits["train"], *added]}))
 
     done = subprocess.run(
         [sys.executable, "-m", "stages.preprocess", "--raw", "raw", "--processed", "processed"],
@@ -515,7 +519,7 @@ def test_names_with_spaces_and_other_letters_are_taken(raw):
         raw.add("train", stem)
     raw.write()
 
-    assert len(arrays.read(run() / "train").index.rows) == 7
+    assert len(processed_split.read(run() / "train").index.rows) == 7
 
 
 def test_the_last_line_says_what_was_made(raw, capsys):
@@ -537,7 +541,7 @@ def test_no_more_pairs_wait_in_memory_than_a_few_for_each_thread(raw):
     for number in range(60):
         raw.add("train", f"many_{number}")
     raw.write()
-    data = dataset.read(raw.folder)
+    data = raw_dataset.read(raw.folder)
     recipe = pairs.recipe(raw.folder, data, pairs.Section(height=6, width=8, channels=3, void="ignore", merge={}))
     drawn = 0
 

@@ -13,8 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from segline import arrays, balance, batches, checkpoint, encode, progress, records, resume, tracking
-from segline.errors import DataError, DeviceError, PipelineError, TrainingError
+from segline.core import records
+from segline.core.errors import DataError, DeviceError, PipelineError, TrainingError
+from segline.dataset import processed
+from segline.dataset.onehot import unpack
+from segline.model import batches, checkpoint
+from segline.monitoring import mlflow_run, progress
+from segline.training import class_weights, resume
 from stages import evaluate, train
 from tests import tiny
 
@@ -22,18 +27,18 @@ ROOT = Path(__file__).parents[2]
 # The train stage, but it saves its state after every epoch, and kills itself at a certain line.
 MORTAL = """
 import os, signal
-from segline import cli, resume
+from segline.monitoring import console; from segline.training import resume
 from stages import train
 
-class Steps(cli.Steps):
+class Steps(console.Steps):
     def line(self, text):
         super().line(text)
         if text.startswith(os.environ["KILLED_AT"]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-cli.Steps = Steps
+console.Steps = Steps
 resume.SAVED_EVERY = 0.0
-cli.run(train.main)
+console.run(train.main)
 """
 
 
@@ -117,10 +122,10 @@ def test_it_writes_the_first_samples_as_epoch_1_shows_them(project):
     """With everything off as they are stored."""
     train.main(tiny.TRAIN)
     images, classes = (np.load(f"data/augmented/{name}.npy") for name in ("images", "classes"))
-    split = arrays.read(Path("data/processed/train"))
+    split = processed.read(Path("data/processed/train"))
 
     assert np.array_equal(split.images, images)
-    assert np.array_equal(encode.unpack(split.onehot, 3), classes)
+    assert np.array_equal(unpack(split.onehot, 3), classes)
 
 
 def test_augmentation_changes_what_is_shown_and_what_is_learnt_but_not_what_is_validated(project):
@@ -171,7 +176,10 @@ def test_the_weights_of_the_classes_are_in_the_model_file_where_the_loss_has_the
     _, with_weights = checkpoint.read(Path("models/model.safetensors"))
 
     assert () == without.class_weights
-    assert balance.median_frequency(arrays.read(Path("data/processed/train")).onehot, 3) == with_weights.class_weights
+    assert (
+        class_weights.median_frequency(processed.read(Path("data/processed/train")).onehot, 3)
+        == with_weights.class_weights
+    )
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -349,13 +357,13 @@ def test_a_state_that_cannot_be_saved_costs_a_warning_and_no_training(project, m
 
 
 def test_the_run_of_a_training_that_goes_on_has_the_scores_of_every_epoch(interrupted, monkeypatch):
-    sent: list[tracking.Message] = []
+    sent: list[mlflow_run.Message] = []
 
     @contextmanager
     def run(*_, **__):
-        yield tracking.Run(sent.append)
+        yield mlflow_run.Run(sent.append)
 
-    monkeypatch.setattr(tracking, "run", run)
+    monkeypatch.setattr(mlflow_run, "run", run)
     train.main(tiny.TRAIN)
     logged = [(key, step) for message in sent for key, _, _, step in message.get("metrics", [])]
 

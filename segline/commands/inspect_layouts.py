@@ -1,0 +1,204 @@
+"""How a folder of images and masks is laid out, told from names alone: patterns and splits that fit it."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from segline.core.errors import DataError, PipelineError
+from segline.sources.collecting import listing, splitting
+
+IMAGES = ("images", "image", "imgs", "img", "jpegimages", "photos")
+MASKS = (
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "annot", "gt", "ground_truth", "groundtruth"),
+    *("segmentationclass", "segmentationclasspng", "segmentation", "segmentations", "targets"),
+)
+SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
+LISTS = ("", "lists/", "splits/", "ImageSets/Segmentation/", "ImageSets/")
+ENDINGS = (
+    "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_annotation", "_L", "-mask", "-label",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What data.folder says of it."""
+
+    images: str
+    masks: str
+    form: splitting.Form
+
+
+def recognise(root: Path) -> Layout | None:
+    """The layout with the most pairs, None if no known one has any."""
+    counted = [(_count(root, layout), layout) for layout in _candidates(root)]
+    most, layout = max(counted, key=lambda each: each[0], default=(0, None))
+    return layout if most else None
+
+
+def _count(root: Path, layout: Layout) -> int:
+    problems: list[PipelineError] = []
+    found = splitting.usable(root, layout.images, layout.masks, layout.form, "", problems=problems)
+    return sum(map(len, found.values()))
+
+
+def _candidates(root: Path) -> Iterator[Layout]:
+    for image_folder, mask_folder, splits in _places(root):
+        filled = splits or [""]
+        images, masks = (
+            {name for split in filled for name in _names(root / folder.replace(splitting.SPLIT, split))}
+            for folder in (image_folder, mask_folder)
+        )
+        names = _in_one_folder(images) if image_folder == mask_folder else _in_two_folders(images, masks)
+        if names:
+            image_pattern = str(PurePosixPath(image_folder, names[0]))
+            mask_pattern = str(PurePosixPath(mask_folder, names[1]))
+            yield Layout(image_pattern, mask_pattern, _form(root, image_pattern, mask_pattern, splits))
+
+
+def _places(root: Path) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Folder of the images, folder of the masks, both with {split} if there are splits."""
+    folders = _folders(root)
+    for images, masks in _both(folders):
+        splits = _splits(set(_folders(root / images)) & set(_folders(root / masks)))
+        if splits:
+            yield f"{images}/{{split}}", f"{masks}/{{split}}", splits
+        yield images, masks, []
+    splits = _splits(folders)
+    for images, masks in sorted({both for split in splits for both in _both(_folders(root / split))}):
+        holding = [split for split in splits if {images, masks} <= set(_folders(root / split))]
+        yield f"{{split}}/{images}", f"{{split}}/{masks}", holding
+    ends = sorted(
+        {name.removeprefix(split) for split in splits or SPLITS for name in folders if name.startswith(split)}
+    )
+    for images, masks in _both(ends, plain=""):
+        holding = [split for split in SPLITS if {split + images, split + masks} <= set(folders)]
+        if holding:
+            yield f"{{split}}{images}", f"{{split}}{masks}", holding
+    if splits:
+        yield "{split}", "{split}", splits
+    yield "", "", []
+
+
+def _both(names: Iterable[str], plain: str | None = None) -> list[tuple[str, str]]:
+    """Each name for images with each name for masks. `plain` stands for images too."""
+    meanings = {name: name.lower().strip("_- ") for name in names}
+    images = [name for name, meaning in meanings.items() if meaning in IMAGES or name == plain]
+    return [(image, name) for image in images for name, meaning in meanings.items() if meaning in MASKS]
+
+
+def _splits(folders: Collection[str]) -> list[str]:
+    return [split for split in SPLITS if split in folders]
+
+
+def _folders(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _names(place: Path) -> list[str]:
+    """The names of visible PNG and JPEG files."""
+    if not place.is_dir():
+        return []
+    paths = [path for path in place.iterdir() if path.suffix.lower()[1:] in listing.EXTENSIONS]
+    return sorted(path.name for path in paths if not path.name.startswith("."))
+
+
+def _in_two_folders(images: Collection[str], masks: Collection[str]) -> tuple[str, str] | None:
+    """Masks may end in something that images do not: that which follows the longest stem of an image most often."""
+    stems = {Path(name).stem for name in images}
+    endings: Counter[str] = Counter()
+    for stem in (Path(name).stem for name in masks):
+        known = next((stem[:end] for end in range(len(stem), 0, -1) if stem[:end] in stems), None)
+        if known is not None:
+            endings[stem.removeprefix(known)] += 1
+    if not endings:
+        return None
+    ((ending, _),) = endings.most_common(1)
+    return f"*{_extension(images)}", f"*{ending}{_extension(masks)}"
+
+
+def _in_one_folder(names: Collection[str]) -> tuple[str, str] | None:
+    stems = Counter(Path(name).stem for name in names)
+    for ending in ENDINGS:
+        masks = {
+            name for name in names if Path(name).stem.endswith(ending) and Path(name).stem[: -len(ending)] in stems
+        }
+        if masks:
+            return f"*{_extension(set(names) - masks)}", f"*{ending}{_extension(masks)}"
+    if any(count > 1 for count in stems.values()):  # photographs are JPEG, masks PNG
+        photographs = {name for name in names if not name.lower().endswith(".png")}
+        return f"*{_extension(photographs)}", "*.png"
+    return None
+
+
+def _extension(names: Iterable[str]) -> str:
+    known = {Path(name).suffix.lower() for name in names}
+    return known.pop() if len(known) == 1 else ".*"
+
+
+def _form(root: Path, images: str, masks: str, splits: Sequence[str]) -> splitting.Form:
+    if splits:
+        return splitting.ByFolder(by="folder", names=list(splits))
+    there = _stems(root, images, masks)
+    for folder in LISTS:
+        named = [split for split in SPLITS if _most(*_listed(root, f"{folder}{split}.txt", there))]
+        if len(named) > 1:
+            return splitting.ByLists(by="lists", file=f"{folder}{splitting.SPLIT}.txt", names=named)
+    return splitting.ByRatio(by="ratio", shares=_shares(len(there)), seed=1)
+
+
+def _stems(root: Path, images: str, masks: str) -> set[str]:
+    """Those with an image and a mask."""
+    files = listing.Shelf(root, images, masks, []).files
+    return files["image"].keys() & files["mask"].keys()
+
+
+def _listed(root: Path, name: str, there: Collection[str]) -> tuple[int, int]:
+    """How many stems of a list have an image and a mask, and how many it has."""
+    stems = listing.stems(root, name, {}, [])
+    return sum(stem in there for stem in stems), len(stems)
+
+
+def _most(known: int, count: int) -> bool:
+    return 2 * known > count
+
+
+def unused(root: Path, layout: Layout) -> Iterator[PipelineError]:
+    """The lists of splits in `root` that the layout leaves aside, each with the reason."""
+    form = layout.form
+    used = {form.file.replace(splitting.SPLIT, split) for split in form.names} if form.by == "lists" else set()
+    there = set() if form.by == "folder" else _stems(root, layout.images, layout.masks)
+    for name in (f"{folder}{split}.txt" for folder in LISTS for split in SPLITS):
+        if name in used or not (root / name).is_file():
+            continue
+        known, count = _listed(root, name, there)
+        if form.by == "folder":
+            yield DataError(
+                root / name, "a list that is not used: the splits are folders", "Remove it, or the folders."
+            )
+        elif _most(known, count):
+            other = "other lists are" if used else "lists of two splits are needed, such as train and val"
+            yield DataError(root / name, f"a list that is not used: {other}", "Keep one list a split, side by side.")
+        else:
+            found = f"a list that is not used: {known} of its {count} lines are the stem of an image with a mask"
+            remedy = "Write one stem a line, without folder and extension, as UTF-8 text, and inspect again."
+            yield DataError(root / name, found, remedy)
+
+
+def one_sided(root: Path, layout: Layout) -> Iterator[PipelineError]:
+    """The folders of splits that have images and no masks, or masks and no images."""
+    if layout.form.by != "folder":
+        return
+    sides = [PurePosixPath(pattern).parent for pattern in (layout.images, layout.masks)]
+    for split in SPLITS:
+        there, other = sorted((root / str(side).replace(splitting.SPLIT, split) for side in sides), key=Path.is_dir)[
+            ::-1
+        ]
+        if there.is_dir() and not other.is_dir():
+            yield DataError(there, f"left out: there is no folder {other} for it", "Add that one, or remove this one.")
+
+
+def _shares(count: int) -> dict[str, float]:
+    """Shares that leave no split empty, from three pairs on."""
+    train, other = (0.8, 0.1) if count >= 10 else (0.6, 0.2) if count >= 5 else (0.34, 0.33)
+    return {"train": train, "val": other, "test": other}

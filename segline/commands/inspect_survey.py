@@ -1,0 +1,154 @@
+"""What the files of a data set hold, before anyone has said what their masks mean: read once, on all cores."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segline.core import parallel
+from segline.core.errors import DataError, PipelineError
+from segline.monitoring import console
+from segline.preprocessing import audit, decoder_warnings, headers, images
+from segline.sources.collecting.listing import Entry
+
+MOST = 256  # values of one mask that are counted; more than 255 classes cannot be
+
+
+@dataclass
+class Survey:
+    """Counts over all pairs that can be read; `problems` tells of the others.
+
+    `encoding` is that of most masks. `pixels` and `masks`, by mask value, count pixels and the masks they are in.
+    `fullest` is the mask with the most values, and how many.
+    """
+
+    image_kinds: Counter[str] = field(default_factory=Counter)
+    mask_kinds: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    encoding: str = "index"
+    pixels: Counter[int] = field(default_factory=Counter)
+    masks: Counter[int] = field(default_factory=Counter)
+    palette: list[tuple[int, int, int]] = field(default_factory=list)
+    fullest: tuple[int, Path] = (0, Path())
+    problems: list[PipelineError] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Image:
+    kind: str
+    size: tuple[int, int]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Mask:
+    kind: str
+    size: tuple[int, int]
+    encoding: str
+    palette: list[tuple[int, int, int]]
+    num_values: int
+    counts: dict[int, int]
+
+
+def survey(listed: Mapping[str, Sequence[Entry]]) -> Survey:
+    """The survey of all pairs of all splits."""
+    images.single_threaded()
+    everything = [(split, entry) for split, entries in listed.items() for entry in entries]
+    found = Survey()
+    places: dict[str, list[tuple[str, Path]]] = {}
+    masks: list[tuple[Path, _Mask]] = []
+    with decoder_warnings.muffled() as heard, ThreadPoolExecutor(parallel.count()) as pool:
+        read = pool.map(lambda each: _read(each[1]), everything)
+        for (split, entry), (image, mask, problems) in zip(
+            everything, console.progress(read, len(everything), "inspect", "pair"), strict=True
+        ):
+            found.problems += problems
+            if image:
+                found.image_kinds[image.kind] += 1
+                found.sizes[image.size] += 1
+                places.setdefault(image.sha256, []).append((split, entry.image))
+            if mask:
+                masks.append((entry.mask, mask))
+        found.problems += _damaged([entry for _, entry in everything], heard)
+    _add_masks(found, masks)
+    found.problems += audit.leaks(places.values(), "the same image")
+    return found
+
+
+def _damaged(entries: Sequence[Entry], heard: Callable[[], str]) -> Iterator[PipelineError]:
+    """JPEG images that were decoded though damaged. libjpeg names no file: if it complained, each is read alone."""
+    if not decoder_warnings.damage(heard()):
+        return
+    for entry in entries:
+        with suppress(PipelineError):
+            _image(entry.image)
+        if said := decoder_warnings.damage(heard()):
+            yield DataError(entry.image, f"damaged: {said}", headers.AGAIN)
+
+
+def _add_masks(found: Survey, masks: Sequence[tuple[Path, _Mask]]) -> None:
+    encodings = Counter(mask.encoding for _, mask in masks)
+    if encodings:
+        ((found.encoding, _),) = encodings.most_common(1)
+    for path, mask in masks:
+        found.mask_kinds[mask.kind] += 1
+        if mask.encoding != found.encoding:
+            problem = f"{mask.kind}, while most masks are of the encoding {found.encoding}"
+            found.problems.append(DataError(path, problem, "Save all masks alike."))
+            continue
+        found.pixels.update(mask.counts)
+        found.masks.update(mask.counts.keys())
+        found.palette = found.palette or mask.palette
+        found.fullest = max(found.fullest, (mask.num_values, path))
+
+
+def _read(entry: Entry) -> tuple[_Image | None, _Mask | None, list[PipelineError]]:
+    problems: list[PipelineError] = []
+    image = mask = None
+    try:
+        image = _image(entry.image)
+    except PipelineError as error:
+        problems.append(error)
+    try:
+        mask = _mask(entry.mask)
+    except PipelineError as error:
+        problems.append(error)
+    if image and mask and image.size != mask.size:
+        found = f"{_spoken(mask.size)} pixels, expected {_spoken(image.size)} as {entry.image.name}"
+        problems.append(DataError(entry.mask, found, "Export the mask at the size of its image."))
+    return image, mask, problems
+
+
+def _image(path: Path) -> _Image:
+    content = images.read(path)
+    height, width, _ = images.decode_image(content, path, channels=3).shape
+    header = headers.inspect(content, path)
+    kind = f"{header.depth}-bit {header.colour} {header.format}"
+    return _Image(kind, (height, width), hashlib.sha256(content).hexdigest())
+
+
+def _mask(path: Path) -> _Mask:
+    content = images.read(path)
+    header = headers.inspect(content, path)
+    encoding = "rgb" if header.colour == "RGB" else "index"
+    mask = images.decode_mask(content, path, encoding)
+    if mask.dtype == np.uint8:
+        numbers = np.bincount(mask.ravel(), minlength=256)
+        values = np.flatnonzero(numbers)
+        numbers = numbers[values]
+    else:
+        values, numbers = np.unique(mask, return_counts=True)
+    most = np.argsort(numbers, kind="stable")[::-1][:MOST]
+    counts = dict(zip(values[most].tolist(), numbers[most].tolist(), strict=True))
+    palette = headers.palette(content) if header.colour == "palette" else []
+    kind = f"{header.depth}-bit {header.colour} {header.format}"
+    return _Mask(kind, (mask.shape[0], mask.shape[1]), encoding, palette, len(values), counts)
+
+
+def _spoken(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"

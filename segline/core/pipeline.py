@@ -1,0 +1,52 @@
+"""What dvc.yaml says of the stages. Paths of results stand there and nowhere else in the code."""
+
+import re
+import shlex
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from segline.core import params
+
+ROOT = Path(__file__).resolve().parents[2]  # the folder that holds dvc.yaml, stages/ and segline/
+FILE = "dvc.yaml"
+_TEMPLATE = re.compile(r"\$\{([\w.]+)\}")
+
+
+@cache
+def _content() -> dict[str, Any]:
+    content: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / FILE).read_text(encoding="utf-8"))
+    return content
+
+
+def path(stage: str, argument: str) -> Path:
+    """The path that the command of a stage gives as `--ARGUMENT`, relative to the project's top folder."""
+    words = shlex.split(_content()["stages"][stage]["cmd"])
+    return Path(words[words.index(f"--{argument}") + 1])
+
+
+def outputs() -> list[Path]:
+    """Every path that a stage writes, relative to the project's top folder."""
+    stages = _content()["stages"].values()
+    entries = [entry for stage in stages for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+    return [Path(next(iter(entry)) if isinstance(entry, dict) else entry) for entry in entries]
+
+
+def code(stage: str, document: params.Document) -> list[Path]:
+    """The files of code that a stage depends on under these parameters, those in its folders included, sorted."""
+    listed = [_filled(entry, document) for entry in _content()["stages"][stage]["deps"]]
+    places = [ROOT / entry for entry in listed if Path(entry).parts[0] in ("segline", "stages")]
+    return sorted(file for place in places for file in _files(place))
+
+
+def _filled(text: str, document: params.Document) -> str:
+    return _TEMPLATE.sub(lambda match: params.text(document, match[1]), text)
+
+
+def _files(place: Path) -> Iterable[Path]:
+    if place.is_file():
+        return [place]
+    return (path for path in place.rglob("*") if path.is_file() and "__pycache__" not in path.parts)

@@ -1,0 +1,195 @@
+"""Bytes of eval.json and per_image.csv -> the counts of one side, checked. N images, K classes.
+
+Nothing is believed that can be checked: a file that contradicts itself or the other one is refused.
+"""
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from segline.core.errors import DataError
+from segline.gate import bootstrap
+from segline.gate.baseline import EVALUATION, IMAGES, Saved
+from segline.reporting import formatting
+from segline.scoring import evaluation
+
+CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+FIRST = evaluation.image_columns([])
+KINDS = ("tp", "fp", "fn")
+ROUNDING = 1.5e-6  # scores are recorded with 6 decimals
+DIGITS = 15  # so that sums of counts stay exact in float64
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Scores(BaseModel):
+    """What the gate reads of eval.json; it may hold more."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    accuracy: Rate
+    miou: Rate
+    iou: dict[str, Rate]
+    cost: dict[str, Annotated[float, Field(ge=0)]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model on the evaluated split. `counts` is int64 (N, K, 3): tp, fp, fn of each class."""
+
+    label: str
+    commit: str | None
+    classes: tuple[str, ...]
+    stems: tuple[str, ...]
+    groups: tuple[str | None, ...]
+    counts: npt.NDArray[np.int64]
+    cost: dict[str, float]
+
+
+def protocol(saved: Saved) -> dict[str, str]:
+    """What was evaluated and how, without a look at a number. Raises DataError."""
+    where = f"{saved.place}{EVALUATION}"
+    found = _document(saved).get("protocol")
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise DataError(where, "protocol: expected texts by name", saved.remedy)
+    if missing := [key for key in formatting.PROTOCOL if key not in found]:
+        raise DataError(where, f"protocol.{missing[0]}: missing", saved.remedy)
+    if found["schema"] != evaluation.SCHEMA:
+        found_schema = f"protocol.schema is {found['schema']!r}, but this gate knows {evaluation.SCHEMA!r}"
+        raise DataError(where, found_schema, "Make the metrics again with this version: make repro.")
+    return found
+
+
+def classes(saved: Saved) -> tuple[str, ...] | None:
+    """The classes that per_image.csv names; None where it is broken. For messages: nothing else of it is believed."""
+    try:
+        return _classes(saved, _table(saved)[0])
+    except DataError:
+        return None
+
+
+def read(saved: Saved) -> Side:
+    """The side whose protocol has been found good. Raises DataError."""
+    document = _document(saved)
+    try:
+        scores = _Scores.model_validate(document)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        got = "" if problem["type"] == "missing" else f", got {str(problem['input'])[:80]!r}"
+        key = ".".join(map(str, problem["loc"]))
+        raise DataError(f"{saved.place}{EVALUATION}", f"{key}: {problem['msg'].lower()}{got}", saved.remedy) from None
+    header, rows = _table(saved)
+    classes = _classes(saved, header)
+    counts = np.array([_counts(saved, row) for row in rows], np.int64).reshape(len(rows), len(classes), len(KINDS))
+    side = Side(
+        saved.label,
+        saved.commit,
+        classes,
+        tuple(row[0] for row in rows),
+        tuple(row[1] or None for row in rows),
+        counts,
+        scores.cost,
+    )
+    _require_sound(saved, side)
+    _require_same_run(saved, side, scores, document["protocol"]["images"])
+    return side
+
+
+def _document(saved: Saved) -> dict[str, Any]:
+    where = f"{saved.place}{EVALUATION}"
+    text = _text(where, saved.evaluation, saved.remedy)
+
+    def refuse(constant: str) -> NoReturn:
+        raise DataError(where, f"holds {constant}, expected finite numbers", saved.remedy)
+
+    try:
+        document = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise DataError(where, f"not JSON ({error})", saved.remedy) from None
+    if not isinstance(document, dict):
+        raise DataError(where, f"holds {type(document).__name__}, expected names and values", saved.remedy)
+    return document
+
+
+def _text(where: str, content: bytes, remedy: str) -> str:
+    if not content.strip():
+        raise DataError(where, "empty", remedy)
+    if CONFLICT.search(content):
+        raise DataError(where, "holds an unsettled merge conflict", "Settle it by making the file again: make repro.")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(where, f"not UTF-8 at byte {error.start}", remedy) from None
+
+
+def _table(saved: Saved) -> tuple[list[str], list[list[str]]]:
+    where = f"{saved.place}{IMAGES}"
+    text = _text(where, saved.images, saved.remedy)
+    try:
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except csv.Error as error:
+        raise DataError(where, f"not CSV ({error})", saved.remedy) from None
+    if not rows:
+        raise DataError(where, "no images", saved.remedy)
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise DataError(where, f"row {number}: {len(row)} fields, but {len(header)} columns", saved.remedy)
+    stems = [row[0] for row in rows]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise DataError(where, f"image {twice!r} stands there twice", saved.remedy)
+    return header, rows
+
+
+def _classes(saved: Saved, header: list[str]) -> tuple[str, ...]:
+    names = [column.removesuffix("_tp") for column in header[len(FIRST) :: len(KINDS)]]
+    if not names or header != evaluation.image_columns(names) or len(set(names)) < len(names):
+        found = f"columns {', '.join(header)[:80]!r}, expected {', '.join(FIRST)}, then CLASS_tp, CLASS_fp, CLASS_fn"
+        raise DataError(f"{saved.place}{IMAGES}", found, saved.remedy)
+    return tuple(names)
+
+
+def _counts(saved: Saved, row: list[str]) -> list[int]:
+    cells = row[len(FIRST) :]
+    for cell in cells:
+        if not (cell.isascii() and cell.isdigit() and len(cell) <= DIGITS):
+            raise DataError(f"{saved.place}{IMAGES}", f"image {row[0]!r}: {cell[:80]!r} is no count", saved.remedy)
+    return [int(cell) for cell in cells]
+
+
+def _require_sound(saved: Saved, side: Side) -> None:
+    """Every wrong pixel is a false positive of one class and a false negative of another."""
+    wrong = side.counts[..., 1:].sum(axis=1)
+    if bad := [stem for stem, (fp, fn) in zip(side.stems, wrong.tolist(), strict=True) if fp != fn]:
+        found = f"image {bad[0]!r}: as many fp as fn expected, summed over the classes"
+        raise DataError(f"{saved.place}{IMAGES}", found, saved.remedy)
+    if not bootstrap.truth(side.counts).any():
+        raise DataError(f"{saved.place}{IMAGES}", "not one labelled pixel", saved.remedy)
+
+
+def _require_same_run(saved: Saved, side: Side, scores: _Scores, images: str) -> None:
+    """The scores of eval.json are those of the counts: the two files come from one run."""
+    present = bootstrap.present(side.counts)
+    total = side.counts.sum(axis=0)
+    there = [name for name, known in zip(side.classes, present, strict=True) if known]
+    iou = zip(side.classes, bootstrap.iou(total), strict=True)
+    own = {f"iou.{name}": float(value) for name, value in iou if name in there}
+    own |= {"accuracy": float(bootstrap.accuracy(total)), "miou": float(bootstrap.miou(total))}
+    said = {f"iou.{name}": value for name, value in scores.iou.items()}
+    said |= {"accuracy": scores.accuracy, "miou": scores.miou}
+    remedy = "Both files must come from one run: make repro."
+    where = f"{saved.place}{EVALUATION}"
+    if other := sorted(own.keys() ^ said.keys()):
+        raise DataError(where, f"{other[0]}: not the classes that {IMAGES} has pixels of", remedy)
+    if images != str(len(side.stems)):
+        raise DataError(where, f"protocol.images is {images}, but {IMAGES} has {len(side.stems)}", remedy)
+    for name, value in own.items():
+        if abs(said[name] - value) > ROUNDING:
+            raise DataError(where, f"{name} is {said[name]}, but the counts of {IMAGES} give {value:.6f}", remedy)

@@ -1,0 +1,164 @@
+"""What decides: the margins and floors of gate.yaml, and the seed noise of the metrics they name."""
+
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from segline.core import params
+from segline.core.errors import DataError, ParameterError, combined, suggestion
+from segline.gate.bootstrap import Noise
+from segline.reproducibility import seed_noise as measurement
+
+FILE = Path("gate.yaml")
+REMEDY = "docs/gate.md says what it may hold."
+MEASURE = "Measure it again: segline noise."
+MEANINGS = {
+    "margins": "A margin is the loss that is accepted, as a part of 1: 0.01 is one percentage point.",
+    "floors": "A floor is the IoU that a class must keep: above 0, and 1 at most.",
+    "metrics": "It is the standard deviation of a score between 0 and 1, so 0.5 at most.",
+}
+
+Deviation = Annotated[float, Field(ge=0, le=0.5)]
+
+
+class Rules(params.Section):
+    """gate.yaml. It changes no output, so it is no parameter of the pipeline."""
+
+    margins: dict[str, Annotated[float, Field(ge=0, lt=1)]]
+    floors: dict[str, Annotated[float, Field(gt=0, le=1)]]
+    noise: str = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One claim that is judged: `metric` fell by no more than `margin`, or stands no lower than `floor`."""
+
+    metric: str
+    margin: float
+    floor: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return self.metric if self.floor is None else f"{self.metric} >= {self.floor:g}"
+
+    @property
+    def label(self) -> str | None:
+        """The class whose IoU it is; None for accuracy and miou, as a class may be called that too."""
+        return self.metric.removeprefix("iou.") if self.metric.startswith("iou.") else None
+
+
+class _Deviations(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    accuracy: Deviation
+    miou: Deviation
+    iou: dict[str, Deviation]
+
+
+class SeedNoise(BaseModel):
+    """noise.json: standard deviations over runs that differ in their seed, how those were evaluated, the seeds.
+
+    `recipe` is that of `segline.reproducibility.recipe`; older files have none.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    commit: str | None
+    metrics: _Deviations
+    protocol: dict[str, str]
+    recipe: str | None = None
+    seeds: list[int] = Field(min_length=measurement.FEWEST)
+
+
+def read_rules(path: Path) -> Rules:
+    """The rules of a gate.yaml. Raises ParameterError if it is missing, and as `parse_rules`."""
+    if not path.is_file():
+        raise ParameterError(path, "missing", "Take the committed one: git checkout HEAD gate.yaml")
+    return parse_rules(path.read_bytes(), path)
+
+
+def parse_rules(content: bytes, where: object) -> Rules:
+    """The rules that these bytes hold. Raises ParameterError for each bad key or value, all at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / FILE  # a revision's bytes lie in no file, and params reads nothing else
+        file.write_bytes(content)
+        try:
+            document = params.load(file)
+        except ParameterError as error:
+            raise ParameterError(where, error.found, REMEDY) from None
+    try:
+        rules = Rules.model_validate(document)
+    except ValidationError as error:
+        raise combined(where, [_problem(where, dict(detail)) for detail in error.errors()]) from None
+    if not rules.margins and not rules.floors:
+        raise ParameterError(where, "neither margins nor floors, so nothing can be judged", REMEDY)
+    return rules
+
+
+def _problem(path: object, detail: Mapping[str, Any]) -> ParameterError:
+    key = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "missing":
+        return ParameterError(path, f"{key}: missing", REMEDY)
+    if detail["type"] == "extra_forbidden":
+        return ParameterError(path, f"{key}: unknown key", suggestion(key, list(Rules.model_fields), REMEDY))
+    remedy = _meaning(detail["type"], detail["loc"]) + REMEDY
+    return ParameterError(path, f"{key}: {detail['msg'].lower()}, got {str(detail['input'])[:80]!r}", remedy)
+
+
+def _meaning(kind: str, location: tuple[int | str, ...]) -> str:
+    """What a number is, where the error is that it lies out of its bounds; else nothing."""
+    return f"{MEANINGS[str(location[0])]} " if kind.startswith(("greater_than", "less_than")) else ""
+
+
+def criteria(rules: Rules, classes: Mapping[str, int], path: object) -> list[Criterion]:
+    """The claims that gate.yaml makes. `classes` gives each class the number of images that hold it in truth.
+
+    Raises ParameterError for every metric that is unknown or cannot be judged.
+    """
+    found = [Criterion(metric, margin) for metric, margin in rules.margins.items()]
+    found += [Criterion(f"iou.{name}", 0.0, floor) for name, floor in rules.floors.items()]
+    known = ["accuracy", "miou", *(f"iou.{name}" for name in classes)]
+    problems = []
+    for criterion in found:
+        key = f"{'margins' if criterion.floor is None else 'floors'}: {criterion.metric}"
+        if criterion.metric not in known:
+            remedy = suggestion(criterion.metric, known, f"Known are {', '.join(known)}.")
+            problems.append(ParameterError(path, f"{key}: no such metric", remedy))
+        elif criterion.label is not None and (images := classes[criterion.label]) < 2:
+            held = f"the class has pixels in {images} image{'s' * (images != 1)} of the split, two or more are needed"
+            problems.append(ParameterError(path, f"{key}: {held}", "Take it out."))
+    if problems:
+        raise combined(path, problems)
+    return found
+
+
+def parse_noise(content: bytes, where: object) -> SeedNoise:
+    """The seed noise that the bytes of a noise.json hold. Raises DataError if they are broken."""
+    try:
+        noise = SeedNoise.model_validate(json.loads(content.decode("utf-8")))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        found = f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}"
+        raise DataError(where, found, _meaning(problem["type"], problem["loc"]) + MEASURE) from None
+    except ValueError as error:
+        raise DataError(where, f"not JSON ({error})", MEASURE) from None
+    if len(set(noise.seeds)) < len(noise.seeds):
+        raise DataError(where, "a seed stands there twice", MEASURE)
+    return noise
+
+
+def of_criterion(noise: SeedNoise, criterion: Criterion, path: Path) -> Noise:
+    """The seed noise of what is judged: of a difference of two runs 2 s^2, of one run against a floor s^2."""
+    known = {"accuracy": noise.metrics.accuracy, "miou": noise.metrics.miou}
+    known |= {f"iou.{name}": deviation for name, deviation in noise.metrics.iou.items()}
+    if criterion.metric not in known:
+        raise DataError(path, f"metrics.{criterion.metric}: missing, but {FILE} judges by it", MEASURE)
+    runs = 2 if criterion.floor is None else 1
+    return Noise(math.sqrt(runs) * known[criterion.metric], len(noise.seeds))

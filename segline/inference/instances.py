@@ -1,0 +1,56 @@
+"""Objects in a mask: the connected pixels of a class, each with a number. H x W pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segline.core.errors import DataError
+
+MAX_NUMBER = 65_535  # the largest in a 16-bit PNG
+
+Uint8 = npt.NDArray[np.uint8]
+Uint16 = npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Object `number` of class `class_index`: its pixels, the box around them and their mean place, in pixels."""
+
+    number: int
+    class_index: int
+    area: int
+    left: int
+    top: int
+    width: int
+    height: int
+    x: float
+    y: float
+
+
+def find(mask: Uint8, chosen: Sequence[int], where: Path) -> tuple[Uint16, list[Instance]]:
+    """Numbers uint16 (H, W), 0 where there is no object, and the objects, numbered from 1 through the chosen classes.
+
+    Pixels that touch, at a corner too, are one object. Raises DataError that names `where` above 65,535 objects.
+    """
+    numbers = np.zeros(mask.shape, np.uint16)
+    found: list[Instance] = []
+    for k in chosen:
+        there = np.equal(mask, k).view(np.uint8)
+        count, labels, boxes, centres = cv2.connectedComponentsWithStats(there, connectivity=8, ltype=cv2.CV_32S)
+        if len(found) + count - 1 > MAX_NUMBER:
+            problem = f"over {MAX_NUMBER} objects, more than a 16-bit PNG can number"
+            raise DataError(where, problem, "Choose fewer classes with --instances, or predict without it.")
+        numbers += np.where(labels, labels + len(found), 0).astype(np.uint16)
+        for (left, top, width, height, area), (x, y) in zip(boxes[1:].tolist(), centres[1:].tolist(), strict=True):
+            found.append(Instance(len(found) + 1, k, area, left, top, width, height, x, y))
+    return numbers, found
+
+
+def png(numbers: Uint16) -> bytes:
+    """The numbers as a 16-bit gray PNG file."""
+    _, content = cv2.imencode(".png", numbers)
+    return content.tobytes()

@@ -1,0 +1,138 @@
+"""Where the program meets a person: arguments, progress, messages, exit codes. The only room that prints.
+
+Nothing here may flow into an output: stages are not made to depend on this file.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+from tqdm import tqdm
+
+from segline.core.errors import PipelineError
+
+Item = TypeVar("Item")
+DEBUG = "SEGLINE_DEBUG"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help starts with the first line of the module's docstring."""
+    return argparse.ArgumentParser(description=(description or "").strip().split("\n")[0])
+
+
+def paths(description: str | None, argv: Sequence[str] | None, **helps: str) -> argparse.Namespace:
+    """The arguments of a stage: one required `--name PATH` for each keyword, whose value is its help text."""
+    stage = parser(description)
+    for name, text in helps.items():
+        stage.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH", help=text)
+    return stage.parse_args(argv)
+
+
+def say(line: str) -> None:
+    """One line for the user, on standard output."""
+    print(line, flush=True)
+
+
+def warn(line: str) -> None:
+    """One line on standard error, for what went wrong but does not stop the work."""
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+def in_terminal() -> bool:
+    """True where a progress bar can redraw itself."""
+    return sys.stderr.isatty()
+
+
+def progress(items: Iterable[Item], total: int | None, description: str, unit: str = "image") -> Iterable[Item]:
+    """`items`, with a bar and the time left (a count if there is no `total`) in a terminal; no word where piped."""
+    return tqdm(items, total=total, desc=description, unit=unit, disable=not in_terminal(), leave=False)
+
+
+class Steps:
+    """A count of steps: a bar with the time left in a terminal; where output is piped, only the lines."""
+
+    def __init__(self, total: int, description: str, done: int = 0) -> None:
+        off = not in_terminal()
+        self._bar = tqdm(total=total, initial=done, desc=description, unit="step", disable=off, leave=False)
+
+    def update(self) -> None:
+        """One more step is done."""
+        self._bar.update()
+
+    def line(self, text: str) -> None:
+        """A line that stays, above the bar if there is one."""
+        with self._bar.external_write_mode():
+            say(text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+
+def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> None:
+    """Calls `main` and ends the process: 0 or what it returns; 1 and one line for a PipelineError; 130 for Ctrl-C.
+
+    A fault of ours keeps its traceback; SEGLINE_DEBUG=1 shows that of every exception. Whatever ends a stage early, DVC
+    has removed its outputs before: the command that brings them back is named.
+    """
+    try:
+        status = _status(main, argv)
+    except BaseException:
+        _name_the_remedy()
+        raise
+    if status:
+        _name_the_remedy()
+    sys.exit(status)
+
+
+def _status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
+    try:
+        return main(argv) or 0
+    except (PipelineError, OSError, MemoryError, KeyboardInterrupt) as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
+        if isinstance(error, BrokenPipeError):  # whoever read our output has gone, and needs no message
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def guarded(function: Callable[[], int], fault: int) -> int:
+    """What `function` returns; `fault`, and one line, if it raises any exception, faults of ours included.
+
+    For a command whose 0 and 1 are answers, which an exception must not look like.
+    """
+    try:
+        return function()
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+        if os.environ.get(DEBUG) == "1":
+            traceback.print_exc()
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        return fault
+
+
+def _name_the_remedy() -> None:
+    if "DVC_STAGE" in os.environ:
+        print("to bring the last good outputs back: make restore", file=sys.stderr)
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong and what to do, for a user."""
+    if isinstance(error, PipelineError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by Ctrl-C"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}. Check the path, its permissions and the free disk space."
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}. Check the free disk space and the limits of this session."
+    return f"{type(error).__name__}: {error}. Run again with {DEBUG}=1 for the traceback."

@@ -1,0 +1,219 @@
+"""MLflow only observes: a stage tells a child process what it does, and never waits for an answer while it works.
+
+The child (`tracking_worker`) imports MLflow while the stage imports torch, logs, and samples the machine. When the
+stage is done it waits for the child: up to 60 s for a local store, where a slow disk is no outage, and up to 8 s for
+a server. Whatever goes wrong there costs one warning; the results do not know of it.
+
+    MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME    as in MLflow; by default `mlflow.db` in the DVC root, and `segline`
+    SEGLINE_TRACKING=on|off                        on by default; off: no child process, no run
+    SEGLINE_DEBUG=1                                what MLflow prints is shown
+"""
+
+import json
+import numbers
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from segline.core.errors import ParameterError
+from segline.core.params import FILE as PARAMS_FILE
+from segline.core.params import flat
+from segline.monitoring import console
+
+Message = dict[str, Any]
+
+SWITCH = "SEGLINE_TRACKING"
+LOCAL_PATIENCE = 60.0
+SERVER_PATIENCE = 8.0
+# A request gets one try of 4 s, where MLflow's defaults are 8 of 120 s: the child itself tries again, while the stage
+# works. What the user has set wins.
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class Run:
+    """What a stage tells about itself. No method waits, and none fails because of MLflow."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+
+    def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
+        """Logs the numbers of a nested document, keys joined by dots. None (undefined) and text are left out."""
+        moment = round(time.time() * 1000)
+        numeric = {key: float(value) for key, value in flat(values).items() if isinstance(value, numbers.Real)}
+        self._send({"metrics": [[key, value, moment, step] for key, value in numeric.items()]})
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Sets tags, also those that the run has."""
+        self._send({"tags": {key: str(value) for key, value in values.items()}})
+
+    def artifacts(self, paths: Sequence[Path]) -> None:
+        """Logs copies of files, each under its own name. They are read later, up to the end of the run."""
+        self._send({"artifacts": [str(path.absolute()) for path in paths]})
+
+
+def switched_on() -> bool:
+    """Whether runs are logged: SEGLINE_TRACKING, on unless set. Raises ParameterError on any other text."""
+    switch = os.environ.get(SWITCH) or "on"
+    if switch not in ("on", "off"):
+        raise ParameterError(SWITCH, f"expected on or off, got {switch!r}", "Set it to one of them or unset it.")
+    return switch == "on"
+
+
+def store() -> str:
+    """The tracking URI: MLFLOW_TRACKING_URI, else `mlflow.db` in the root of the DVC project, also under `dvc exp`."""
+    database = Path(os.environ.get("DVC_ROOT") or Path.cwd()).absolute() / "mlflow.db"
+    quoted = str(database).replace("%", "%25").replace("?", "%3F")  # the only signs that mean something in this URI
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{quoted}"
+
+
+@contextmanager
+def run(stage: str, inputs: Mapping[str, Path], params: Mapping[str, Any], model: Path | None = None) -> Iterator[Run]:
+    """The MLflow run of a stage, ended FINISHED, FAILED by an exception or KILLED by an interruption.
+
+    Without `model` it is a new run, with the parameters, hashes of the inputs, and system metrics. With `model` it is
+    the newest run tagged `model.sha256` with the hash of that file, to which this stage adds; parameters become tags.
+    """
+    leaves = flat(params)
+    opening = {
+        "stage": stage,
+        "network": leaves.get("model.name"),
+        "inputs": {name: str(path.absolute()) for name, path in inputs.items()},
+        "params": {key: v if isinstance(v, str) else json.dumps(v, default=str) for key, v in leaves.items()},
+        "model": str(model.absolute()) if model else None,
+    }
+    with _child(opening) as send:
+        told = Run(send)
+        if model is None and PARAMS_FILE.exists():
+            told.artifacts([PARAMS_FILE])
+        yield told
+
+
+def prepare() -> None:
+    """After this the local store exists: creating its tables takes seconds, which the first training then saves."""
+    with _child({"stage": None}):
+        pass
+
+
+@contextmanager
+def _child(opening: Message) -> Iterator[Callable[[Message], None]]:
+    if not switched_on():
+        yield lambda _: None
+        return
+    try:
+        child = _Child(opening)
+    except (OSError, RuntimeError) as error:  # no memory, process or thread left
+        console.warn(_warning(str(error)))
+        yield lambda _: None
+        return
+    status = "KILLED"
+    try:
+        yield child.send
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        child.close(status)
+
+
+class _Child:
+    """The process, an unbounded queue towards it, and the complaints that came back."""
+
+    def __init__(self, opening: Message) -> None:
+        uri = store()
+        self._patience = LOCAL_PATIENCE if uri.startswith("sqlite:") else SERVER_PATIENCE
+        self._complaints: list[str] = []
+        self._warned = False
+        self._outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "segline.monitoring.mlflow_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if os.environ.get(console.DEBUG) == "1" else subprocess.DEVNULL,
+            env={**ENVIRONMENT, **os.environ, "PYTHONPATH": _python_path()},
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C is for the stage; the child lives until the pipe closes
+        )
+        self._threads = [
+            threading.Thread(target=_feed, args=(self._outbox, self._process.stdin), daemon=True),
+            threading.Thread(target=_listen, args=(self._process.stdout, self._complaints), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        self.send({**opening, "uri": uri, "patience": self._patience})
+
+    def send(self, message: Message) -> None:
+        """Queues a message. A complaint is printed here, by the stage's own thread, not into the middle of its line."""
+        self._outbox.put(json.dumps(message) + "\n")
+        self._complain()
+
+    def close(self, status: str) -> None:
+        """After this the process is gone, because it was done or because its time was up."""
+        self.send({"status": status})
+        self._outbox.put(None)
+        verdict = None
+        try:
+            if self._process.wait(self._patience) != 0:
+                verdict = "stopped before everything was logged"
+        except subprocess.TimeoutExpired:
+            verdict = f"no answer within {self._patience:g} s"
+        finally:
+            self._process.kill()
+            with suppress(subprocess.TimeoutExpired):  # at once, unless the kernel itself hangs on the child's disk
+                self._process.wait(0.5)
+            for thread in self._threads:
+                thread.join(0.5)
+        if verdict:
+            self._complaints.append(verdict)
+        self._complain()
+
+    def _complain(self) -> None:
+        if self._complaints and not self._warned:
+            self._warned = True
+            console.warn(_warning(self._complaints[0]))
+
+
+def _feed(outbox: queue.SimpleQueue[str | None], stream: IO[str]) -> None:
+    with suppress(OSError), stream:  # the child may be gone
+        for line in iter(outbox.get, None):
+            stream.write(line)
+            stream.flush()
+
+
+def _listen(stream: IO[str], complaints: list[str]) -> None:
+    with stream:
+        if first := stream.readline():
+            complaints.append(first)
+        stream.read()
+
+
+def _warning(reason: str) -> str:
+    remedy = (
+        f"The results are not affected, but the run may be missing or incomplete there ({SWITCH}=off: no tracking)."
+    )
+    return f"MLflow at {without_secrets(store())}: {without_secrets(reason).rstrip('. ')}. {remedy}"
+
+
+def without_secrets(text: str) -> str:
+    """`text` in one line of at most 200 characters, without URL queries and what stands between `://` and `@`."""
+    return re.sub(r"\?\S+=\S*", "", re.sub(r"://\S*@", "://", " ".join(text.split())))[:200]
+
+
+def _python_path() -> str:
+    """Lets the child import the same segline as this process, wherever it was started."""
+    return os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]))

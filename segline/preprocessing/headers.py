@@ -1,0 +1,172 @@
+"""What the bytes of a PNG or JPEG file say before any decoder sees them: size, colours, and that they are whole.
+
+Why not leave this to the decoder: OpenCV scales 4-bit masks, turns palettes into colours, drops alpha, halves 16-bit
+values and turns images by their Exif tag, all without a word.
+"""
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from segline.core.errors import DataError
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+EXTENSIONS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg")}
+AGAIN = "Copy or export the file again."
+
+_PNG_COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}
+_JPEG_COLOURS = {1: "gray", 3: "RGB", 4: "CMYK"}
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15 without DHT, JPG, DAC
+_JPEG_DECODED = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
+_APP1, _SCAN, _END = 0xE1, 0xDA, 0xD9
+_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # within a scan; FF00 is data, FFD0..D7 restart
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Header:
+    """`depth` is bits a sample; `colour` a name such as "gray", "RGB", "palette"; `orientation` 1 = upright (Exif)."""
+
+    format: str
+    height: int
+    width: int
+    depth: int
+    colour: str
+    orientation: int = 1
+
+
+def inspect(content: bytes, where: Path) -> Header:
+    """The header of a PNG or JPEG file whose container is whole from the first byte to the last.
+
+    Raises DataError for anything else: another format or extension, cut, damaged, animated, followed by other data.
+    """
+    if not content:
+        raise DataError(where, "empty file, expected a PNG or JPEG image", AGAIN)
+    try:
+        if content.startswith(PNG):
+            header = _png(content, where)
+        elif content.startswith(JPEG):
+            header = _jpeg(content, where)
+        else:
+            found = f"not an image, starts with {content[:16]!r}, expected PNG or JPEG"
+            raise DataError(where, found, "Convert it to PNG, or fetch it again if this is an error page.")
+    except (struct.error, IndexError):
+        raise DataError(where, "cut or damaged in its header", AGAIN) from None
+    if where.suffix.lower() not in (known := EXTENSIONS[header.format]):
+        raise DataError(where, f"holds {header.format} data, expected one of {known} in its name", "Rename it.")
+    if not header.height or not header.width:
+        raise DataError(where, f"{header.width}x{header.height} pixels, expected at least 1x1", AGAIN)
+    return header
+
+
+def _png(content: bytes, where: Path) -> Header:
+    """Walks the chunks (PNG 3rd edition, section 5): lengths, CRCs, IHDR first, IEND last and nothing after it."""
+    width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
+    name, orientation, position, kind = _PNG_COLOURS.get(colour, f"colour type {colour}"), 1, len(PNG), b""
+    view = memoryview(content)
+    while kind != b"IEND":
+        (length,) = struct.unpack_from(">I", content, position)
+        end = position + 12 + length
+        if end > len(content):
+            raise DataError(where, f"cut: the file ends {end - len(content)} bytes too early", AGAIN)
+        first, kind = not kind, content[position + 4 : position + 8]
+        if zlib.crc32(view[position + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]:
+            raise DataError(where, f"damaged: wrong checksum in chunk {kind!r} at byte {position}", AGAIN)
+        if first != (kind == b"IHDR"):
+            raise DataError(where, f"damaged: chunk {kind!r} at byte {position}, expected IHDR first and once", AGAIN)
+        if kind == b"acTL":
+            raise DataError(where, "an animated PNG, expected one image", "Export a single frame.")
+        if kind == b"tRNS" and name != "palette":
+            name = f"{name} with a transparent colour"
+        if kind == b"eXIf":
+            orientation = _exif_orientation(content[position + 8 : end - 4])
+        position = end
+    _refuse_rest(content, position, where)
+    return Header("PNG", height, width, depth, name, orientation)
+
+
+def palette_as_gray(content: bytes) -> bytes:
+    """An inspected palette PNG as the gray PNG whose samples are its palette indices: both are stored alike.
+
+    Decoders would give the colours instead of the indices.
+    """
+    parts, position = [PNG], len(PNG)
+    while position < len(content):
+        (length,) = struct.unpack_from(">I", content, position)
+        kind, data = content[position + 4 : position + 8], content[position + 8 : position + 8 + length]
+        if kind == b"IHDR":
+            data = data[:9] + b"\0" + data[10:]  # colour type: gray
+        if kind in (b"IHDR", b"IDAT", b"IEND"):
+            parts.append(struct.pack(">I", length) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+        position += 12 + length
+    return b"".join(parts)
+
+
+def palette(content: bytes) -> list[tuple[int, int, int]]:
+    """The colours of an inspected PNG's palette, by index; empty if it has none."""
+    position = len(PNG)
+    while (kind := content[position + 4 : position + 8]) != b"IEND":
+        (length,) = struct.unpack_from(">I", content, position)
+        if kind == b"PLTE":
+            return list(struct.iter_unpack("3B", content[position + 8 : position + 8 + length // 3 * 3]))
+        position += 12 + length
+    return []
+
+
+def _jpeg(content: bytes, where: Path) -> Header:
+    """Walks the markers (ITU-T T.81, annex B) to EOI, and finds nothing after it."""
+    header, orientation, position, marker = None, 1, 2, 0
+    while marker != _END:
+        if content[position] != 0xFF:
+            raise DataError(where, f"damaged: no marker at byte {position}", AGAIN)
+        while content[position] == 0xFF:
+            position += 1
+        marker = content[position]
+        position += 1
+        if marker == _END:
+            break
+        (length,) = struct.unpack_from(">H", content, position)
+        payload = position + 2
+        if marker in _JPEG_FRAMES:
+            header = _jpeg_frame(marker, content, payload, where)
+        elif marker == _APP1 and content.startswith(b"Exif\0\0", payload):
+            orientation = _exif_orientation(content[payload + 6 : position + length])
+        position += length
+        if marker == _SCAN:
+            found = _NEXT_MARKER.search(content, position)
+            if found is None:
+                raise DataError(where, "cut: the end-of-image marker is missing", AGAIN)
+            position = found.start()
+    if header is None:
+        raise DataError(where, "damaged: a JPEG without an image", AGAIN)
+    _refuse_rest(content, position, where)
+    return Header(header.format, header.height, header.width, header.depth, header.colour, orientation)
+
+
+def _jpeg_frame(marker: int, content: bytes, payload: int, where: Path) -> Header:
+    if marker not in _JPEG_DECODED:
+        found = f"a JPEG of kind SOF{marker - 0xC0}, expected baseline or progressive"
+        raise DataError(where, found, "Export it as PNG.")
+    depth, height, width, components = struct.unpack_from(">BHHB", content, payload)
+    return Header("JPEG", height, width, depth, _JPEG_COLOURS.get(components, f"{components} components"))
+
+
+def _refuse_rest(content: bytes, end: int, where: Path) -> None:
+    if rest := len(content) - end:
+        raise DataError(where, f"{rest} bytes follow the end of the image", "Save it again with an image program.")
+
+
+def _exif_orientation(tiff: bytes) -> int:
+    """The orientation 1..8 in an Exif block, 1 where it says none. A broken block says none, as for every decoder."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        entries = (struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * entry) for entry in range(count))
+        return next((value for tag, _, _, value in entries if tag == _ORIENTATION and 1 <= value <= 8), 1)
+    except struct.error:
+        return 1

@@ -1,0 +1,178 @@
+"""Pixels: files -> checked arrays -> resized arrays -> PNG. The only room that decodes images.
+
+Layouts: images uint8 (H, W, C), C = 1 (gray) or 3 (RGB); masks (H, W) of unsigned integers. BGR never leaves.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segline.core import atomic
+from segline.core.errors import DataError
+from segline.preprocessing import headers
+
+MAX_BYTES = 1 << 28
+MAX_PIXELS = 1 << 26  # 8192 x 8192: at most 201 MB a decoded image, in each thread
+
+Uint8 = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.unsignedinteger[Any]]
+Value = TypeVar("Value", bound=np.unsignedinteger[Any])
+
+_REMEDIES = {
+    "palette": "Save it without a palette",
+    "gray with alpha": "Remove the alpha channel",
+    "RGB with alpha": "Remove the alpha channel",
+    "CMYK": "Convert it to RGB",
+}
+_MASKS = {  # encoding -> the colours of its PNG files, and how a message names them
+    "index": (("gray", "palette"), "gray or palette, one class index a pixel"),
+    "rgb": (("RGB",), "8-bit RGB, one colour a class"),
+}
+_UPRIGHT = "Turn the pixels upright and drop the tag (`mogrify -auto-orient`), for image and mask alike."
+
+
+def read(path: Path) -> bytes:
+    """The content of a regular file of at most 256 MiB; never waits on a pipe or a device. Raises DataError.
+
+    Links are followed: DVC may link data to its cache. Hash and decode this one buffer, and no change slips between.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise DataError(path, "a link that leads nowhere", "Put back what it leads to, or remove it.") from None
+        raise DataError(path, "missing", "Put it back, or run the download stage again.") from None
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "Check the file and its permissions.") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(path, "a folder, pipe or device, expected a file", "Remove it.")
+        if status.st_size > MAX_BYTES:
+            raise DataError(path, f"{status.st_size} bytes, expected at most {MAX_BYTES}", "Save a smaller image.")
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
+            return stream.readall()
+    finally:
+        os.close(descriptor)
+
+
+def decode_image(content: bytes, where: Path, channels: int) -> Uint8:
+    """An upright gray or RGB image of 8 or 16 bits as uint8 (H, W, channels). Raises DataError that names `where`.
+
+    16-bit samples v become round(v / 257). 3 `channels` of a gray image are equal; 1 of an RGB image is its luma,
+    0.299 R + 0.587 G + 0.114 B as OpenCV has it in whole numbers: (9798 R + 19235 G + 3735 B + 16384) >> 15.
+    """
+    header = _inspect(content, where)
+    if header.colour not in ("gray", "RGB"):
+        remedy = _REMEDIES.get(header.colour, "Save it as plain 8-bit RGB or gray PNG")
+        raise DataError(where, f"{header.colour}, expected RGB or gray", f"{remedy}.")
+    if header.depth not in (8, 16):
+        raise DataError(where, f"{header.depth} bits a channel, expected 8 or 16", "Convert it to 8 bits a channel.")
+    _require_upright(header, where)
+    gray = header.colour == "gray"
+    pixels = _decode(content, where, header, cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB)
+    if header.depth == 16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 257 is odd: nothing lies halfway
+    if gray and channels == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    elif channels == 1 and not gray:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return np.asarray(pixels, np.uint8).reshape(header.height, header.width, channels)
+
+
+def decode_mask(content: bytes, where: Path, encoding: str) -> Mask:
+    """The values of a PNG mask as stored. Raises DataError that names `where`.
+
+    "index": gray or palette of up to 16 bits -> samples or palette indices, uint8 or uint16 (H, W).
+    "rgb": 8-bit RGB -> colour codes r << 16 | g << 8 | b, uint32 (H, W).
+    """
+    header = _inspect(content, where)
+    if header.format != "PNG":
+        remedy = "JPEG smears class values: export the mask anew, as PNG."
+        raise DataError(where, f"a {header.format} mask, expected PNG", remedy)
+    _require_upright(header, where)
+    colours, expected = _MASKS[encoding]
+    if header.colour not in colours or (encoding, header.depth) == ("rgb", 16):
+        found = f"{header.depth}-bit {header.colour} mask, expected {expected}"
+        raise DataError(where, found, _mask_remedy(header.colour, encoding))
+    if encoding == "rgb":
+        bgra = cv2.cvtColor(_decode(content, where, header, cv2.IMREAD_COLOR_BGR), cv2.COLOR_BGR2BGRA)
+        return np.asarray(bgra.view("<u4")[:, :, 0] & 0xFFFFFF)
+    if header.colour == "palette":
+        content = headers.palette_as_gray(content)
+    samples = _decode(content, where, header, cv2.IMREAD_GRAYSCALE)
+    if header.depth < 8:
+        samples //= 255 // ((1 << header.depth) - 1)  # the decoder spreads them over 0..255
+    return np.asarray(samples)
+
+
+def _mask_remedy(colour: str, encoding: str) -> str:
+    if encoding == "index" and colour == "RGB":
+        return "It looks like an RGB colour mask; set the encoding to rgb."
+    if encoding == "rgb" and colour in ("gray", "palette"):
+        return "It looks like an index mask; set the encoding to index, or save it as plain RGB."
+    return "Convert it, without alpha channel or transparent colour."
+
+
+def _require_upright(header: headers.Header, where: Path) -> None:
+    if header.orientation != 1:
+        raise DataError(where, f"Exif orientation {header.orientation}, expected 1 (upright)", _UPRIGHT)
+
+
+def _inspect(content: bytes, where: Path) -> headers.Header:
+    header = headers.inspect(content, where)
+    if header.height * header.width > MAX_PIXELS:
+        found = f"{header.width}x{header.height} pixels, expected at most {MAX_PIXELS} in all"
+        raise DataError(where, found, "Cut it into tiles.")
+    return header
+
+
+def _decode(content: bytes, where: Path, header: headers.Header, mode: int) -> Any:
+    """Pixels uint8, or uint16 if the file has 16 bits a sample."""
+    flags = mode | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:
+        pixels = None
+    if pixels is None or pixels.shape[:2] != (header.height, header.width):
+        raise DataError(where, "damaged: the pixels cannot be decoded", headers.AGAIN)
+    return pixels
+
+
+def resize_image(image_hwc: Uint8, height: int, width: int) -> Uint8:
+    """The image at (height, width): the mean over each pixel's area when neither side grows, else bilinear."""
+    old_height, old_width, channels = image_hwc.shape
+    if (old_height, old_width) == (height, width):
+        return image_hwc
+    shrinks = height <= old_height and width <= old_width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR_EXACT
+    resized = cv2.resize(image_hwc, (width, height), interpolation=method)
+    return np.asarray(resized, np.uint8).reshape(height, width, channels)
+
+
+def resize_mask(mask: npt.NDArray[Value], height: int, width: int) -> npt.NDArray[Value]:
+    """The mask at (height, width): each value is that of the pixel whose centre is nearest, so none is new."""
+    if mask.shape == (height, width):
+        return mask
+    values: Any = mask.view(np.int32) if mask.dtype == np.uint32 else mask  # OpenCV 4 knows no uint32
+    resized = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized).view(mask.dtype)
+
+
+def write_png(path: Path, pixels: Uint8) -> None:
+    """Writes uint8 (H, W), (H, W, 1) or (H, W, 3) RGB; equal pixels give equal bytes."""
+    ordered = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 and pixels.shape[2] == 3 else pixels
+    _, content = cv2.imencode(".png", ordered)
+    with atomic.file(path) as temporary:
+        temporary.write_bytes(content.tobytes())
+
+
+def single_threaded() -> None:
+    """From here on OpenCV works on the calling thread: the caller runs one image a thread instead."""
+    cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,0 +1,59 @@
+"""A decoded mask against the class table: the classes of its pixels, or what is wrong with them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segline.core.errors import DataError
+from segline.dataset import onehot
+
+_SHOWN = 8  # runs of allowed values in a message
+
+
+def classes(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding: str) -> onehot.Uint8:
+    """The class of each pixel, `encode.VOID` where there is none: uint8 (H, W).
+
+    `mask` is what `images.decode_mask` gives. Raises as `require_known` does.
+    """
+    require_known(mask, where, lookup, encoding)
+    return lookup.classes(mask)
+
+
+def require_known(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding: str) -> None:
+    """Raises DataError for values that the class table does not know."""
+    if not lookup.knows(mask):
+        raise _unknown(mask, where, lookup, encoding)
+
+
+def _unknown(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding: str) -> DataError:
+    unknown = ~lookup.known[mask]
+    y, x = (int(place) for place in np.argwhere(unknown)[0])
+    first, others = int(mask[y, x]), len(np.unique(mask[unknown])) - 1
+    kind = "colour" if encoding == "rgb" else "value"
+    named = str(colour(first)) if encoding == "rgb" else str(first)
+    also = f" (and {others} other unknown {kind}{'s' * (others != 1)})" if others else ""
+    count = np.count_nonzero(mask == first)
+    found = f"{kind} {named} on {count} pixels, first at (x, y) = ({x}, {y}){also}"
+    if encoding == "rgb":
+        allowed = f"expected the {lookup.known.sum()} colours of the class table alone"
+        remedy = "Export it anew without smoothing or JPEG, which mix colours; or add the class to the source's table."
+    else:
+        allowed = f"expected a value of the class table ({_runs(np.flatnonzero(lookup.known).tolist())})"
+        remedy = "Correct the mask, or add the class to the source's table."
+    return DataError(where, f"{found}, {allowed}", remedy)
+
+
+def colour(code: int) -> tuple[int, int, int]:
+    """(r, g, b) of a colour code r << 16 | g << 8 | b."""
+    return code >> 16, code >> 8 & 255, code & 255
+
+
+def _runs(values: Sequence[int]) -> str:
+    """Ascending values as people write them: "0..10, 255"."""
+    starts = [value for value in values if value - 1 not in values]
+    ends = [value for value in values if value + 1 not in values]
+    runs = [f"{start}..{end}" if end > start else str(start) for start, end in zip(starts, ends, strict=True)]
+    return ", ".join(runs if len(runs) <= _SHOWN else [*runs[:_SHOWN], "..."])

@@ -1,0 +1,158 @@
+"""One image and its mask: checked against each other and the data set, resized, packed. Threads may share all of it.
+
+Every function that checks returns or raises `PipelineError` for one file; the stage gathers them.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from segline.core import parallel, params
+from segline.core.errors import DataError, IntegrityError, PipelineError
+from segline.dataset import processed
+from segline.dataset.onehot import Lookup, lookup, pack, packed_size
+from segline.dataset.raw import ENCODINGS, FILE, Dataset, Pair
+from segline.preprocessing import class_table, decoder_warnings, headers, images, mask_values
+
+Uint8 = npt.NDArray[np.uint8]
+Pixels = TypeVar("Pixels")
+
+
+class Section(params.Section):
+    """`preprocess` in params.yaml. `void: class` makes "not labelled" a class of its own, the last one.
+
+    `merge` is empty, or gives each new class the names of the old ones it takes in; every old class comes once.
+    """
+
+    height: int = Field(ge=1, le=8192)
+    width: int = Field(ge=1, le=8192)
+    channels: Literal[1, 3]
+    void: Literal["ignore", "class"]
+    merge: dict[Annotated[str, Field(min_length=1)], Annotated[list[str], Field(min_length=1)]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every pair must be, and becomes. `lookup` gives the values of masks of this `encoding` their classes."""
+
+    height: int
+    width: int
+    channels: int
+    encoding: str
+    table: class_table.Table
+    lookup: Lookup
+
+    @property
+    def depth(self) -> int:
+        """Bytes of one pixel of one-hot bits."""
+        return packed_size(len(self.table.classes))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of both arrays."""
+        return self.height * self.width * (self.channels + self.depth)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A row of the processed arrays: uint8 (H, W, C) and (H, W, ceil(K / 8)). Not `labelled`: all void.
+
+    Images of equal pixels have an equal `checksum`; so have, now and then, others.
+    """
+
+    row: processed.Row
+    image: Uint8
+    onehot: Uint8
+    labelled: bool
+    checksum: int
+
+
+def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
+    """The recipe for a data set. Raises DataError for a wrong class table, ParameterError for what does not fit it."""
+    table = class_table.table(raw / FILE, data, section.merge, section.void == "class")
+    values = lookup(table.values, ENCODINGS[data.encoding])
+    return Recipe(section.height, section.width, section.channels, data.encoding, table, values)
+
+
+def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[PipelineError]:
+    """The row made of a pair of the split in `folder`, or everything that is wrong with the pair."""
+    problems: list[PipelineError] = []
+    image = _attempt(problems, lambda: _image(folder, recipe, pair))
+    mask = _attempt(problems, lambda: _mask(folder, recipe, pair))
+    if image is None or mask is None:
+        return problems
+    height, width = mask.shape
+    if image.shape[:2] != (height, width):
+        found = f"{width}x{height} pixels, expected {image.shape[1]}x{image.shape[0]} as {pair.image}"
+        return [DataError(folder / pair.mask, found, "Export the mask at the size of its image.")]
+    labels = recipe.lookup.classes(images.resize_mask(mask, recipe.height, recipe.width))
+    resized = images.resize_image(image, recipe.height, recipe.width)
+    onehot = pack(labels, len(recipe.table.classes))
+    return Prepared(
+        processed.Row(pair.stem, pair.group, height, width, pair.image, pair.mask, pair.sha256_image, pair.sha256_mask),
+        resized,
+        onehot,
+        bool(onehot.any()),
+        zlib.crc32(resized.data),
+    )
+
+
+def prepare_all(folder: Path, recipe: Recipe, listed: Iterable[Pair]) -> Iterator[Prepared | list[PipelineError]]:
+    """`prepare` of each pair, in order, on all cores, a few pairs ahead and no more: memory does not grow with them."""
+    threads = parallel.count()
+    with ThreadPoolExecutor(threads) as pool:
+        yield from parallel.ahead(pool, partial(prepare, folder, recipe), listed, 2 * threads)
+
+
+def damaged(folder: Path, recipe: Recipe, listed: Iterable[Pair], heard: Callable[[], str]) -> Iterator[PipelineError]:
+    """The JPEG images that were decoded though damaged, after all were prepared. `heard` is of `complaints`.
+
+    libjpeg names no file: when it complained at all, each image is decoded again, alone.
+    """
+    if not decoder_warnings.damage(heard()):
+        return
+    for pair in listed:
+        result = prepare(folder, recipe, pair)
+        said = decoder_warnings.damage(heard())
+        if said and isinstance(result, Prepared):
+            yield DataError(folder / pair.image, f"damaged: {said}", headers.AGAIN)
+
+
+def _attempt(problems: list[PipelineError], load: Callable[[], Pixels]) -> Pixels | None:
+    try:
+        return load()
+    except PipelineError as error:
+        problems.append(error)
+        return None
+
+
+def _image(folder: Path, recipe: Recipe, pair: Pair) -> Uint8:
+    path, content = _content(folder, pair.image, pair.sha256_image)
+    return images.decode_image(content, path, recipe.channels)
+
+
+def _mask(folder: Path, recipe: Recipe, pair: Pair) -> images.Mask:
+    path, content = _content(folder, pair.mask, pair.sha256_mask)
+    mask = images.decode_mask(content, path, recipe.encoding)
+    mask_values.require_known(mask, path, recipe.lookup, recipe.encoding)
+    return mask
+
+
+def _content(folder: Path, name: str, sha256: str) -> tuple[Path, bytes]:
+    path = folder / name
+    if name.startswith("/") or ".." in name.split("/"):
+        raise IntegrityError(path, "leads out of the data set", "Mend the names in the source, then run download.")
+    content = images.read(path)
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        expected = f"sha256 {found[:12]}..., expected {sha256[:12]}... ({FILE})"
+        raise IntegrityError(path, expected, "It changed since the download: dvc repro -f download brings it back.")
+    return path, content

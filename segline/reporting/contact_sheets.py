@@ -1,0 +1,75 @@
+"""Sheets of pictures -> PNG files: panels side by side with their captions, over a legend of the classes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segline.dataset import processed
+from segline.reporting import charts, drawing, results, selection
+from segline.reporting.formatting import percent
+
+Text = tuple[int, int, str, str]  # left, middle, what it says, weight
+Legend = Sequence[tuple[str, tuple[int, int, int]]]
+GAP, LINE, ENTRY = 10, 26, 175  # pixels: between panels, a line of text, an entry of the legend
+TILES = 6  # in a row of the augmented samples
+FRAME = (107, 114, 128)
+
+
+def legend(index: processed.Index) -> Legend:
+    """Name and colour of each class, and of void where it is none."""
+    void = [("void, not scored", index.void.rgb)] if index.void and not index.void_is_class else []
+    return [*((label.name, label.rgb) for label in index.classes), *void]
+
+
+def caption(pick: selection.Pick, images: Sequence[results.ImageScore]) -> str:
+    """Which image it is, why it was picked, and its scores."""
+    score = images[pick.row]
+    scores = f"mIoU {percent(score.miou)}, accuracy {percent(score.accuracy)}"
+    return f"{pick.kind}, rank {pick.rank} of {len(images)}: {charts.short(score.stem)}, {scores}"
+
+
+def sheet(path: Path, rows: Sequence[tuple[str, drawing.Panels]], names: Legend) -> None:
+    """One row a picture, with its caption: image | truth | prediction | error; the colours of the classes below."""
+    high, wide, _ = rows[0][1].image.shape
+    width = max(4 * wide + 5 * GAP, 4 * 160)
+    body = np.full((LINE + len(rows) * (LINE + high + GAP), width, 3), 255, np.uint8)
+    lefts = [GAP + column * (width - GAP) // 4 for column in range(4)]
+    texts = [(left, LINE // 2, kind, "bold") for left, kind in zip(lefts, drawing.Panels._fields, strict=True)]
+    for place, (title, panels) in enumerate(rows):
+        top = LINE + place * (LINE + high + GAP)
+        texts.append((GAP, top + LINE // 2, title, "normal"))
+        for left, panel in zip(lefts, panels, strict=True):
+            body[top + LINE : top + LINE + high, left : left + wide] = panel
+    _page(path, body, texts, names)
+
+
+def augmented(path: Path, pairs: Sequence[tuple[drawing.Uint8, drawing.Uint8]], names: Legend) -> None:
+    """Pictures, each over its mask, `TILES` in a row; the colours of the classes below."""
+    high, wide, _ = pairs[0][0].shape
+    step = 2 * high + 2 * GAP
+    width = max(TILES * (wide + GAP) + GAP, 4 * 160)
+    body = np.full((LINE + -(-len(pairs) // TILES) * step, width, 3), 255, np.uint8)
+    for place, tile in enumerate(pairs):
+        top, left = LINE + place // TILES * step, GAP + place % TILES * (wide + GAP)
+        body[top : top + 2 * high, left : left + wide] = np.concatenate(tile)
+    _page(path, body, [(GAP, LINE // 2, "train samples as epoch 1 showed them, each over its mask", "bold")], names)
+
+
+def _page(path: Path, body: drawing.Uint8, texts: list[Text], names: Legend) -> None:
+    """The body with its texts, and the legend below it."""
+    end, width, _ = body.shape
+    columns = max(1, (width - 2 * GAP) // ENTRY)
+    height = end + GAP + LINE * -(-len(names) // columns) + GAP
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    canvas[:end] = body
+    for place, (name, colour) in enumerate(names):
+        left, top = GAP + place % columns * ENTRY, end + GAP + place // columns * LINE
+        canvas[top + 5 : top + LINE - 5, left : left + LINE - 8] = FRAME
+        canvas[top + 6 : top + LINE - 6, left + 1 : left + LINE - 9] = colour
+        texts = [*texts, (left + LINE, top + LINE // 2, charts.short(name), "normal")]
+    # The half pixels: matplotlib cuts the size to an integer.
+    with charts.figure(path, (width + 0.5) / charts.DPI, (height + 0.5) / charts.DPI, layout=None) as page:
+        page.figimage(canvas)  # pixel for pixel, where axes would resample
+        for x, y, text, weight in texts:
+            page.text(x / width, 1 - y / height, text, va="center_baseline", fontsize=8.5, weight=weight)

@@ -1,0 +1,77 @@
+"""What a run came to -> a model card in Markdown. Source of its fields: Mitchell et al. 2019, and Hugging Face's cards.
+
+Everything in it was computed or read from parameters; it knows no date, host or run.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from segline.core import params
+from segline.dataset import processed
+from segline.reporting import formatting, results
+
+TEMPLATE = "model_card.md"
+WEAK = 0.1  # IoU under which a class is called hardly recognised
+# Where Markdown sees more than text; an underscore only outside of a word.
+_SPECIAL = re.compile(r"[\\`*{}\[\]<>#|~&$]|(?<![^\W_])_|_(?![^\W_])")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the card is about: the model file, its scores, the split they are of, and the parameters behind them."""
+
+    model: Path
+    split: processed.Split
+    results: results.Results
+    kept: int
+    parameters: params.Document
+
+
+def render(subject: Subject) -> str:
+    """The card: the same input gives the same text, and no name in it can become markup."""
+    environment = Environment(
+        loader=PackageLoader("segline", "reporting"),
+        autoescape=False,  # noqa: S701 - it is Markdown, and `finalize` escapes that
+        finalize=plain,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["percent"] = formatting.percent
+    found, index, images = subject.results, subject.split.index, subject.split.images
+    leaves = params.flat(subject.parameters)
+    return environment.get_template(TEMPLATE).render(
+        model=subject.model.as_posix(),
+        sha256=hashlib.sha256(subject.model.read_bytes()).hexdigest(),
+        network=params.text(subject.parameters, "model.name"),
+        source=params.text(subject.parameters, "data.source"),
+        keep=params.text(subject.parameters, "train.keep"),
+        kept=subject.kept,
+        epochs=len(found.history),
+        index=index,
+        groups=len({row.group for row in index.rows} - {None}),
+        height=images.shape[1],
+        width=images.shape[2],
+        channels=images.shape[3],
+        evaluation=found.evaluation,
+        few=found.few,
+        scored=[score for score in found.classes if score.pixels],
+        absent=[score.name for score in found.classes if not score.pixels],
+        weak=[score for score in found.classes if score.pixels and score.iou is not None and score.iou < WEAK],
+        threshold=WEAK,
+        scores=formatting.SCORES,
+        costs=formatting.COSTS,
+        protocol=formatting.PROTOCOL,
+        parameters={key: formatting.written(value) for key, value in leaves.items()},
+    )
+
+
+def plain(value: Any) -> str:
+    """The value as one line of Markdown text in which nothing is markup."""
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(str(value).split()))

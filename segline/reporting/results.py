@@ -1,0 +1,210 @@
+"""What train and evaluate wrote, read back as checked values. Knows their fields, not how they were computed."""
+
+import csv
+import tokenize
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from segline.core import records
+from segline.core.errors import DataError
+from segline.dataset import onehot, processed
+from segline.dataset.history import Epoch, Rate
+
+REMEDY = "Write it again: dvc repro -f train evaluate."
+FEW = 10  # images, a rule of thumb: percentile intervals of fewer are far too narrow
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+RecordType = TypeVar("RecordType")
+Content = TypeVar("Content")
+_EMPTY_IS_NONE = BeforeValidator(lambda field: None if field == "" else field)
+RateCell = Annotated[Rate | None, _EMPTY_IS_NONE]
+
+
+class _Training(_Record):
+    epoch: int = Field(ge=1)
+
+
+class ClassScore(_Record):
+    """One row of per_class.csv; None is undefined."""
+
+    name: str = Field(alias="class")
+    iou: RateCell
+    accuracy: RateCell
+    dice: RateCell
+    pixels: int = Field(ge=0)
+
+
+class ImageScore(_Record):
+    """The scores in a row of per_image.csv; None is undefined (an image that is void throughout)."""
+
+    stem: str = Field(alias="image")
+    group: Annotated[str | None, _EMPTY_IS_NONE]
+    accuracy: RateCell
+    miou: RateCell
+
+
+class Interval(_Record):
+    """A 95 % interval."""
+
+    low: Rate
+    high: Rate
+
+
+class Rates(_Record):
+    """The four headline scores at one resolution, and 95 % intervals of some; None is undefined."""
+
+    accuracy: Rate | None = None
+    miou: Rate | None = None
+    mean_class_accuracy: Rate | None = None
+    mean_dice: Rate | None = None
+    interval: dict[str, Interval] = {}
+
+
+class Evaluation(Rates):
+    """eval.json: the rates at the masks' own resolution, `working` at that of the network."""
+
+    working: Rates
+    cost: dict[str, float]
+    protocol: dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All of it. `confusion` is int64 (K, K), rows actual, columns predicted; `images` are as in the split."""
+
+    history: Sequence[Epoch]
+    evaluation: Evaluation
+    classes: Sequence[ClassScore]
+    images: Sequence[ImageScore]
+    confusion: npt.NDArray[np.int64]
+
+    @property
+    def few(self) -> bool:
+        """Whether the images with a score are too few for their intervals to be trusted."""
+        return sum(image.accuracy is not None for image in self.images) < FEW
+
+
+def read_history(path: Path) -> list[Epoch]:
+    """The epochs in order, at least one. Raises DataError."""
+    return _rows(path, Epoch)
+
+
+def read_kept_epoch(path: Path) -> int:
+    """The number of the epoch whose weights train kept, from train.json. Raises DataError."""
+    return _checked(path, records.read_json(path), _Training).epoch
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """The content of eval.json. Raises DataError."""
+    return _checked(path, records.read_json(path), Evaluation)
+
+
+def read_classes(path: Path, index: processed.Index) -> list[ClassScore]:
+    """One score a class of `index`, in its order. Raises DataError."""
+    scores = _rows(path, ClassScore)
+    _require_same(path, "classes", [score.name for score in scores], [label.name for label in index.classes])
+    return scores
+
+
+def read_images(path: Path, index: processed.Index) -> list[ImageScore]:
+    """One score a row of `index`, in its order. Raises DataError."""
+    scores = _rows(path, ImageScore)
+    _require_same(path, "images", [score.stem for score in scores], [row.stem for row in index.rows])
+    return scores
+
+
+def read_confusion(path: Path, index: processed.Index) -> npt.NDArray[np.int64]:
+    """The matrix as int64 (K, K), rows actual, columns predicted. Raises DataError."""
+    names = [label.name for label in index.classes]
+    cells = _checked(path, records.read_json(path), list[_Cell])
+    counts = {(cell.actual, cell.predicted): cell.count for cell in cells}
+    pairs = [(actual, predicted) for actual in names for predicted in names]
+    if len(cells) != len(pairs) or counts.keys() != set(pairs):
+        found = f"{len(cells)} cells, expected one for each of the {len(pairs)} pairs of classes"
+        raise DataError(path, found, REMEDY)
+    return np.array([counts[pair] for pair in pairs], np.int64).reshape(len(names), len(names))
+
+
+class _Cell(_Record):
+    actual: str
+    predicted: str
+    count: int = Field(ge=0, lt=2**63)
+
+
+def read_predictions(path: Path, split: processed.Split) -> npt.NDArray[np.uint8]:
+    """Class indices uint8 (N, H, W), memory-mapped. Raises DataError if they do not fit `split`."""
+    predictions = _array(path)
+    shape, num_classes = split.images.shape[:3], len(split.index.classes)
+    if predictions.dtype != np.uint8 or predictions.shape != shape:
+        found = f"{predictions.dtype} {predictions.shape}, expected uint8 {shape}"
+        raise DataError(path, found, REMEDY)
+    if predictions.size and predictions.max() >= num_classes:
+        raise DataError(path, f"class {predictions.max()}, expected 0..{num_classes - 1}", REMEDY)
+    return predictions
+
+
+def read_augmented(folder: Path, num_classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Train samples as the network saw them: uint8 (n, h, w, C), and classes uint8 (n, h, w) with `encode.VOID`.
+
+    Raises DataError if they do not fit each other or the number of classes.
+    """
+    images, classes = _array(folder / "images.npy"), _array(folder / "classes.npy")
+    fits = classes.ndim == 3 and len(classes) and images.shape in [(*classes.shape, channels) for channels in (1, 3)]
+    if not fits or images.dtype != np.uint8 or classes.dtype != np.uint8:
+        found = f"images {images.dtype} {images.shape} and classes {classes.dtype} {classes.shape} do not fit"
+        raise DataError(folder, found, REMEDY)
+    if unknown := {*np.unique(classes).tolist()} - {*range(num_classes), onehot.VOID}:
+        raise DataError(folder, f"class {min(unknown)}, expected 0..{num_classes - 1} or {onehot.VOID}", REMEDY)
+    return images, classes
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise DataError(path, "missing", REMEDY) from None
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # the last two: a header cut off
+        raise DataError(path, f"not a NumPy array ({error})", REMEDY) from None
+
+
+def _rows(path: Path, model: type[RecordType]) -> list[RecordType]:
+    try:
+        rows = records.read_csv(path)
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"not UTF-8 at byte {error.start}", REMEDY) from None
+    except csv.Error as error:
+        raise DataError(path, f"not CSV ({error})", REMEDY) from None
+    if not rows:
+        raise DataError(path, "no rows, expected at least one", REMEDY)
+    if long := [place for place, row in enumerate(rows, 1) if None in row]:  # None is where DictReader puts the rest
+        raise DataError(path, f"row {long[0]}: more fields than the header", REMEDY)
+    return _checked(path, rows, list[model])  # type: ignore[valid-type]
+
+
+def _checked(path: Path, content: Any, shape: type[Content]) -> Content:
+    try:
+        return TypeAdapter(shape).validate_python(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ": ".join(f"row {part + 1}" if isinstance(part, int) else part for part in problem["loc"])
+        got = "" if problem["type"] == "missing" else f", got {str(problem['input'])[:80]!r}"
+        message = problem["msg"][0].lower() + problem["msg"][1:]
+        raise DataError(path, f"{place}: {message}{got}".removeprefix(": "), REMEDY) from None
+
+
+def _require_same(path: Path, what: str, found: list[str], expected: list[str]) -> None:
+    if len(found) != len(expected):
+        raise DataError(path, f"{len(found)} {what}, but the processed split has {len(expected)}", REMEDY)
+    for row, (name, wanted) in enumerate(zip(found, expected, strict=True)):
+        if name != wanted:
+            raise DataError(path, f"row {row + 1} is {name!r}, but the processed split has {wanted!r}", REMEDY)

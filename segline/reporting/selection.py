@@ -1,0 +1,57 @@
+"""Which images to show: the best, the median and the worst of a split."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from segline.core import params
+from segline.reporting.results import ImageScore
+
+
+class Section(params.Section):
+    """`images` is how many of the best, of the median and of the worst images are shown."""
+
+    images: int = Field(ge=1, le=20)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """An image chosen by its score: `kind` is best, median or worst, `rank` counts from 1, `row` is its row."""
+
+    kind: str
+    rank: int
+    row: int
+
+
+def order(images: Sequence[ImageScore]) -> list[int]:
+    """Rows from the best to the worst: by mIoU, then accuracy, then the order of the split; undefined ones last."""
+
+    def badness(row: int) -> tuple[bool, float, float]:
+        score = images[row]
+        return score.miou is None, -(score.miou or 0), -(score.accuracy or 0)
+
+    return sorted(range(len(images)), key=badness)
+
+
+def picks(images: Sequence[ImageScore], count: int) -> list[Pick]:
+    """`count` of the best, of the median and of the worst images, fewer where they would overlap, from best to worst.
+
+    Images without a score are picked only if no image has one.
+    """
+    rows = order(images)
+    scored = sum(score.miou is not None for score in images) or len(images)
+    share = max(1, min(count, scored // 3))
+    middle = (scored - share) // 2
+    kinds = dict.fromkeys(range(middle, middle + share), "median") if scored > 2 * share else {}
+    kinds |= dict.fromkeys(range(scored - share, scored), "worst") | dict.fromkeys(range(share), "best")
+    return [Pick(kinds[rank], rank + 1, rows[rank]) for rank in sorted(kinds)]
+
+
+def one_a_kind(picks: Iterable[Pick]) -> list[Pick]:
+    """The very best, the middle one of the median and the very worst pick, as far as there are such."""
+    kinds: dict[str, list[Pick]] = {}
+    for pick in picks:
+        kinds.setdefault(pick.kind, []).append(pick)
+    places = {"best": 0, "median": 0.5, "worst": 1}
+    return [found[int(places[kind] * (len(found) - 1))] for kind, found in kinds.items()]

@@ -1,0 +1,197 @@
+"""dvc.lock, and the bytes that it names by md5, in DVC's cache or in the project's folder. Both are only read."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segline.core.errors import DataError
+
+FILE = Path("dvc.lock")
+FOLDER = ".dir"  # how the md5 of a folder ends
+CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as it last ran: its command, parameters resolved, and md5 by path of what it read and wrote.
+
+    `parameters` are those it depends on, by file and section.
+    """
+
+    name: str
+    command: str
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def stages(root: Path) -> dict[str, Stage]:
+    """The stages of dvc.lock by name, in its order. Raises DataError if it is missing, broken or in conflict."""
+    try:
+        return parse((root / FILE).read_bytes(), root / FILE)
+    except FileNotFoundError:
+        raise DataError(root / FILE, "missing: nothing was ever produced here", "Run `make repro`.") from None
+
+
+def parse(content: bytes, where: object) -> dict[str, Stage]:
+    """The stages that the bytes of a dvc.lock hold, by name. Raises DataError if they are broken, or in conflict."""
+    try:
+        text = content.decode("utf-8")
+        if CONFLICT.search(text):
+            remedy = "Take one side of it, git checkout --ours dvc.lock (or --theirs), then run again."
+            raise DataError(where, "holds an unsettled merge conflict", remedy)
+        return {name: _stage(name, entry) for name, entry in yaml.safe_load(text)["stages"].items()}
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        remedy = "Take the committed one: git checkout HEAD dvc.lock"
+        raise DataError(where, "not a lock file of DVC", remedy) from None
+
+
+def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
+    inputs, outputs = (_hashes(entry.get(key, [])) for key in ("deps", "outs"))
+    return Stage(name, entry["cmd"], inputs, outputs, entry.get("params", {}))
+
+
+def _hashes(entries: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {entry["path"]: entry["md5"] for entry in entries}
+
+
+def outputs(locked: Mapping[str, Stage]) -> dict[str, str]:
+    """md5 by path of what all stages wrote."""
+    return {path: checksum for stage in locked.values() for path, checksum in stage.outputs.items()}
+
+
+def recipe(locked: Mapping[str, Stage]) -> str | None:
+    """What a training was made of, equal for runs that differ in nothing but their seed.
+
+    The first 16 hex digits of a SHA-256 over what train read, by md5, and its parameters without `train.seed`.
+
+    None where dvc.lock has no such stage.
+    """
+    stage = locked.get("train")
+    if stage is None:
+        return None
+    parameters = {file: _without_seed(values) for file, values in stage.parameters.items()}
+    content = json.dumps([stage.inputs, parameters], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by section, as dvc.lock has them."""
+    section = {key: value for key, value in values.get("train", {}).items() if key != "seed"}
+    return {**values, "train": section}
+
+
+def md5(path: Path) -> str:
+    """The hash that DVC gives a file, or a folder: that of its list of files, with `.dir` behind it."""
+    if path.is_dir():
+        return _md5_of_folder(contents(path))
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, _md5).hexdigest()
+
+
+def _md5_of_folder(files: Mapping[str, str]) -> str:
+    listed = [{"md5": checksum, "relpath": name} for name, checksum in sorted(files.items())]
+    return md5_of(json.dumps(listed, sort_keys=True).encode()) + FOLDER
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """md5 of every file in a folder by its path there."""
+    return {path.relative_to(folder).as_posix(): md5(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def md5_of(content: bytes) -> str:
+    """The md5 of bytes in memory."""
+    return str(_md5(content).hexdigest())
+
+
+def _md5(content: bytes = b"") -> Any:
+    return hashlib.md5(content, usedforsecurity=False)
+
+
+def dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `dvc ARGUMENTS` answers, whether it succeeds or not."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
+
+
+class Store:
+    """The outputs that dvc.lock names. Every byte taken from here has the md5 that stands there."""
+
+    def __init__(self, root: Path, locked: Mapping[str, Stage]) -> None:
+        self._root = root
+        self._outputs = outputs(locked)
+        self._cache = root / (dvc(root, "cache", "dir").stdout.strip() or ".dvc/cache") / "files" / "md5"
+
+    def owner(self, path: str) -> str | None:
+        """The output that is `path`, or the folder that it lies in; None for a path that no stage writes."""
+        return next((output for output in self._outputs if Path(path).is_relative_to(output)), None)
+
+    def md5(self, path: str) -> str | None:
+        """The md5 of an output, or of a file or folder within one; None for other paths and where a list is lost."""
+        if path in self._outputs:
+            return self._outputs[path]
+        files = self._files(path)
+        if not files:
+            return None
+        return files.get(path) or _md5_of_folder(
+            {Path(file).relative_to(path).as_posix(): checksum for file, checksum in files.items()}
+        )
+
+    def has(self, path: str) -> bool:
+        """Whether `copy` would succeed."""
+        files = self._files(path)
+        return files is not None and all(self._find(file, checksum) for file, checksum in files.items())
+
+    def copy(self, path: str, target: Path) -> None:
+        """Puts a copy of an output, or of a file or folder within one, at `target`. Raises DataError if it is lost."""
+        files = self._files(path)
+        if files is None:
+            raise _lost(path)
+        for file, checksum in files.items():
+            source = self._find(file, checksum)
+            if source is None:
+                raise _lost(file)
+            destination = target / Path(file).relative_to(path)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, destination)
+
+    def _files(self, path: str) -> dict[str, str] | None:
+        """md5 by path of the file at `path`, or of the files below it; None if the list of a folder is lost."""
+        output = self.owner(path)
+        if output is None:
+            return None
+        checksum = self._outputs[output]
+        if not checksum.endswith(FOLDER):
+            return {output: checksum}
+        listed = self._listed(output, checksum)
+        if listed is None:
+            return None
+        files = {f"{output}/{name}": own for name, own in listed.items()}
+        return {file: own for file, own in files.items() if Path(file).is_relative_to(path)}
+
+    def _listed(self, output: str, checksum: str) -> dict[str, str] | None:
+        cached = self._cached(checksum)
+        if cached.is_file() and md5(cached) + FOLDER == checksum:
+            return {entry["relpath"]: entry["md5"] for entry in json.loads(cached.read_bytes())}
+        folder = self._root / output
+        return contents(folder) if folder.is_dir() and md5(folder) == checksum else None
+
+    def _find(self, path: str, checksum: str) -> Path | None:
+        places = (self._cached(checksum), self._root / path)
+        return next((place for place in places if place.is_file() and md5(place) == checksum), None)
+
+    def _cached(self, checksum: str) -> Path:
+        return self._cache / checksum[:2] / checksum[2:]
+
+
+def _lost(path: str) -> DataError:
+    return DataError(path, f"the bytes that {FILE} names are not here", "Run `dvc pull`.")

@@ -1,0 +1,93 @@
+"""How much the scores of the pipeline vary with the training seed alone: what a gate must not take for a regression."""
+
+import json
+import statistics
+import subprocess
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segline.core import params, pipeline, records
+from segline.core.errors import DataError, ParameterError
+from segline.monitoring import console
+from segline.reproducibility import dvc_lock, sandbox
+
+STAGES = ("train", "evaluate")
+FILE = Path("metrics/noise.json")
+FEWEST = 3
+RATES = {"accuracy": "accuracy", "miou": "mIoU"}
+# What a commit must hold as it is here for noise.json to name it.
+DESCRIBED = ("dvc.yaml", "dvc.lock", "params.yaml", "segline", "stages")
+
+
+def measure(root: Path, num_seeds: int) -> None:
+    """Writes metrics/noise.json from the runs with train.seed + 1 to train.seed + `num_seeds`, each said as it ends.
+
+    The user's own run does not count: its seed may have been chosen for its score, and it may be another machine's.
+    Nothing else of the user's is written; what fails leaves the old file. Raises DataError as `scratch.require_locked`.
+    """
+    if num_seeds < FEWEST:
+        raise ParameterError("--seeds", f"expected at least {FEWEST}, got {num_seeds}", "Fewer say nothing.")
+    locked = dvc_lock.stages(root)
+    if missing := [name for name in STAGES if name not in locked]:
+        raise DataError(root / dvc_lock.FILE, f"has no stage {missing[0]}", "Run `make repro`.")
+    commit = _commit(root)
+    store = dvc_lock.Store(root, locked)
+    stages = [locked[name] for name in STAGES]
+    sandbox.require_locked(root, store, locked.values())
+    sandbox.require_inputs(root, store, [stages])
+    seed = int(params.find(params.load(root / params.FILE), "train.seed"))
+    seeds = list(range(seed + 1, seed + 1 + num_seeds))
+    with sandbox.project(root, store, stages) as clone:
+        results = [_scores(clone, stages, number) for number in seeds]
+    content = {
+        "commit": commit,
+        "metrics": deviations(results),
+        "protocol": results[0]["protocol"],
+        "recipe": dvc_lock.recipe(locked),
+        "seeds": seeds,
+    }
+    records.write_json(root / FILE, content)
+    spread = ", ".join(f"{label} {100 * content['metrics'][name]:.2f}" for name, label in RATES.items())
+    console.say(f"{FILE}: standard deviation over {num_seeds} seeds, in percentage points: {spread}")
+
+
+def _scores(clone: Path, stages: Sequence[dvc_lock.Stage], seed: int) -> dict[str, Any]:
+    """eval.json after training from another seed."""
+    document = params.load(clone / params.FILE)
+    document["train"]["seed"] = seed
+    text = json.dumps(document, ensure_ascii=False)  # JSON is YAML in which no text reads as a number
+    (clone / params.FILE).write_text(text, encoding="utf-8")
+    for stage in stages:
+        sandbox.run(clone, stage)
+    scores: dict[str, Any] = records.read_json(clone / pipeline.path("evaluate", "metrics"))
+    console.say(f"seed {seed}: " + ", ".join(f"{label} {100 * scores[name]:.1f} %" for name, label in RATES.items()))
+    return scores
+
+
+def deviations(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sample standard deviation (n - 1) of accuracy, mIoU and the IoU of each class."""
+    rates = {name: statistics.stdev(scores[name] for scores in results) for name in RATES}
+    classes = results[0]["iou"]
+    return rates | {"iou": {name: statistics.stdev(scores["iou"][name] for scores in results) for name in classes}}
+
+
+def _commit(root: Path) -> str | None:
+    """The commit that this folder is at; None without git, or where code, parameters or results differ from it."""
+    head = _git(root, "rev-parse", "--verify", "HEAD")
+    return head if head and _git(root, "status", "--porcelain", "--", *DESCRIBED) == "" else None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", *arguments]
+    try:
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def command(args: Namespace) -> None:
+    """`segline noise`."""
+    params.require_top_folder(dvc_lock.FILE)
+    measure(Path.cwd(), args.seeds)

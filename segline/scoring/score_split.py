@@ -1,0 +1,45 @@
+"""The network's logits for a split -> predictions, and counts of right and wrong pixels against the truth."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from segline.dataset import onehot, processed
+from segline.dataset.raw import ENCODINGS
+from segline.model import batches, forward
+from segline.preprocessing import images, mask_values
+from segline.scoring import confusion
+
+
+def logits(network: nn.Module, split: processed.Split, batch_size: int) -> Iterator[Tensor]:
+    """The logits float32 (K, H, W) of one image after another, in the order of the split."""
+    device = next(network.parameters()).device
+    samples = batches.place(split.images, split.onehot, len(split.index.classes), device)
+    for inputs, _ in batches.in_order(samples, batch_size):
+        yield from forward.logits(network, inputs)
+
+
+def score(
+    raw: Path, split: processed.Split, found: Iterable[Tensor]
+) -> tuple[npt.NDArray[np.uint8], confusion.Counts, confusion.Counts]:
+    """Predictions uint8 (N, H, W), counts (N, K, K) at the working resolution, and counts at that of the raw masks.
+
+    `found` holds the logits of each image; `raw` is the raw folder of the split.
+    """
+    num_classes = len(split.index.classes)
+    lookup = onehot.lookup(split.index.values, ENCODINGS[split.index.encoding])
+    predictions, working, own = [], [], []
+    for image_logits, packed, row in zip(found, split.onehot, split.index.rows, strict=True):
+        predictions.append(forward.classes(image_logits[None])[0])
+        working.append(confusion.count(onehot.unpack(packed, num_classes), predictions[-1], num_classes))
+        resized = forward.classes_at(image_logits, row.height, row.width)
+        own.append(confusion.count(_raw_truth(raw / row.mask, lookup, split.index.encoding), resized, num_classes))
+    return np.stack(predictions), np.stack(working), np.stack(own)
+
+
+def _raw_truth(path: Path, lookup: onehot.Lookup, encoding: str) -> npt.NDArray[np.uint8]:
+    """The classes of a raw mask (H, W); `encode.VOID` lies above every class."""
+    return mask_values.classes(images.decode_mask(images.read(path), path, encoding), path, lookup, encoding)

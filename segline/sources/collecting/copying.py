@@ -1,0 +1,51 @@
+"""A user's images and masks -> the raw data set, byte for byte. Knows bytes, never pixels.
+
+A copy, not a link: `data/raw` is an output that DVC may move into its cache and make read-only.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from segline.core.errors import DataError
+from segline.dataset.raw import Pair
+from segline.monitoring import console
+from segline.sources.collecting.listing import Entry
+
+CHUNK = 1 << 20
+
+
+def copy(listed: Mapping[str, Sequence[Entry]], folder: Path) -> dict[str, list[Pair]]:
+    """The pairs, their files in `folder/<split>/images` and `folder/<split>/masks`, hashed as they are written.
+
+    Raises DataError before the first byte if the disk has no room for them and for DVC's copy of them: its cache is on
+    the same disk as a rule, and shares the blocks only where the file system has reflinks.
+    """
+    needed = 2 * sum(path.stat().st_size for entries in listed.values() for e in entries for path in (e.image, e.mask))
+    folder.mkdir(parents=True, exist_ok=True)
+    if needed > (free := shutil.disk_usage(folder).free):
+        expected = f"at least {(needed >> 20) + 1} MiB, twice the size of the data: a copy, and that in DVC's cache"
+        raise DataError(folder, f"{free >> 20} MiB free on its disk, expected {expected}", "Free some.")
+    return {split: _copied(entries, folder / split) for split, entries in listed.items()}
+
+
+def _copied(entries: Sequence[Entry], folder: Path) -> list[Pair]:
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    pairs = []
+    for entry in console.progress(entries, len(entries), f"copy {folder.name}", "pair"):
+        image, mask = f"images/{entry.image.name}", f"masks/{entry.mask.name}"
+        hashes = _copy(entry.image, folder / image), _copy(entry.mask, folder / mask)
+        pairs.append(Pair(entry.stem, entry.group, image, mask, *hashes))
+    return pairs
+
+
+def _copy(source: Path, target: Path) -> str:
+    """SHA-256 of the bytes written."""
+    sha256 = hashlib.sha256()
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while chunk := reader.read(CHUNK):
+            sha256.update(chunk)
+            writer.write(chunk)
+    return sha256.hexdigest()

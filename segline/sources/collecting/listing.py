@@ -1,0 +1,213 @@
+"""Images and masks in a folder of the user's: found by pattern, paired by stem. Names, never bytes.
+
+A pattern is a path below the folder with one `*`, the stem that an image shares with its mask: `masks/*_gt.png`. The
+extension may be `.*`, any of PNG and JPEG. `{split}` is filled in before a pattern comes here.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from segline.core.errors import DataError, PipelineError
+
+EXTENSIONS = ("png", "jpg", "jpeg")  # those of `containers`, which download does not depend on
+
+_NAME = re.compile(rf"(?P<before>[^*]*)\*(?P<after>[^*]*)\.(?P<extension>\*|{'|'.join(EXTENSIONS)})", re.IGNORECASE)
+
+Files = dict[str, list[Path]]  # stem -> the files that fit
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image and its mask where the user keeps them."""
+
+    stem: str
+    group: str | None
+    image: Path
+    mask: Path
+
+
+def relative(text: str) -> str:
+    """`text`, a path that stays below its folder. Raises ValueError."""
+    parts = text.split("/")
+    if not text.isprintable() or "\\" in text or {"", ".", ".."} & set(parts):
+        raise ValueError("expected a path below data.input, such as masks/*.png, without .. and without a leading /")
+    return text
+
+
+def pattern(text: str) -> str:
+    """`text`, a pattern. Raises ValueError."""
+    folder, _, name = relative(text).rpartition("/")
+    if "*" in folder or not _NAME.fullmatch(name):
+        raise ValueError(
+            "expected one * (the stem) in the file name and .png, .jpg, .jpeg or .* (any of them) after it"
+        )
+    return text
+
+
+class Shelf:
+    """The files below `root` that fit two patterns, by stem. One that fits both belongs to the more specific.
+
+    Nothing here raises: all that is wrong is added to `problems`.
+    """
+
+    def __init__(self, root: Path, images: str, masks: str, problems: list[PipelineError]) -> None:
+        self.root, self.problems = root, problems
+        self.patterns = {"image": images, "mask": masks}
+        self.files: dict[str, Files] = {"image": {}, "mask": {}}
+        missing = [problem for text in (images, masks) for problem in _no_folder(root, text)]
+        self.readable = not missing
+        problems += [problem for problem in missing if str(problem) not in map(str, problems)]
+        if self.readable:
+            loser, winner = ("mask", "image") if _specific(images) > _specific(masks) else ("image", "mask")
+            self.files = {kind: _files(root, text) for kind, text in self.patterns.items()}
+            self.files[loser] = _without(self.files[loser], self.files[winner])
+        self._spelt = {kind: {_key(stem): stem for stem in files} for kind, files in self.files.items()}
+
+    def everything(self) -> list[Entry]:
+        """The pairs of all stems, sorted."""
+        images, masks = self.files["image"], self.files["mask"]
+        if images.keys() & masks.keys():
+            return self.entries({stem: str(paths[0]) for stem, paths in (masks | images).items()})
+        if self.readable:
+            shown = " and ".join(f"{len(self.files[kind])} {kind}s fit {self.patterns[kind]}" for kind in self.files)
+            firsts = ", ".join(min(files) for files in (images, masks) if files)
+            found = f"{shown}, none with the same stem{f' ({firsts})' if firsts else ''}"
+            remedy = "Mend the patterns: * is what an image and its mask have in common."
+            self.problems.append(DataError(self.root, found, remedy))
+        return []
+
+    def entries(self, wanted: Mapping[str, str]) -> list[Entry]:
+        """The pairs of the wanted stems, sorted; `wanted` says of each where it is asked for."""
+        if not self.readable:
+            return []
+        same: dict[str, list[str]] = defaultdict(list)
+        for stem in sorted(wanted):
+            same[_key(stem)].append(stem)
+        for twins in (stems for stems in same.values() if len(stems) > 1):
+            found = f"stems that differ only in case or Unicode form: {', '.join(map(ascii, twins))}"
+            self.problems.append(DataError(wanted[twins[0]], found, "Rename all but one, images and masks alike."))
+        pairs = []
+        for stem in sorted(wanted):
+            image, mask = (self._only(kind, stem, wanted[stem]) for kind in ("image", "mask"))
+            if image and mask:
+                pairs.append(Entry(stem, None, image, mask))
+        return pairs
+
+    def _only(self, kind: str, stem: str, where: str) -> Path | None:
+        """The one file of this kind with this stem, if it can be used."""
+        paths = self.files[kind].get(stem, [])
+        if not paths:
+            self.problems.append(DataError(where, *self._absent(kind, stem)))
+        elif len(paths) > 1:
+            names = ", ".join(path.name for path in paths)
+            self.problems.append(DataError(paths[0].parent, f"{len(paths)} {kind}s for one stem: {names}", "Keep one."))
+        elif found := _unusable(self.root, paths[0]):
+            self.problems.append(DataError(paths[0], found, "Put a plain file with a plain name there."))
+        else:
+            return paths[0]
+        return None
+
+    def _absent(self, kind: str, stem: str) -> tuple[str, str]:
+        found = f"no {kind} {self.patterns[kind].replace('*', stem, 1)}"
+        if near := self._spelt[kind].get(_key(stem)):
+            return f"{found}, but one with {near!a}", "Spell both alike, in case and Unicode form."
+        if _is_path(stem):
+            return found, "Write the stem alone, without folder and extension."
+        return found, f"Add it, or take {stem!r} out."
+
+
+def _no_folder(root: Path, text: str) -> Iterator[PipelineError]:
+    place = root / PurePosixPath(text).parent
+    if not place.is_dir():
+        yield DataError(place, "no such folder", f"Put the files of {text} there, or mend the pattern.")
+    elif outside := _leads_out(root, place):
+        yield DataError(place, outside, "Put the files themselves below data.input.")
+
+
+def _files(root: Path, text: str) -> Files:
+    """Stem -> the files that fit, sorted. Hidden ones (`.DS_Store`, `._a.png`) are none of the user's."""
+    folder, _, name = text.rpartition("/")
+    parts = _parts(name)
+    extension = "|".join(EXTENSIONS) if parts["extension"] == "*" else re.escape(parts["extension"])
+    expression = re.compile(
+        rf"{re.escape(parts['before'])}(.+){re.escape(parts['after'])}\.(?i:{extension})", re.DOTALL
+    )
+    found: Files = defaultdict(list)
+    for path in sorted((root / folder).iterdir()):
+        fit = expression.fullmatch(path.name)
+        if fit and not path.name.startswith("."):
+            found[fit[1]].append(path)
+    return dict(found)
+
+
+def _without(files: Files, claimed: Files) -> Files:
+    taken = {path for paths in claimed.values() for path in paths}
+    rest = {stem: [path for path in paths if path not in taken] for stem, paths in files.items()}
+    return {stem: paths for stem, paths in rest.items() if paths}
+
+
+def _parts(name: str) -> dict[str, str]:
+    fit = _NAME.fullmatch(name)
+    if fit is None:
+        raise ValueError(f"not a pattern: {name!r}")
+    return fit.groupdict()
+
+
+def _specific(text: str) -> tuple[int, bool]:
+    parts = _parts(PurePosixPath(text).name)
+    return len(parts["before"]) + len(parts["after"]), parts["extension"] != "*"
+
+
+def _key(stem: str) -> str:
+    """Equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def _is_path(stem: str) -> bool:
+    return "/" in stem or stem.lower().endswith(tuple(f".{extension}" for extension in EXTENSIONS))
+
+
+def _leads_out(root: Path, path: Path) -> str | None:
+    return None if path.resolve().is_relative_to(root.resolve()) else f"a link that leads out of {root}"
+
+
+def _unusable(root: Path, path: Path) -> str | None:
+    if not path.name.isprintable():
+        return f"a name with unprintable characters: {path.name!a}"
+    if path.is_symlink() and (outside := _leads_out(root, path)):
+        return outside
+    return None if path.is_file() else "a folder, pipe, device or broken link, expected a file"
+
+
+def stems(root: Path, name: str, taken: dict[str, str], problems: list[PipelineError]) -> dict[str, str]:
+    """The stems of a list, one a line, each with its place. They are added to `taken`, what is wrong to `problems`."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(_lines(root, name, problems), start=1):
+        stem, place = line.strip(), f"{root / name}: line {number}"
+        if stem in taken:
+            problems.append(DataError(place, f"{stem!r} stands in {taken[stem]} already", "Remove one of the lines."))
+        elif stem:
+            taken[stem] = found[stem] = place
+    return found
+
+
+def _lines(root: Path, name: str, problems: list[PipelineError]) -> list[str]:
+    path = root / name
+    try:
+        if outside := _leads_out(root, path):
+            problems.append(DataError(path, outside, "Put the list itself below data.input."))
+            return []
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        problems.append(DataError(path, "no such list", "Write one, a stem a line, or leave the split out."))
+    except UnicodeDecodeError as error:
+        problems.append(DataError(path, f"not UTF-8 at byte {error.start}", "Save it as UTF-8 text."))
+    else:
+        if not any(map(str.strip, lines)):
+            problems.append(DataError(path, "an empty list", "Write one stem a line, or leave the split out."))
+        return lines
+    return []

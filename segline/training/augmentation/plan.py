@@ -1,0 +1,154 @@
+"""What becomes of a sample in an epoch, drawn on the host and rounded to integers. Knows no pixels.
+
+N samples of H x W. The sines and powers here may differ in their last bits from one kind of CPU to another; rounded to
+`pixels.BITS` fractional bits, less than one number in a million would.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from segline.core import params
+from segline.model import randomness
+from segline.training.augmentation import transforms
+from segline.training.augmentation.transforms import ONE
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+class Section(params.Section):
+    """Each is a probability or a strength: how far a sample may be changed to either side; see params.yaml."""
+
+    flip_horizontal: float = Field(ge=0, le=1)
+    flip_vertical: float = Field(ge=0, le=1)
+    rotation: float = Field(ge=0, le=180)
+    zoom: float = Field(ge=1, le=10)
+    shift: float = Field(ge=0, le=1)
+    crop: float = Field(gt=0, le=1)
+    brightness: float = Field(ge=0, le=1)
+    contrast: float = Field(ge=0, le=1)
+    saturation: float = Field(ge=0, le=1)
+    noise: float = Field(ge=0, le=64)
+    cut_mix: float = Field(ge=0, le=1)
+
+    @property
+    def moves(self) -> bool:
+        """Whether a pixel can come to lie elsewhere."""
+        turns = self.flip_horizontal + self.flip_vertical + self.rotation + self.shift > 0
+        return turns or self.zoom > 1 or self.crop < 1
+
+    @property
+    def recolours(self) -> bool:
+        """Whether a pixel can change its value."""
+        return self.brightness + self.contrast + self.saturation + self.noise > 0
+
+
+class Draws(NamedTuple):
+    """What a sample draws in an epoch, whatever is on: float64 (N,) each, uniform in 0..1. New ones go to the end."""
+
+    flip_horizontal: Float64
+    flip_vertical: Float64
+    rotation: Float64
+    zoom: Float64
+    shift_y: Float64
+    shift_x: Float64
+    crop_y: Float64
+    crop_x: Float64
+    brightness: Float64
+    contrast: Float64
+    saturation: Float64
+    noise: Float64
+    cut_mix: Float64
+    box_size: Float64
+    box_y: Float64
+    box_x: Float64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each of N samples, all integers; a group is None where its parameters are off.
+
+    `affine`, `colours` and `boxes` are for the functions of `segline.training.augmentation.transforms`; `partners` are the samples that boxes
+    come from, -1 for no box.
+    """
+
+    size: tuple[int, int]
+    affine: Int64 | None
+    colours: Int64 | None
+    keys: Int64
+    noise: int
+    partners: Int64
+    boxes: Int64
+
+
+def draw(seed: int, epoch: int, count: int) -> Draws:
+    """The draws of `count` samples; those of row i depend on (seed, epoch, i) alone."""
+    streams = [randomness.generator(seed, randomness.AUGMENT, epoch, place) for place in range(len(Draws._fields))]
+    return Draws(*(stream.random(count) for stream in streams))
+
+
+def plan(section: Section, height: int, width: int, drawn: Draws, partners: Int64) -> Plan:
+    """The draws as a plan for samples of H x W; `partners` (N,) are the samples that a box may come from."""
+    size = max(1, round(section.crop * height)), max(1, round(section.crop * width))
+    mixes = drawn.cut_mix < section.cut_mix
+    return Plan(
+        size=size,
+        affine=_affine(section, (height, width), size, drawn) if section.moves else None,
+        colours=_colours(section, drawn) if section.recolours else None,
+        keys=np.floor(drawn.noise * 2**32).astype(np.int64),
+        noise=round(section.noise / transforms.FOUR_BYTES * ONE),
+        partners=np.where(mixes, partners, -1),
+        boxes=_boxes(size, drawn) * mixes[:, None],
+    )
+
+
+def _either_side(strength: float, drawn: Float64) -> Float64:
+    return strength * (2 * drawn - 1)
+
+
+def _affine(section: Section, size: tuple[int, int], window: tuple[int, int], drawn: Draws) -> Int64:
+    """Pixel of the window that is kept -> place in the picture, as `pixels.places` takes it.
+
+    The picture is flipped, turned counterclockwise and scaled about its middle, then shifted, then cropped.
+    """
+    angle = np.deg2rad(_either_side(section.rotation, drawn.rotation))
+    scale = section.zoom ** _either_side(1, drawn.zoom)
+    flipped = [drawn.flip_vertical < section.flip_vertical, drawn.flip_horizontal < section.flip_horizontal]
+    shifts = [_either_side(section.shift, drawn.shift_y), _either_side(section.shift, drawn.shift_x)]
+    corners = [drawn.crop_y, drawn.crop_x]
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
+    turn *= np.where(flipped, -1, 1)[:, None]
+    # Places are counted from the middle in half pixels, so that they are integers; hence the half of ONE.
+    linear = np.rint(turn * (ONE // 2)).astype(np.int64)
+    start = np.array([np.full(angle.shape, (side - 1) * (ONE // 2)) for side in size])
+    for axis, (side, kept) in enumerate(zip(size, window, strict=True)):
+        corner = np.floor(corners[axis] * (side - kept + 1)).astype(np.int64)
+        start += linear[:, axis] * (2 * corner - (side - 1))
+        start -= np.rint(turn[:, axis] * (shifts[axis] * side * ONE)).astype(np.int64)
+    return np.concatenate([2 * linear, start[:, None]], axis=1).transpose(2, 0, 1)
+
+
+def _colours(section: Section, drawn: Draws) -> Int64:
+    """Own weight, luma weight and offset: saturation, then contrast about the middle of the range, then brightness."""
+    saturation = 1 + _either_side(section.saturation, drawn.saturation)
+    contrast = 1 + _either_side(section.contrast, drawn.contrast)
+    brightness = 255 * _either_side(section.brightness, drawn.brightness)
+    weights = [contrast * saturation, contrast * (1 - saturation), 127.5 * (1 - contrast) + brightness]
+    return np.rint(np.stack(weights, axis=1) * ONE).astype(np.int64)
+
+
+def _boxes(size: tuple[int, int], drawn: Draws) -> Int64:
+    """Top, bottom, left, right: a share of the area that is uniform in 0..1, about a pixel that is, cut at the edges.
+
+    Source: Yun et al. 2019, "CutMix", section 3.1 with alpha = 1.
+    """
+    edges = []
+    for side, middle in zip(size, (drawn.box_y, drawn.box_x), strict=True):
+        extent = np.floor(side * np.sqrt(drawn.box_size))
+        first = np.floor(side * middle) - extent // 2
+        edges += [first.clip(0, side), (first + extent).clip(0, side)]
+    return np.stack(edges, axis=1).astype(np.int64)

@@ -1,0 +1,30 @@
+"""The model that params.yaml asks for, for the data at hand."""
+
+from segline.core import params, plugins
+from segline.dataset import processed
+from segline.model import batches, checkpoint
+from segline.training import class_weights, loop, pretrained
+
+
+def from_params(document: params.Document, section: loop.Section, split: processed.Split) -> checkpoint.Description:
+    """The chosen network with its parameters and head; inputs and classes are those of `split`, the train split.
+
+    Raises ParameterError naming the key if there is no such network, or if its section is not valid.
+    """
+    name = params.text(document, "model.name")
+    network = params.section(document, f"model.{name}", plugins.choose("segline.networks", name, "model.name").Section)
+    _, height, width, channels = split.images.shape
+    classes = split.index.classes
+    weighted = "weighted_cross_entropy" in section.loss
+    return checkpoint.Description(
+        network=name,
+        parameters=pretrained.described(network),
+        head=params.text(document, "model.head"),
+        channels=channels,
+        height=height,
+        width=width,
+        mean=batches.MEAN,
+        std=batches.STD,
+        classes=classes,
+        class_weights=class_weights.median_frequency(split.onehot, len(classes)) if weighted else (),
+    )

@@ -1,0 +1,119 @@
+"""Weights for the encoder of a network, from a file in torchvision's naming, such as its ImageNet weights.
+
+params.yaml names the file by path and sha256. DVC tracks both, but of the file only what the hash says: so it is
+verified before a byte of it is parsed, and the model file keeps the hash and not the path.
+"""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from segline.core import params, plugins
+from segline.core.errors import IntegrityError, ParameterError
+
+DENSE = "classifier."  # torchvision's dense layers, which a segmentation network has no place for
+SHOWN = 5
+FROM_SCRATCH = 'write "" for both to start from scratch'
+
+
+def load(network: nn.Module, document: params.Document) -> None:
+    """`network.encoder` holds the weights that params.yaml names for it; it is as it was if none are named.
+
+    Where the encoder takes one channel, the first convolution's weights are summed over R, G and B: for a gray input it
+    then gives exactly what the file's gives for that input in all three. (The scaling before it is the mean of three
+    that differ by 0.04 in the mean and 2 % in the deviation.) Raises what `read` raises.
+    """
+    weights = read(document)
+    if not weights:
+        return
+    encoder = network.get_submodule("encoder")
+    first, own = next(iter(encoder.state_dict().items()))
+    if own.shape[1] == 1:
+        weights[first] = weights[first].sum(dim=1, keepdim=True)
+    encoder.load_state_dict(weights)
+
+
+def read(document: params.Document) -> dict[str, Tensor]:
+    """The weights that the chosen network's section names, fit for its encoder with three channels; empty if none.
+
+    Raises ParameterError for a path or hash that cannot be used, IntegrityError for a file that is not the one meant,
+    that holds anything but tensors, or whose tensors are not those of the encoder.
+    """
+    name = params.text(document, "model.name")
+    module = plugins.choose("segline.networks", name, key="model.name")
+    section = params.section(document, f"model.{name}", module.Section)
+    path, sha256 = (getattr(section, key, "") for key in ("weights", "weights_sha256"))
+    if not path and not sha256:
+        return {}
+    found = _parse(path, _verified(path, sha256, f"{params.FILE}: model.{name}.weights"))
+    weights = {key: tensor for key, tensor in found.items() if not key.startswith(DENSE)}
+    with torch.device("meta"):
+        expected = module.build(section, channels=3, outputs=1).encoder.state_dict()
+    if mismatches := list(_mismatches(weights, expected)):
+        more = f" and {len(mismatches) - SHOWN} more" if len(mismatches) > SHOWN else ""
+        fault = f"not the encoder of {name}: {', '.join(mismatches[:SHOWN])}{more}"
+        raise IntegrityError(path, fault, "Name a file of torchvision's weights for this encoder.")
+    return weights
+
+
+def described(section: params.Section) -> dict[str, Any]:
+    """The section as a model file keeps it: the hash of the weights, not their path, which says where and not what."""
+    return {key: "" if key == "weights" else value for key, value in section.model_dump().items()}
+
+
+def _verified(path: str, sha256: str, where: str) -> bytes:
+    """The bytes of the file, which have that hash."""
+    if not path.endswith((".safetensors", ".pth")):
+        found = f"expected a .safetensors or .pth file, got {path!r}"
+        raise ParameterError(where, found, f"Name such a file, or {FROM_SCRATCH}.")
+    if not sha256:
+        remedy = f"DVC knows the file by it: write the 64 digits that `sha256sum {path}` prints."
+        raise ParameterError(f"{where}_sha256", "empty, though weights names a file", remedy)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        remedy = f"Put torchvision's file there, or {FROM_SCRATCH}."
+        raise ParameterError(where, f"{path}: {error.strerror}", remedy) from None
+    if (actual := hashlib.sha256(content).hexdigest()) != sha256:
+        remedy = f"Bring the file that is meant, or write the hash of this one into {where}_sha256."
+        raise IntegrityError(path, f"sha256 expected {sha256}, got {actual}", remedy)
+    return content
+
+
+def _parse(path: str, content: bytes) -> dict[str, Tensor]:
+    """Tensors by name. A pickle that holds anything but tensors is refused unexecuted."""
+    try:
+        if path.endswith(".safetensors"):
+            return safetensors.torch.load(content)
+        with warnings.catch_warnings(action="ignore"):  # of pickle protocols; what cannot be read is refused here
+            table = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - fuzzed, a broken pickle raised a dozen kinds of them
+        raise _no_tensors(path, type(error).__name__) from None
+    if not isinstance(table, dict) or not all(isinstance(value, Tensor) for value in table.values()):
+        raise _no_tensors(path, type(table).__name__)
+    return {str(key): tensor for key, tensor in table.items()}
+
+
+def _no_tensors(path: str, kind: str) -> IntegrityError:
+    remedy = "Save `network.state_dict()`, or better, use safetensors."
+    return IntegrityError(path, f"not a plain table of names and tensors ({kind}); no code in it was run", remedy)
+
+
+def _mismatches(found: dict[str, Tensor], expected: dict[str, Tensor]) -> Iterator[str]:
+    """What is wrong with each tensor, by name."""
+    yield from (f"{key} is missing" for key in expected if key not in found)
+    yield from (f"{key} is not part of it" for key in found if key not in expected)
+    for key in (key for key in expected if key in found):
+        if found[key].shape != expected[key].shape:
+            yield f"{key} has shape {tuple(found[key].shape)}, expected {tuple(expected[key].shape)}"
+        elif found[key].is_floating_point() != expected[key].is_floating_point():
+            yield f"{key} holds {found[key].dtype}, expected {expected[key].dtype}"
+        elif not bool(torch.isfinite(found[key]).all()):
+            yield f"{key} is not finite"

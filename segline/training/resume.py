@@ -1,0 +1,161 @@
+"""An interrupted training on disk: its `State`, and which training it belongs to.
+
+It lies outside of DVC's outputs, which DVC removes before a stage runs. Like the cache of `fetch` it spares work and
+changes no output byte: the training whose key it has takes it up, and ends with the bytes of one never interrupted.
+The global generators are no part of it: data are drawn from (seed, epoch, sample), dropout is reseeded at every step.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from segline.core import atomic
+from segline.core.errors import IntegrityError
+from segline.dataset.history import Epoch
+from segline.model import device
+from segline.monitoring import console
+from segline.training.state import State
+
+FOLDER = Path(".segline")  # in the project's top folder; git and DVC ignore it, and it holds nothing else
+FILE = FOLDER / "train.safetensors"
+SAVED_EVERY = 30.0  # seconds of training, at least, that an interruption may cost
+
+
+def key(values: Mapping[str, Any], paths: Iterable[Path]) -> str:
+    """Equal for trainings that give the same bytes: sha256 over `values` (as JSON), the bytes of the files at `paths`
+    (the code of the stage) and in folders there (its data), numpy's version and the device with torch's.
+    """
+    facts = {"values": values, "numpy": np.__version__, "device": device.fingerprint()}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for file in (file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])):
+        with file.open("rb") as stream:
+            digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+class Saver:
+    """Keeps the state of the training that has `key` on disk, as often as it pays."""
+
+    def __init__(self, own_key: str) -> None:
+        self._key = own_key
+        self._saved = time.perf_counter()
+
+    def take_up(self, state: State, num_epochs: int) -> None:
+        """If this training was interrupted, `state` is what it had come to."""
+        try:
+            if restore(self._key, state):
+                done = f"goes on after epoch {len(state.history)} of {num_epochs}"
+                console.say(f"{done}; remove {FILE} to train from the beginning")
+        except IntegrityError as error:
+            console.warn(str(error))
+
+    def epoch_done(self, state: State) -> None:
+        """Writes the state if the last time is long ago; where it cannot, the training goes on all the same."""
+        if time.perf_counter() - self._saved < SAVED_EVERY:
+            return
+        try:
+            write(self._key, state)
+        except OSError as error:
+            console.warn(f"{FILE}: not written ({error.strerror or error}). An interruption would cost all epochs.")
+        self._saved = time.perf_counter()
+
+
+def write(own_key: str, state: State) -> None:
+    """Writes the state, between two epochs, in place of an earlier one. Raises OSError if it cannot."""
+    tensors = _tensors(state)
+    content = {
+        "key": own_key,
+        "history": [astuple(epoch) for epoch in state.history],
+        "groups": state.optimizer.state_dict()["param_groups"],
+        "schedule": state.schedule.state_dict(),
+    }
+    text = json.dumps(content)
+    with atomic.file(FILE) as temporary:
+        try:
+            save_file(tensors, temporary, {"state": text, "sha256": _sha256(text, tensors)})
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
+
+
+def restore(own_key: str, state: State) -> bool:
+    """Whether the file is of this training; then `state`, fresh from `training.start`, is as it was when written.
+
+    Raises IntegrityError if the file is damaged. Only numbers and tensors are read from it, no code.
+    """
+    if not FILE.is_file():
+        return False
+    remedy = "The training starts from its beginning."
+    try:
+        with safe_open(FILE, framework="pt") as archive:
+            metadata = archive.metadata()
+            content = json.loads(metadata["state"])
+            if content["key"] != own_key:
+                return False
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 - it is no dict
+        expected = metadata["sha256"]
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise IntegrityError(FILE, f"damaged ({type(error).__name__}: {error})", remedy) from None
+    if _sha256(metadata["state"], tensors) != expected:
+        raise IntegrityError(FILE, "damaged (its bytes are not those that were written)", remedy)
+    _fill(state, content, tensors)
+    return True
+
+
+def remove() -> None:
+    """After this there is nothing to go on from, nor what a write that was killed left."""
+    atomic.remove(FOLDER)
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    tables: dict[str, Mapping[str, Tensor]] = {"network": state.network.state_dict(), "best": state.best}
+    if state.kept is not state.network:
+        tables["kept"] = state.kept.state_dict()
+    for index, slots in state.optimizer.state_dict()["state"].items():
+        tables[f"optimizer.{index}"] = slots
+    return {
+        f"{table}/{name}": tensor.detach().cpu().contiguous()
+        for table, named in tables.items()
+        for name, tensor in named.items()
+    }
+
+
+def _sha256(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().data)
+    return digest.hexdigest()
+
+
+def _fill(state: State, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    tables: dict[str, dict[str, Tensor]] = {}
+    for path, tensor in tensors.items():
+        table, _, name = path.partition("/")
+        tables.setdefault(table, {})[name] = tensor
+    state.network.load_state_dict(tables["network"])
+    if state.kept is not state.network:
+        state.kept.load_state_dict(tables["kept"])
+    slots = {
+        index: {name: _laid_out(tensor, parameter) for name, tensor in tables[f"optimizer.{index}"].items()}
+        for index, parameter in enumerate(state.network.parameters())
+        if f"optimizer.{index}" in tables  # a frozen one has none
+    }
+    state.optimizer.load_state_dict({"state": slots, "param_groups": content["groups"]})
+    state.schedule.load_state_dict(content["schedule"])
+    state.history = [Epoch(*row) for row in content["history"]]
+    state.best = tables["best"]
+
+
+def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """The fused optimisers walk through memory, so their tensors must lie there as the parameter does."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor

@@ -1,0 +1,119 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from segline.core import atomic
+
+
+class BrokenError(Exception):
+    """What a failing block raises here."""
+
+
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_file_appears_with_its_content_and_no_partial_stays(tmp_path):
+    with atomic.file(tmp_path / "new" / "a.txt") as temporary:
+        temporary.write_text("whole")
+
+    assert (tmp_path / "new" / "a.txt").read_text() == "whole"
+    assert listing(tmp_path) == ["new", "new/a.txt"]
+
+
+def test_nothing_lies_at_the_name_before_the_block_ends(tmp_path):
+    with atomic.file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+
+        assert listing(tmp_path) == [".a.txt.partial"]
+
+
+@pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt, SystemExit])
+def test_a_failing_block_keeps_the_old_file_and_no_partial(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    with pytest.raises(error):  # noqa: PT012, SIM117 - the block that fails is the point
+        with atomic.file(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    assert path.read_text() == "old"
+    assert listing(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt])
+def test_a_failing_block_keeps_the_old_folder_and_no_partial(tmp_path, error):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+
+    with pytest.raises(error):  # noqa: PT012, SIM117 - the block that fails is the point
+        with atomic.folder(tmp_path / "out") as temporary:
+            (temporary / "half").write_text("half")
+            raise error
+
+    assert listing(tmp_path) == ["out", "out/old"]
+
+
+def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "stale").write_text("old")
+
+    with atomic.folder(tmp_path / "out") as temporary:
+        (temporary / "new").write_text("new")
+
+    assert listing(tmp_path) == ["out", "out/new"]
+
+
+def test_a_file_takes_the_place_of_a_link_not_of_what_it_leads_to(tmp_path):
+    """DVC may link an output to its cache: writing through the link would corrupt the cache."""
+    cached, path = tmp_path / "cached", tmp_path / "a.txt"
+    cached.write_text("cached")
+    path.symlink_to(cached)
+
+    with atomic.file(path) as temporary:
+        temporary.write_text("new")
+
+    assert (cached.read_text(), path.read_text(), path.is_symlink()) == ("cached", "new", False)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path, kind):
+    """SIGKILL inside the block: the old output stays, the leftover goes at the next run."""
+    target = tmp_path / "out"
+    code = (
+        "import os, pathlib, signal\nfrom segline.core import atomic\n"
+        f"with atomic.{kind}(pathlib.Path({str(target)!r})) as temporary:\n"
+        "    (temporary / 'half' if temporary.is_dir() else temporary).write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / ".out.partial").exists()
+    assert not target.exists()
+
+    with getattr(atomic, kind)(target) as temporary:
+        (temporary / "new" if temporary.is_dir() else temporary).write_text("new")
+
+    assert listing(tmp_path) == (["out"] if kind == "file" else ["out", "out/new"])
+
+
+@pytest.mark.parametrize("make", ["file", "folder", "link", "nothing"])
+def test_remove_leaves_nothing_at_the_name_and_all_else_alone(tmp_path, make):
+    other, path = tmp_path / "other", tmp_path / "path"
+    other.mkdir()
+    (other / "kept").write_text("kept")
+    if make == "file":
+        path.write_text("x")
+    elif make == "folder":
+        (path / "inner").mkdir(parents=True)
+    elif make == "link":
+        path.symlink_to(other)
+
+    atomic.remove(path)
+
+    assert not os.path.lexists(path)
+    assert (other / "kept").read_text() == "kept"

@@ -1,0 +1,153 @@
+"""Which images are found, under which names."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from segline.core.errors import DataError, PipelineError, Problems
+from segline.inference import input_files
+
+OUT = Path("out")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Tests name paths relative to an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def make(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def names(*inputs: str, told: tuple[str, ...] = ()) -> list[str]:
+    """The names found; what is told of other files starts with `told`."""
+    problems: list[PipelineError] = []
+    found = input_files.find([Path(given) for given in inputs], OUT, problems)
+    assert len(told) == len(problems), problems
+    for expected, problem in zip(told, problems, strict=True):
+        assert str(problem).startswith(expected)
+    return [image.name for image in found]
+
+
+def test_a_folder_gives_its_images_sorted_with_their_place_in_it():
+    make("f/b.png", "f/sub/a.JPG", "f/a.jpeg", "f/notes.txt", "f/mask.tiff")
+
+    assert ["a", "b", "sub/a"] == names("f")
+
+
+def test_a_file_is_called_by_its_own_name_and_inputs_keep_their_order():
+    make("x/z.png", "f/b.png", "-dash.png")
+
+    assert ["z", "b", "-dash"] == names("x/z.png", "f", "-dash.png")
+
+
+def test_hidden_files_and_folders_are_left_out_unless_given_by_name():
+    make("f/.thumbnail.png", "f/.cache/a.png", "f/a.png")
+
+    assert ["a"] == names("f")
+    assert [".thumbnail"] == names("f/.thumbnail.png")
+
+
+@pytest.mark.parametrize("name", ["with space", "Stra\u00dfe-\u6771\u4eac", "two.dots", "new\nline", "quote\"'"])
+def test_names_are_kept_as_they_are(name):
+    make(f"f/{name}.png")
+
+    assert [name] == names("f")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "first", "second"),
+    [
+        (["f"], "f/a.jpg", "f/a.png"),
+        (["f/a.png", "g"], "f/a.png", "g/a.jpg"),
+        (["f/a.png", "f/a.png"], "f/a.png", "f/a.png"),
+    ],
+)
+def test_of_two_images_of_one_name_the_second_is_told_and_the_rest_go_on(inputs, first, second):
+    make("f/a.png", "f/a.jpg", "g/a.jpg", "h/b.png")
+
+    assert ["a", "b"] == names(
+        *inputs, "h", told=(f"{second}: its results would be called a, as those of {first}. Rename one",)
+    )
+
+
+def test_a_link_to_a_folder_is_followed_and_a_circle_of_links_ends():
+    make("f/a/one.png", "g/two.png")
+    Path("f/a/up").symlink_to("..")
+    Path("f/a/again").symlink_to("../../f")
+    Path("f/other").symlink_to("../g")
+    Path("g/back").symlink_to("../f")
+
+    assert ["a/one", "other/two"] == names("f")
+
+
+def test_a_link_to_itself_is_an_image_that_cannot_be_read():
+    """It is found, so that the command reports it, and the rest go on."""
+    make("f/a.png")
+    Path("f/loop.png").symlink_to("loop.png")
+
+    assert ["a", "loop"] == names("f")
+
+
+def test_what_an_earlier_run_wrote_is_no_input():
+    make("a.png", "out/masks/a.png", "out/overlays/a.png")
+
+    assert ["a"] == names(".")
+    with pytest.raises(DataError, match=r"out/masks/a\.png: lies in .*out, where the results go"):
+        names("out/masks/a.png")
+
+
+@pytest.mark.parametrize("given", ["out/overlays", "out/deep/down", "shortcut", "linked", "f"])
+def test_a_folder_or_link_that_leads_into_the_results_is_refused(given):
+    """Predicting would remove its images before they are read."""
+    make("out/overlays/a.png", "out/deep/down/b.png", "f/c.png")
+    Path("shortcut").symlink_to("out/overlays")
+    make("linked/d.png")
+    Path("linked/results").symlink_to("../out/deep")
+    Path("f/e.png").symlink_to("../out/overlays/a.png")
+
+    with pytest.raises(DataError, match=r"\.png: lies in .*out, where the results go"):
+        names(given)
+
+
+def test_the_folder_of_the_results_cannot_be_that_of_the_images():
+    make("out/a.png")
+
+    with pytest.raises(DataError, match=r"^out: is the folder where the results go\. Name another folder with --out"):
+        names("out")
+
+
+def test_no_image_and_no_such_file_are_errors():
+    make("f/notes.txt")
+
+    with pytest.raises(DataError, match=r"f: no images, expected files ending in \.jpeg, \.jpg, \.png"):
+        names("f")
+    with pytest.raises(DataError, match=r"^gone\.png: missing, expected an image or a folder of images"):
+        names("f", "gone.png")
+    with pytest.raises(Problems, match="other: missing"):
+        names("gone.png", "other")
+
+
+def test_a_missing_input_is_told_and_the_rest_go_on():
+    make("f/a.png")
+
+    assert ["a"] == names("gone.png", "f", told=("gone.png: missing, expected an image or a folder of images.",))
+
+
+def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read():
+    make("f/a.png")
+    Path("f/b.png").symlink_to("gone")
+
+    assert ["a", "b"] == names("f")
+    assert ["b"] == names("f/b.png")
+
+
+def test_a_name_that_no_table_could_hold_is_told_and_the_rest_go_on():
+    make("f/a.png")
+    Path(os.fsdecode(b"f/\xff.png")).touch()
+
+    assert ["a"] == names("f", told=("'f/\\udcff.png': a name that is not UTF-8 text. Rename the file.",))

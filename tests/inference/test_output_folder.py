@@ -1,0 +1,139 @@
+"""The folder of predictions: what it replaces, and what it never touches."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from segline.core import records
+from segline.core.errors import ParameterError
+from segline.dataset import raw
+from segline.inference import input_files, output_folder
+from tests.contract.closure import ROOT
+
+CLASSES = (raw.Label("sky", (10, 200, 30)), raw.Label("road", (40, 50, 250)))
+IMAGE = np.zeros((3, 4, 3), np.uint8)
+MASK = np.array([[0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]], np.uint8)
+
+
+def fill(folder: Path, *names: str, counted: tuple[int, ...] = ()) -> None:
+    with output_folder.opened(folder, CLASSES, counted, names) as results:
+        for name in reversed(names):
+            results.add(input_files.Found(Path(f"{name}.png"), name), IMAGE, MASK)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_each_image_has_a_mask_an_overlay_and_a_row(tmp_path):
+    fill(tmp_path / "out", "b", "left/a")
+
+    assert {"summary.csv", "masks/b.png", "masks/left/a.png", "overlays/b.png", "overlays/left/a.png"} == files(
+        tmp_path / "out"
+    )
+    assert (MASK == cv2.imread(str(tmp_path / "out/masks/left/a.png"), cv2.IMREAD_UNCHANGED)).all()
+    assert (tmp_path / "out/summary.csv").read_text() == (
+        "image,height,width,sky_share,road_share\nb,3,4,0.750000,0.250000\nleft/a,3,4,0.750000,0.250000\n"
+    )
+
+
+def test_objects_are_listed_where_they_are_asked_for(tmp_path):
+    fill(tmp_path, "a", counted=(1, 0))
+    rows = records.read_csv(tmp_path / "instances.csv")
+    numbers = cv2.imread(str(tmp_path / "instances/a.png"), cv2.IMREAD_UNCHANGED)
+
+    assert [("a", "1", "road", "3"), ("a", "2", "sky", "9")] == [
+        (row["image"], row["instance"], row["class"], row["area"]) for row in rows
+    ]
+    assert (rows[0]["left"], rows[0]["top"], rows[0]["width"], rows[0]["height"]) == ("2", "0", "2", "2")
+    assert (rows[0]["x"], rows[0]["y"]) == ("2.666667", "0.666667")
+    assert (np.where(MASK == 1, 1, 2) == numbers).all()
+
+
+def test_an_earlier_prediction_is_replaced_and_foreign_files_stay(tmp_path):
+    fill(tmp_path, "old", "both", counted=(1,))
+    foreign = {"notes.txt", "masks/mine.png", "masks/.old.txt"}
+    for name in foreign:
+        (tmp_path / name).write_text("mine")
+    fill(tmp_path, "both", "new")
+
+    made = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in ("both", "new")}
+    assert {"summary.csv", *made, *foreign} == files(tmp_path)
+    assert ["both", "new"] == [row["image"] for row in records.read_csv(tmp_path / "summary.csv")]
+
+
+@pytest.mark.parametrize("content", [None, "", "image,height\n", "name,iou\n", "\xff\xfe", "\x00"])
+def test_a_folder_that_holds_anything_else_is_refused_and_left_alone(tmp_path, content):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/truth.png").write_text("mine")
+    if content is not None:
+        (tmp_path / "summary.csv").write_bytes(content.encode("latin-1"))
+    before = files(tmp_path)
+
+    with pytest.raises(ParameterError, match="not empty, and no earlier prediction"):
+        fill(tmp_path, "truth")
+    assert before == files(tmp_path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "out").touch()
+
+    with pytest.raises(ParameterError, match=r"--out .*out: a file, expected a folder"):
+        fill(tmp_path / "out", "a")
+
+
+def test_an_empty_folder_and_one_with_hidden_files_alone_are_taken(tmp_path):
+    (tmp_path / ".DS_Store").touch()
+    fill(tmp_path, "a")
+
+    assert {".DS_Store", "summary.csv", "masks/a.png", "overlays/a.png"} == files(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../precious", "/precious", "left/../../precious"])
+def test_a_summary_made_by_others_cannot_make_us_delete_outside(tmp_path, name):
+    precious = tmp_path / "precious.png"
+    precious.touch()
+    out = tmp_path / "out"
+    out.mkdir()
+    absolute = str(precious.with_suffix("")) if name.startswith("/") else name
+    (out / "summary.csv").write_text(f"image,height,width\n{absolute},1,1\n../{absolute},1,1\n")
+    fill(out, "a")
+
+    assert precious.exists()
+
+
+def test_an_interrupted_run_lists_what_is_there_and_can_be_run_again(tmp_path):
+    def interrupted() -> None:
+        with output_folder.opened(tmp_path, CLASSES, (), ["a", "b"]) as results:
+            results.add(input_files.Found(Path("a.png"), "a"), IMAGE, MASK)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert ["a"] == [row["image"] for row in records.read_csv(tmp_path / "summary.csv")]
+    fill(tmp_path, "a", "b")
+    assert ["a", "b"] == [row["image"] for row in records.read_csv(tmp_path / "summary.csv")]
+
+
+def test_what_a_killed_run_wrote_is_replaced_by_the_next(tmp_path):
+    """A process that is killed writes no table at its end."""
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom segline.inference import input_files, output_folder\n"
+        "from tests.inference.test_output_folder import CLASSES, IMAGE, MASK\n"
+        "with output_folder.opened(Path(sys.argv[1]), CLASSES, (1,), ['a', 'b']) as results:\n"
+        "    results.add(input_files.Found(Path('b.png'), 'b'), IMAGE, MASK)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, check=False)
+    assert -signal.SIGKILL == done.returncode
+    assert {"summary.csv", "masks/b.png", "overlays/b.png", "instances/b.png"} == files(tmp_path)
+    rows = records.read_csv(tmp_path / "summary.csv")
+    assert [("a", "", ""), ("b", "", "")] == [(row["image"], row["height"], row["sky_share"]) for row in rows]
+    fill(tmp_path, "a")
+
+    assert {"summary.csv", "masks/a.png", "overlays/a.png"} == files(tmp_path)

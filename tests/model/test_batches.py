@@ -1,0 +1,106 @@
+"""What is stored as bytes becomes what a network takes."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segline.dataset.onehot import VOID, pack
+from segline.model import batches, device
+
+K = 11
+
+
+def samples(count: int, height: int = 3, width: int = 4) -> tuple[batches.Samples, np.ndarray]:
+    rng = np.random.default_rng(count)
+    masks = rng.choice([*range(K), 99], size=(count, height, width)).astype(np.uint8)
+    packed = pack(np.where(masks == 99, VOID, masks).astype(np.uint8), K)
+    images = np.zeros((count, height, width, 3), np.uint8)
+    images[:] = np.arange(count, dtype=np.uint8)[:, None, None, None]
+    return batches.load(images, packed, K, torch.device("cpu")), masks
+
+
+def test_bytes_become_minus_one_to_one_channels_last():
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 4, 5, 3).contiguous()
+    inputs = batches.inputs(images)
+
+    assert inputs.shape == (2, 3, 4, 5)
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+    assert (inputs.min().item(), inputs.max().item()) == (-1.0, 1.0)
+
+
+def test_unpacked_targets_are_the_one_hot_masks():
+    """Against a loop over pixels; void is the zero vector."""
+    data, masks = samples(2)
+    onehot = batches.onehot(data.packed, K)
+
+    for n, y, x in np.ndindex(*masks.shape):
+        expected = [float(masks[n, y, x] == k) for k in range(K)]
+        assert expected == onehot[n, :, y, x].tolist()
+
+
+def test_in_order_means_as_stored():
+    data, _ = samples(7, 1, 1)
+    rows = torch.cat([images for images, _ in batches.in_order(data, 3)])
+
+    assert torch.equal(batches.inputs(data.images), rows)
+
+
+def streamed(data: batches.Samples) -> batches.Streamed:
+    """The same samples where they are not on the device; read-only, as a memory map is."""
+    arrays = [tensor.numpy().copy() for tensor in (data.images, data.packed)]
+    for array in arrays:
+        array.flags.writeable = False
+    return batches.Streamed(*arrays, data.num_classes, torch.device("cpu"))
+
+
+@given(st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=9))
+def test_what_is_streamed_is_what_lies_on_the_device(picks):
+    data, _ = samples(7)
+    rows = [np.array(pick, np.int64) for pick in picks]
+
+    for expected, actual in zip(data.picked(rows), streamed(data).picked(rows), strict=True):
+        assert torch.equal(expected.images, actual.images)
+        assert torch.equal(expected.packed, actual.packed)
+        assert expected.num_classes == actual.num_classes
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 99])
+def test_streamed_batches_come_in_order_too(size):
+    data, _ = samples(7)
+
+    for expected, actual in zip(batches.in_order(data, size), batches.in_order(streamed(data), size), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(expected, actual, strict=True))
+
+
+def test_no_more_is_read_ahead_than_is_said():
+    """Else a split larger than memory would fill it."""
+    data, _ = samples(7)
+    taken = []
+    stream = streamed(data).picked(taken.append(n) or np.array([n % 7]) for n in range(100))
+    for number in range(20):
+        next(stream)
+        assert len(taken) <= number + 1 + batches.AHEAD
+    stream.close()
+
+
+def test_a_read_that_fails_fails_where_its_batch_is_used():
+    data, _ = samples(7)
+    stream = streamed(data).picked([np.array([0]), np.array([7])])
+    next(stream)
+
+    with pytest.raises(IndexError, match="out of bounds"):
+        next(stream)
+
+
+def test_a_split_is_streamed_when_it_takes_more_than_its_share_of_the_memory(monkeypatch):
+    data, _ = samples(4)
+    arrays = data.images.numpy(), data.packed.numpy()
+    free = sum(array.nbytes for array in arrays) / batches.SHARE
+    found = []
+    for memory in (free, free - 1):
+        monkeypatch.setattr(device, "free_memory", lambda _, memory=memory: memory)
+        found.append(type(batches.place(*arrays, K, torch.device("cpu"))))
+
+    assert [batches.Samples, batches.Streamed] == found

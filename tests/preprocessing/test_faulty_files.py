@@ -1,0 +1,214 @@
+"""Faulty images and masks, row by row: each is named with its remedy, beside all else that is wrong, nothing written.
+
+Rows of the fault catalogue, section A; those about sets of files are in test_faults_sets. These are met by tests
+elsewhere, in stages/test_preprocess if no file is named:
+
+    A6   a JPEG with damaged scan data   a_jpeg_that_is_decoded_though_damaged_is_told
+    A16  gray among RGB images           gray_and_rgb_images_may_lie_side_by_side
+    A19  image and mask differ in size   a_mask_of_another_size_is_told
+    A21  one file in two splits          the_same_image_in_two_splits_is_told
+    A22  one video in two splits         groups_shared_with_train_are_told
+    A23  no split, an empty split        a_data_set_without_splits_is_told, an_empty_split_is_told
+    A25  nothing but void                masks_of_void_alone_are_taken_with_a_warning; test_losses; stages/test_train
+    A28  any size of images              any_size_of_images_is_resized; test_unet; test_networks
+    A29  unusual names                   names_with_spaces_and_other_letters_are_taken, stems_that_some_file_systems_...
+    A32  resizing invents a class        test_images
+    A33  one-hot and back                test_encode
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from segline.dataset import onehot, processed
+from segline.preprocessing import images
+from tests.preprocessing import faulty
+from tests.preprocessing.faulty import COLOURS, IMAGE, MASK, PHOTO, colour_masks, put, told
+from tests.preprocessing.test_headers import chunk, exif, jpeg, png
+from tests.preprocessing.test_images import encoded, stored
+from tests.stages.test_preprocess import run
+
+PALETTE = chunk(b"PLTE", bytes(range(48)))
+
+
+@pytest.fixture
+def raw(tmp_path, monkeypatch):
+    return faulty.begin(tmp_path, monkeypatch)
+
+
+def cuts(content: bytes) -> Iterator[bytes]:
+    for share in (0.001, 0.1, 0.5, 0.9, 0.999):
+        yield content[: min(max(1, int(len(content) * share)), len(content) - 1)]
+
+
+def flipped(content: bytes) -> bytes:
+    """With one bit of the pixels flipped."""
+    at = content.index(b"IDAT") + 10
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def short(pixels: np.ndarray, colour: int, before: bytes = b"") -> bytes:
+    """Whole in its chunks and checksums, but some pixels are missing."""
+    lines = b"".join(b"\0" + row.tobytes() for row in pixels)
+    return png(*pixels.shape[:2], colour=colour, before=before, data=zlib.compress(lines[:-9]))
+
+
+def cmyk() -> bytes:
+    """A JPEG whose frame says four components."""
+    at = PHOTO.index(b"\xff\xc0") + 9
+    return PHOTO[:at] + b"\4" + PHOTO[at + 1 :]
+
+
+WHOLE, COPY = encoded(IMAGE), "Copy or export the file again."
+# The start and Exif block of a turned JPEG, then a square picture, whose shape would not give the turn away.
+SQUARE = jpeg(6)[: -len(jpeg()) + 2] + cv2.imencode(".jpg", cv2.resize(IMAGE, (12, 12)))[1].tobytes()[2:]
+
+# row, image or mask, content, extension, what is found, what to do
+REFUSED = [
+    *(("A1", kind, b"", ".png", "empty file", COPY) for kind in ("image", "mask")),
+    *(("A2", "image", part, ".png", "cut|header|not an image", "again") for part in cuts(WHOLE)),
+    *(("A2", "mask", part, ".png", "cut|header|not an image", "again") for part in cuts(encoded(MASK))),
+    ("A3", "image", flipped(WHOLE), ".png", "wrong checksum in chunk b'IDAT'", COPY),
+    ("A3", "mask", flipped(encoded(MASK)), ".png", "wrong checksum in chunk b'IDAT'", COPY),
+    ("A4", "image", short(IMAGE, 2), ".png", "the pixels cannot be decoded", COPY),
+    ("A4", "mask", short(MASK, 0), ".png", "the pixels cannot be decoded", COPY),
+    ("A4", "mask", short(MASK, 3, PALETTE), ".png", "the pixels cannot be decoded", COPY),
+    ("A4", "image", WHOLE[:-12], ".png", "header", COPY),
+    *(("A5", "image", part, ".jpg", "cut|header|not an image", "again") for part in cuts(PHOTO)),
+    ("A7", "image", b"<html><body>404 Not Found", ".png", "starts with b'<html><body>404", "error page"),
+    ("A7", "mask", b"version https://git-lfs", ".png", "starts with b'version https://", "fetch it again"),
+    ("A8", "image", PHOTO, ".png", "holds JPEG data", "Rename it."),
+    ("A8", "mask", encoded(MASK) + b"PK\3\4", ".png", "4 bytes follow the end", "Save it again"),
+    ("A9", "mask", encoded(MASK + 200), ".png", "value 20", "Correct the mask, or add the class"),
+    ("A10", "mask", WHOLE, ".png", "8-bit RGB mask", "looks like an RGB colour mask; set the encoding to rgb"),
+    ("A11", "mask", encoded(MASK, ".jpg"), ".jpg", "a JPEG mask, expected PNG", "export the mask anew, as PNG"),
+    ("A14", "mask", stored(MASK.astype(int) + 300, 16, 0), ".png", "value 30", "Correct the mask"),
+    ("A15", "image", png(12, 16, colour=6), ".png", "RGB with alpha", "Remove the alpha channel."),
+    ("A15", "image", png(12, 16, colour=4), ".png", "gray with alpha", "Remove the alpha channel."),
+    ("A15", "mask", png(12, 16, colour=6), ".png", "RGB with alpha", "without alpha channel"),
+    ("A15", "image", png(12, 16, before=chunk(b"tRNS", bytes(6))), ".png", "transparent colour", "Save it as plain"),
+    ("A17", "image", cmyk(), ".jpg", "CMYK, expected RGB or gray", "Convert it to RGB."),
+    *(("A18", "image", jpeg(turn), ".jpg", f"Exif orientation {turn}", "upright") for turn in range(2, 9)),
+    ("A18", "image", SQUARE, ".jpg", "Exif orientation 6", "for image and mask alike"),
+    ("A18", "mask", png(12, 16, colour=0, before=chunk(b"eXIf", exif(3))), ".png", "Exif orientation 3", "upright"),
+    ("A27", "image", png(40000, 40000), ".png", "40000x40000 pixels, expected at most", "Cut it into tiles."),
+    ("A27", "mask", png(20000, 20000, colour=0), ".png", "20000x20000 pixels", "Cut it into tiles."),
+    ("A34", "image", b"GIF89a" + bytes(50), ".gif", "not an image, starts with b'GIF89a", "Convert it to PNG"),
+    ("A34", "image", b"II*\0" + bytes(50), ".tiff", "not an image, starts with b'II*", "Convert it to PNG"),
+    ("A34", "image", b"<svg xmlns='http://www.w3.org/2000/svg'/>", ".svg", "not an image", "Convert it to PNG"),
+    ("A34", "image", png(12, 16, before=chunk(b"acTL", bytes(8))), ".png", "an animated PNG", "a single frame"),
+    ("A34", "mask", encoded(MASK, ".bmp"), ".bmp", "not an image, starts with b'BM", "Convert it to PNG"),
+]
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=f"{row}-{case[0]}-{number}") for number, (row, *case) in enumerate(REFUSED)]
+)
+def test_a_faulty_file_is_told_by_name_with_its_remedy(raw, case):
+    kind, content, extension, found, remedy = case
+    path = put(raw, kind, content, extension)
+
+    (line,) = told(raw)
+
+    assert line.startswith(f"{path}: ")
+    assert any(part in line for part in found.split("|")), line
+    assert remedy in line
+
+
+TAKEN = {
+    "A12 palette, 4 bits": ("mask", stored(MASK, 4, 3, PALETTE)),
+    "A12 palette, 8 bits": ("mask", stored(MASK, 8, 3, PALETTE)),
+    "A13 gray, 2 bits": ("mask", stored(MASK, 2, 0)),
+    "A13 gray, 4 bits": ("mask", stored(MASK, 4, 0)),
+    "A14 gray mask, 16 bits": ("mask", stored(MASK, 16, 0)),
+    "A14 RGB image, 16 bits": ("image", stored(IMAGE.astype(int) * 257, 16, 2)),
+    "A17 gamma, which is not applied": ("image", stored(IMAGE, 8, 2, chunk(b"gAMA", struct.pack(">I", 10**5)))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "content"), TAKEN.values(), ids=TAKEN)
+def test_an_unusual_file_that_says_what_it_means_is_taken(raw, kind, content):
+    put(raw, kind, content)
+
+    split = processed.read(run() / "train")
+
+    if kind == "image":
+        np.testing.assert_array_equal(split.images[1], IMAGE)
+    else:
+        np.testing.assert_array_equal(onehot.unpack(split.onehot[1], 3), MASK)
+
+
+def other_colours() -> bytes:
+    """An ICC profile that calls red what is blue."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+
+
+PROFILE = other_colours()
+MARKED = {
+    "PNG": (stored(IMAGE, 8, 2), stored(IMAGE, 8, 2, chunk(b"iCCP", b"other\0\0" + zlib.compress(PROFILE)))),
+    "JPEG": (
+        PHOTO,
+        PHOTO[:2] + b"\xff\xe2" + struct.pack(">H", 16 + len(PROFILE)) + b"ICC_PROFILE\0\1\1" + PROFILE + PHOTO[2:],
+    ),
+}
+
+
+@pytest.mark.parametrize(("plain", "marked"), MARKED.values(), ids=MARKED)
+def test_a17_a_colour_profile_is_not_applied(plain, marked):
+    """The samples count as they are stored, whatever colours a viewer makes of them."""
+    path = Path("a.jpg" if plain is PHOTO else "a.png")
+    expected = images.decode_image(plain, path, 3)
+    with Image.open(io.BytesIO(marked)) as picture:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
+        seen = np.asarray(ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB")))
+
+    assert (expected == images.decode_image(marked, path, 3)).all()
+    assert np.abs(expected.astype(int) - seen).max() > 50, "applied, it would show"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        pytest.param(stored(MASK, 8, 3, PALETTE), "8-bit palette mask, expected 8-bit RGB", id="A12"),
+        pytest.param(encoded(MASK), "8-bit gray mask, expected 8-bit RGB", id="A10"),
+    ],
+)
+def test_an_index_mask_among_colour_masks_is_told(raw, content, found):
+    colour_masks(raw)
+    path = put(raw, "mask", content)
+
+    (line,) = told(raw)
+
+    assert line.startswith(f"{path}: {found}")
+    assert "It looks like an index mask; set the encoding to index" in line
+
+
+def test_a11_a_smoothed_colour_mask_is_told_with_the_number_of_its_colours(raw):
+    colour_masks(raw)
+    mask = cv2.GaussianBlur(COLOURS[MASK], (3, 3), 0)
+    path = put(raw, "mask", encoded(mask[:, :, ::-1]))
+    mixed = {tuple(pixel) for pixel in mask.reshape(-1, 3).tolist()} - {tuple(colour) for colour in COLOURS.tolist()}
+
+    (line,) = told(raw)
+
+    assert line.startswith(f"{path}: colour (")
+    assert f"(and {len(mixed) - 1} other unknown colours), expected the 4 colours of the class table alone" in line
+
+
+def test_a27_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(raw):
+    side = 8200
+    content = png(side, side, colour=0, data=zlib.compress(bytes(side * (side + 1)), 1))
+    assert len(content) < 1 << 20
+    path = put(raw, "image", content)
+
+    (line,) = told(raw)
+
+    assert line.startswith(f"{path}: 8200x8200 pixels, expected at most 67108864 in all. Cut it into tiles.")

@@ -1,0 +1,192 @@
+"""The page is self-contained, escaped, exact and the same every time. In a browser: test_report_browser."""
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from segline.dataset import onehot, processed
+from segline.reporting import report, results, selection
+from tests import evaluated
+
+HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
+
+
+def material(world, parameters=None):
+    inputs = world.inputs
+    split = processed.read(inputs["processed"])
+    found = results.Results(
+        history=results.read_history(inputs["history"]),
+        evaluation=results.read_evaluation(inputs["eval"]),
+        classes=results.read_classes(inputs["per_class"], split.index),
+        images=results.read_images(inputs["per_image"], split.index),
+        confusion=results.read_confusion(inputs["confusion"], split.index),
+    )
+    predictions = results.read_predictions(inputs["predictions"] / "test.npy", split)
+    return report.Material(split, predictions, found, parameters or {"model": {"name": "unet"}})
+
+
+def render(world, parameters=None, count=2):
+    content = material(world, parameters)
+    picks = selection.picks(content.results.images, count)
+    return report.render(content, picks, [content.panels(pick.row) for pick in picks], {"Loss": b"png"})
+
+
+def viewer(page):
+    return json.loads(re.search(r'id="viewer-data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_the_same_results_give_the_same_page(tmp_path):
+    pages = [render(evaluated.build(tmp_path / name)) for name in ("one", "two")]
+
+    assert pages[0] == pages[1]
+
+
+def test_nothing_in_the_page_points_outside_it(tmp_path):
+    page = render(evaluated.build(tmp_path / "run"))
+
+    addresses = re.findall(r'(?:src|href|action|srcset|poster)\s*=\s*"([^"]*)"', page)
+    assert [] == [address for address in addresses if not address.startswith(("data:", "#"))]
+    assert [] == re.findall(r"https?://|@import|url\(|fetch\(|XMLHttpRequest|import\(", page)
+
+
+def test_names_are_escaped_wherever_they_stand(tmp_path):
+    world = evaluated.build(tmp_path / "run", classes=[HOSTILE, "other"])
+
+    page = render(world, parameters={"model": {"name": HOSTILE}, HOSTILE: HOSTILE})
+
+    assert 2 == page.count("<script"), "the data and the code"
+    assert "<img src=x" not in page
+    assert HOSTILE == viewer(page)["classes"][0]["name"]
+
+
+def test_only_the_script_of_this_project_may_run(tmp_path):
+    page = render(evaluated.build(tmp_path / "run"))
+
+    code = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    allowed = re.search(r"script-src '([^']*)'", page)[1]
+    assert f"sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}" == allowed
+
+
+def test_the_viewer_holds_truth_and_prediction_exactly(tmp_path):
+    world = evaluated.build(tmp_path / "run", void_rows=[4])
+    split = processed.read(world.inputs["processed"])
+    truth = onehot.unpack(split.onehot, 3)
+    predictions = np.load(world.inputs["predictions"] / "test.npy")
+
+    found = viewer(render(world))
+
+    order = selection.order(material(world).results.images)
+    assert 7 == len(found["images"])
+    for item in found["images"]:
+        row = order[item["rank"] - 1]
+        labels = np.frombuffer(zlib.decompress(base64.b64decode(item["labels"])), np.uint8).reshape(2, 12, 16)
+        assert (labels == [truth[row], predictions[row]]).all()
+
+
+def test_images_are_listed_from_the_best_to_the_worst_with_their_kind(tmp_path):
+    items = viewer(render(evaluated.build(tmp_path / "run")))["images"]
+
+    assert [(f"{row:02d} frame", row + 1) for row in range(7)] == [(item["name"], item["rank"]) for item in items]
+    assert ["best", "best", "median", "median", "", "worst", "worst"] == [item["kind"] for item in items]
+    assert "100.0\N{NO-BREAK SPACE}%" == items[0]["miou"]
+
+
+def test_a_large_split_is_sampled_from_the_best_to_the_worst(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "VIEWER_BYTES", 20_000)
+    world = evaluated.build(tmp_path / "run", images=90)
+
+    found = viewer(render(world))
+
+    ranks = [item["rank"] for item in found["images"]]
+    assert 6 < len(ranks) < 40
+    assert (1, 90, 90) == (ranks[0], ranks[-1], found["total"])
+    assert max(np.diff(ranks)) <= 90 / 6
+
+
+@pytest.mark.slow
+def test_the_page_of_a_large_split_stays_under_five_megabytes(tmp_path):
+    """With images of about 110 kB each as JPEG, twice what street scenes of this size take."""
+    world = evaluated.build(tmp_path / "run", images=60, size=(360, 480))
+    path = world.inputs["processed"] / processed.IMAGES
+    noise = np.load(path)
+    np.save(path, np.stack([cv2.GaussianBlur(image, (0, 0), 1) for image in noise]))
+
+    page = render(world, count=3)
+
+    assert 1_000_000 < len(page) < 5_000_000
+
+
+def test_a_photograph_in_the_page_is_the_image(tmp_path):
+    world = evaluated.build(tmp_path / "run", channels=1, images=1)
+    image = np.repeat(np.linspace(0, 255, 16, dtype=np.uint8)[None, None, :, None], 12, axis=1)
+    np.save(world.inputs["processed"] / processed.IMAGES, image)
+
+    content = base64.b64decode(viewer(render(world))["images"][0]["photo"].split(",")[1])
+
+    photo = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(photo.astype(int) - image[0]).max() < 16
+
+
+def test_undefined_scores_are_said_to_be_undefined(tmp_path):
+    world = evaluated.build(tmp_path / "run", absent=[2], void_rows=[3])
+
+    page = render(world)
+
+    assert "undefined" in re.search(r"</i>class 2</th>\s*<td>(.*?)</td>", page)[1]
+    assert "undefined" == viewer(page)["images"][-1]["miou"]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"images": 1},
+        {"images": 2},
+        {"images": 1, "void_rows": [0]},
+        {"classes": 2},
+        {"classes": 20},
+        {"epochs": 1},
+        {"channels": 1},
+        {"size": (1, 1)},
+        {"size": (2, 900)},
+        {"absent": [0, 1]},
+    ],
+)
+def test_the_smallest_and_the_oddest_splits_have_a_page(tmp_path, shape):
+    page = render(evaluated.build(tmp_path / "run", **shape))
+
+    assert page.rstrip().endswith("</html>")
+
+
+def test_every_picture_has_a_text_for_those_who_do_not_see_it(tmp_path):
+    page = render(evaluated.build(tmp_path / "run"))
+
+    assert 6 * 4 + 1 == len(re.findall(r"<img [^>]*>", page))
+    assert [] == [image for image in re.findall(r"<img [^>]*>", page) if not re.search(r'alt="[^"]+"', image)]
+
+
+def test_the_page_says_at_which_size_scores_and_pictures_are(tmp_path):
+    page = render(evaluated.build(tmp_path / "run"))
+
+    assert 2 == page.count("at the masks' own size</p>"), "in both headline cards"
+    assert "shown at the working size, 16&nbsp;&times;&nbsp;12." in page
+
+
+@pytest.mark.parametrize(("images", "expected"), [(9, 2), (10, 0)])
+def test_an_interval_of_few_images_is_not_to_be_trusted(tmp_path, images, expected):
+    page = render(evaluated.build(tmp_path / "run", images=images))
+
+    assert expected == page.count(", of too few images to be trusted")
+
+
+def test_the_protocol_is_told_in_words(tmp_path):
+    page = render(evaluated.build(tmp_path / "run"))
+
+    assert "<dt>fingerprint of the images, masks and classes</dt>" in page
+    assert "<dt>data</dt>" not in page
+    assert "<dt>schema</dt>" not in page

@@ -1,0 +1,279 @@
+"""An encoder starts from the file that params.yaml names by path and hash, or a line says why not."""
+
+import hashlib
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segline.commands import check
+from segline.core import plugins
+from segline.core.errors import IntegrityError, ParameterError, PipelineError, TrainingError
+from segline.model import checkpoint, randomness
+from segline.training import pretrained
+from stages import train
+from tests import tiny
+
+ROOT = Path(__file__).parents[2]
+MOBILENET = "unet_mobilenet_v2"
+FORMATS = ["safetensors", "pth"]
+
+
+def build(name: str = MOBILENET, channels: int = 3, seed: int = 1) -> nn.Module:
+    module = plugins.choose("segline.networks", name, key="model.name")
+    section = module.Section(decoder_width=4, weights="", weights_sha256="")
+    randomness.deterministic(seed)
+    return module.build(section, channels, outputs=3)
+
+
+def published(name: str = MOBILENET) -> dict[str, Tensor]:
+    """What torchvision's file holds, dense layers included; tests/networks/test_networks.py holds the names against its."""
+    return {**build(name, seed=7).encoder.state_dict(), "classifier.1.weight": torch.ones(10, 1280)}
+
+
+def saved(weights: Any, path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        save_file(weights, path)
+    else:
+        torch.save(weights, path)
+    return path
+
+
+def naming(path: Path | str, sha256: str | None = None, name: str = MOBILENET) -> dict[str, Any]:
+    """params.yaml that names a file, with its hash unless another is given."""
+    if sha256 is None:
+        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    section = {"decoder_width": 4, "weights": str(path), "weights_sha256": sha256}
+    return {"model": {"name": name, "head": "softmax", name: section}}
+
+
+def refusal(document: dict[str, Any]) -> PipelineError:
+    with pytest.raises(PipelineError) as caught:
+        pretrained.read(document)
+    assert 1 == len(str(caught.value).splitlines())
+    return caught.value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("name", [MOBILENET, "unet_vgg16"])
+def test_the_encoder_is_that_of_the_file_and_the_rest_is_as_drawn(tmp_path, name, kind):
+    weights, network, drawn = published(name), build(name), build(name)
+    pretrained.load(network, naming(saved(weights, tmp_path / f"file.{kind}"), name=name))
+
+    for key, tensor in network.state_dict().items():
+        expected = weights[key.removeprefix("encoder.")] if key.startswith("encoder.") else drawn.state_dict()[key]
+        assert torch.equal(expected, tensor), key
+
+
+def test_a_file_in_the_format_of_old_torch_loads_too(tmp_path):
+    """torchvision's vgg16 is one."""
+    torch.save(published(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+
+    assert build(seed=7).encoder.state_dict().keys() == pretrained.read(naming(tmp_path / "old.pth")).keys()
+
+
+@pytest.mark.parametrize("name", ["unet", MOBILENET])
+def test_where_no_file_is_named_nothing_changes(name):
+    document = {"model": {**tiny.PARAMETERS["model"], **naming("", "")["model"], "name": name}}
+    network = build()
+    pretrained.load(network, document)
+
+    assert {} == pretrained.read(document)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), build().parameters(), strict=True))
+
+
+def test_one_channel_gives_what_the_file_gives_for_a_gray_image_in_r_g_and_b(tmp_path):
+    document = naming(saved(published(), tmp_path / "file.pth"))
+    gray, rgb = build(channels=1).eval(), build(channels=3).eval()
+    pretrained.load(gray, document)
+    pretrained.load(rgb, document)
+    image = torch.randn(1, 1, 64, 64)
+
+    for one, three in zip(gray.encoder(image), rgb.encoder(image.expand(-1, 3, -1, -1)), strict=True):
+        torch.testing.assert_close(one, three, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_bytes_that_are_not_those_of_the_hash_are_refused_unparsed(tmp_path, kind):
+    path = tmp_path / f"file.{kind}"
+    path.write_bytes(b"anything")
+    error = refusal(naming(path, "0" * 64))
+
+    assert isinstance(error, IntegrityError)
+    assert f"{path}: sha256 expected {'0' * 64}, got {hashlib.sha256(b'anything').hexdigest()}" in str(error)
+    assert f"params.yaml: model.{MOBILENET}.weights_sha256" in error.remedy
+
+
+def test_a_path_without_a_hash_is_refused_and_told_how_to_get_it(tmp_path):
+    error = refusal(naming(saved(published(), tmp_path / "file.pth"), ""))
+
+    assert isinstance(error, ParameterError)
+    assert error.where == f"params.yaml: model.{MOBILENET}.weights_sha256"
+    assert f"`sha256sum {tmp_path / 'file.pth'}`" in error.remedy
+    assert "DVC" in error.remedy
+
+
+def test_a_hash_without_a_path_is_refused():
+    """The model file would name weights that it never saw."""
+    text = str(refusal(naming("", "0" * 64)))
+
+    assert f"model.{MOBILENET}.weights: expected a .safetensors or .pth file, got ''." in text
+
+
+@pytest.mark.parametrize("sha256", ["0" * 63, "0" * 65, "G" * 64, "x", "0" * 64 + "\n"])
+def test_a_hash_is_64_hex_digits(sha256):
+    error = refusal(naming("file.pth", sha256))
+
+    assert isinstance(error, ParameterError)
+    assert f"params.yaml: model.{MOBILENET}.weights_sha256" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [(lambda path: None, "No such file"), (lambda path: path.mkdir(), "Is a directory")],  # noqa: ARG005
+)
+def test_what_is_no_file_is_named(tmp_path, make, expected):
+    path = tmp_path / "file.pth"
+    make(path)
+    error = refusal(naming(path, "0" * 64))
+
+    assert isinstance(error, ParameterError)
+    assert f"params.yaml: model.{MOBILENET}.weights: {path}: {expected}" in str(error)
+
+
+def test_another_extension_is_refused(tmp_path):
+    path = tmp_path / "file.h5"
+    path.write_bytes(b"")
+
+    assert f"expected a .safetensors or .pth file, got '{path}'" in str(refusal(naming(path)))
+
+
+class Code:
+    """A pickle of it would make a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, plain):
+    content = {"features.0.0.weight": Code(tmp_path / "was run")}
+    path = tmp_path / "file.pth"
+    if plain:
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
+    error = refusal(naming(path))
+
+    assert isinstance(error, IntegrityError)
+    assert "not a plain table of names and tensors (UnpicklingError); no code in it was run" in str(error)
+    assert not (tmp_path / "was run").exists()
+
+
+@pytest.mark.parametrize("content", [torch.zeros(2), {"state_dict": {"features.0.0.weight": torch.zeros(2)}}, [1]])
+def test_what_holds_no_table_of_tensors_is_refused(tmp_path, content):
+    assert "not a plain table of names and tensors" in str(refusal(naming(saved(content, tmp_path / "file.pth"))))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.999])
+def test_a_truncated_file_is_refused(tmp_path, kind, share):
+    path = saved(published(), tmp_path / f"file.{kind}")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+    assert isinstance(refusal(naming(path)), IntegrityError)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_broken_pickle_is_refused_whatever_it_spells(tmp_path, zipped):
+    """Bytes of a small file changed at random; what still can be read is not the encoder."""
+    path, rng = tmp_path / "file.pth", random.Random(0)
+    torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    for _ in range(50):
+        changed = bytearray(content)
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+        path.write_bytes(changed)
+        assert isinstance(refusal(naming(path)), IntegrityError)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"features.1.conv.1.weight": None}, "features.1.conv.1.weight is missing"),
+        ({"features.19.weight": torch.ones(1)}, "features.19.weight is not part of it"),
+        ({"features.0.0.weight": torch.ones(32, 1, 3, 3)}, "has shape (32, 1, 3, 3), expected (32, 3, 3, 3)"),
+        ({"features.0.1.bias": torch.ones(32).char()}, "features.0.1.bias holds torch.int8, expected torch.float32"),
+        ({"features.0.1.bias": torch.full((32,), torch.nan)}, "features.0.1.bias is not finite"),
+        ({"features.0.1.running_var": torch.full((32,), torch.inf)}, "features.0.1.running_var is not finite"),
+    ],
+)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_tensors_that_are_not_those_of_the_encoder_are_named(tmp_path, kind, change, expected):
+    weights = {key: tensor for key, tensor in (published() | change).items() if tensor is not None}
+    error = refusal(naming(saved(weights, tmp_path / f"file.{kind}")))
+
+    assert isinstance(error, IntegrityError)
+    assert f"not the encoder of {MOBILENET}: " in str(error)
+    assert expected in str(error)
+
+
+def test_of_many_the_first_five_are_named(tmp_path):
+    weights = published("unet_vgg16")
+    text = str(refusal(naming(saved(weights, tmp_path / "vgg16.pth"))))
+
+    assert 5 == text.count(" is missing")
+    assert "and 333 more" in text
+
+
+def test_check_tells_of_it_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
+    document = yaml.safe_load((ROOT / "presets/synthetic.yaml").read_text()) | naming("nowhere.pth", "0" * 64)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(document))
+
+    assert [f"params.yaml: model.{MOBILENET}.weights: nowhere.pth: No such file or directory"] == [
+        str(error).split(". ")[0] for error in check.on_this_machine(path)
+    ]
+
+
+def test_a_model_that_started_from_a_file_keeps_its_hash_and_not_its_path(tmp_path, monkeypatch):
+    """And is read without the file. Two epochs leave it near where it started; from scratch it is elsewhere."""
+    tiny.begin(tmp_path, monkeypatch)
+    path = saved(published(), tmp_path / "imagenet.safetensors")
+    first = published()["features.0.0.weight"]
+    distances = []
+    for document in (naming(path), naming("", "")):
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny.PARAMETERS | document))
+        train.main(tiny.TRAIN)
+        path.unlink(missing_ok=True)
+        network, description = checkpoint.read(tmp_path / "models/model.safetensors")
+        distances.append((network.state_dict()["encoder.features.0.0.weight"] - first).abs().max())
+
+        assert b"imagenet" not in (tmp_path / "models/model.safetensors").read_bytes()
+        assert document["model"][MOBILENET] | {"weights": ""} == description.parameters
+    assert distances[0] < 0.1 < distances[1]
+
+
+def test_one_small_image_alone_in_a_batch_is_refused_in_a_line(tmp_path, monkeypatch):
+    """Up to 32x32 pixels it is one value a channel at the bottom of the network."""
+    tiny.begin(tmp_path, monkeypatch)
+    training = tiny.PARAMETERS["train"] | {"batch_size": 5}
+    document = tiny.PARAMETERS | naming("", "") | {"train": training}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+
+    with pytest.raises(TrainingError, match=r"^params.yaml: train.batch_size: a batch of 1 leaves batch normalisation"):
+        train.main(tiny.TRAIN)
