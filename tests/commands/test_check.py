@@ -11,7 +11,6 @@ from segline.__main__ import main
 from segline.commands import check, presets
 from segline.core import params, plugins
 from segline.core.errors import PipelineError
-from tests.e2e import reruns
 
 ROOT = Path(__file__).parents[2]
 
@@ -255,18 +254,6 @@ def test_a_link_to_an_output_overlaps_it_too(tmp_path, monkeypatch):
     Path("mine").symlink_to("data/raw")
 
     assert "'mine' and data/raw, which the pipeline writes, overlap" in found(tmp_path, with_input("mine"))
-
-
-def test_the_outputs_are_those_of_dvc_yaml():
-    made = {
-        path
-        for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
-        for path in reruns.outputs(stage)
-    }
-    homes = {path: [name for name in check.OUTPUTS if Path(path).is_relative_to(name)] for path in made}
-
-    assert all(len(names) == 1 for names in homes.values())
-    assert set(check.OUTPUTS) == {name for names in homes.values() for name in names}
 
 
 def test_a_device_that_is_missing_is_found_out_before_anything_runs(monkeypatch):

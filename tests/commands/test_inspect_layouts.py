@@ -13,7 +13,7 @@ from stages import download, preprocess
 from tests import folders
 from tests.sources import test_voc
 
-ROOT = Path(inspect_folder.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def listed(root: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_floor_that_is_broken_is_a_regression(tmp_path):
 
 
 def test_few_images_are_warned_of(tmp_path, monkeypatch):
-    monkeypatch.setattr("tests.test_gate_page.TRUE", TRUE[:6])
+    monkeypatch.setattr("tests.gate.test_render.TRUE", TRUE[:6])
 
     assert "There are only 6 images with labelled pixels" in render.as_text(judged(tmp_path, 0.9, 0.8, groups=None))
 
@@ -151,7 +151,7 @@ def test_enough_groups_or_none_are_not(tmp_path, groups):
 def test_images_that_are_void_throughout_make_no_group(tmp_path, monkeypatch):
     true = TRUE.copy()
     true[20:] = 0
-    monkeypatch.setattr("tests.test_gate_page.TRUE", true)
+    monkeypatch.setattr("tests.gate.test_render.TRUE", true)
 
     assert "There are only 5 groups of images" in render.as_text(judged(tmp_path, 0.9, 0.8))
 
@@ -159,7 +159,7 @@ def test_images_that_are_void_throughout_make_no_group(tmp_path, monkeypatch):
 def test_a_class_in_few_images_is_warned_of(tmp_path, monkeypatch):
     true = TRUE.copy()
     true[4:, 2] = 0
-    monkeypatch.setattr("tests.test_gate_page.TRUE", true)
+    monkeypatch.setattr("tests.gate.test_render.TRUE", true)
     rules = sides.RULES.replace("miou", "iou.car")
 
     assert "car has pixels in only 4 images" in render.as_text(judged(tmp_path, 0.9, 0.8, rules))
@@ -199,7 +199,7 @@ def test_exit_codes(findings, strict, code):
 def test_a_class_that_is_called_as_a_metric_brings_no_warning_of_few_images(tmp_path, monkeypatch):
     true = TRUE.copy()
     true[4:, 2] = 0
-    monkeypatch.setattr("tests.test_gate_page.TRUE", true)
+    monkeypatch.setattr("tests.gate.test_render.TRUE", true)
 
     said = render.as_text(judged(tmp_path, 0.9, 0.8, names=("sky", "road", "miou")))
     assert "pixels in only" not in said

@@ -1,19 +1,13 @@
 """What people and MLflow see of a training as it goes."""
 
 import pytest
-import torch
 
-from segline.core import params
 from segline.dataset import history
 from segline.dataset.history import Epoch
-from segline.model import device
 from segline.monitoring import console, progress
-from segline.training import loop
-from tests.e2e.reruns import ROOT
 
 FIRST = Epoch(1, 0.0000123456789, 1.5, 1.25, 0.5, 0.25)
 SECOND = Epoch(2, 0.008, 1.0, 1.125, 0.6666666666, 0.375)
-SECTION = params.section(params.load(ROOT / "params.yaml"), "train", loop.Section)
 
 
 class Recorded:
@@ -40,9 +34,9 @@ def test_an_epoch_is_a_line_and_a_row_and_its_rate_leaves_validation_out(
 ) -> None:
     clock = iter([0.0, 2.0, 4.0, 100.0, 101.0, 102.0, 200.0])  # begun, two steps, the next epoch begins, and so on
     monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(device, "peak_memory", lambda _: {"gpu/peak_memory_mb": 7.0})
+    memory = {"gpu/peak_memory_mb": 7.0}
     run = Recorded()
-    with progress.Progress(run, SECTION, 32, torch.device("cpu"), []) as seen:
+    with progress.Progress(run, epochs=16, steps=2, images=32, past=[], gpu_memory=lambda: memory) as seen:
         seen.step_done()
         seen.step_done()
         seen.epoch_done(FIRST)
@@ -50,9 +44,8 @@ def test_an_epoch_is_a_line_and_a_row_and_its_rate_leaves_validation_out(
         seen.step_done()
         seen.epoch_done(SECOND)
 
-    lines = [progress.line(FIRST, SECTION.epochs, 8.0), progress.line(SECOND, SECTION.epochs, 16.0)]
+    lines = [progress.line(FIRST, 16, 8.0), progress.line(SECOND, 16, 16.0)]
     assert lines == capsys.readouterr().out.splitlines()
-    memory = {"gpu/peak_memory_mb": 7.0}
     assert run.rows == {
         1: progress.metrics(FIRST) | memory | {"images_per_second": 8.0},
         2: progress.metrics(SECOND) | memory | {"images_per_second": 16.0},
@@ -74,9 +67,8 @@ def test_the_epochs_of_an_interrupted_training_are_logged_again_and_the_bar_begi
             bars.append("closed")
 
     monkeypatch.setattr(console, "Steps", Steps)
-    steps = loop.num_steps(SECTION, 32)
-    with progress.Progress(run, SECTION, 32, torch.device("cpu"), [FIRST, SECOND]):
-        assert [(2 * steps, SECTION.epochs * steps)] == bars
+    with progress.Progress(run, epochs=16, steps=8, images=32, past=[FIRST, SECOND], gpu_memory=dict):
+        assert [(2 * 8, 16 * 8)] == bars
 
     assert bars[1:] == ["closed"]
     assert run.rows == {1: progress.metrics(FIRST), 2: progress.metrics(SECOND)}

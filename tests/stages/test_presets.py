@@ -17,7 +17,7 @@ from segline.sources import camvid, synthetic, voc
 from stages import evaluate, plot, preprocess, train
 from tests import tiny
 
-ROOT = Path(presets.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SIZE = 32
 SPLITS = {"train": 4, "val": 2, "test": 2}
 SMALLER = {"preprocess": {"height": SIZE, "width": SIZE}, "train": {"epochs": 1, "batch_size": 2}}
