@@ -17,13 +17,13 @@ from collections.abc import Sequence
 
 
 class PipelineError(Exception):
-    """`where: found. remedy.` in one line; the three parts stay readable as attributes."""
+    """`where: problem. remedy.` in one line; the three parts stay readable as attributes."""
 
-    def __init__(self, where: object, found: str, remedy: str) -> None:
+    def __init__(self, where: object, problem: str, remedy: str) -> None:
         self.where = str(where)
-        self.found = found
+        self.problem = problem
         self.remedy = remedy
-        line = f"{self.where}: {found}. {remedy}"
+        line = f"{self.where}: {problem}. {remedy}"
         super().__init__(" ".join(line.split()))
 
 

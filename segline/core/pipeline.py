@@ -36,9 +36,9 @@ def outputs() -> list[Path]:
 
 
 def output_folders() -> list[Path]:
-    """The folders that stages write to, sorted: an output that is a folder, or the one that a file lies in."""
-    folders = {path.parent if path.suffix else path for path in outputs()}
-    return sorted(folder for folder in folders if not folders & set(folder.parents))
+    """The folders that stages write to: an output that is a folder, or the one that a file lies in."""
+    folders = dict.fromkeys(path.parent if path.suffix else path for path in outputs())
+    return [folder for folder in folders if folders.keys().isdisjoint(folder.parents)]
 
 
 def code(stage: str, document: params.Document) -> list[Path]:

@@ -92,7 +92,7 @@ def parse_rules(content: bytes, where: object) -> Rules:
         try:
             document = params.load(file)
         except ParameterError as error:
-            raise ParameterError(where, error.found, REMEDY) from None
+            raise ParameterError(where, error.problem, REMEDY) from None
     try:
         rules = Rules.model_validate(document)
     except ValidationError as error:

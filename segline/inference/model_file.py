@@ -17,4 +17,4 @@ def read(path: Path) -> tuple[nn.Module, checkpoint.Description]:
     try:
         return checkpoint.read(path)
     except PipelineError as error:  # a ParameterError would name params.yaml, which knows nothing of this file
-        raise IntegrityError(path, error.found, REMEDY) from None
+        raise IntegrityError(path, error.problem, REMEDY) from None

@@ -95,7 +95,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
             raise DataError(source, found, remedy) from None
         is_ours = download.local(section.url) is None
         remedy = "Delete this download, and run again" if is_ours else "Get another copy of the archive"
-        raise IntegrityError(source, error.found, f"{remedy}, or set data.camvid.url to a good one.") from None
+        raise IntegrityError(source, error.problem, f"{remedy}, or set data.camvid.url to a good one.") from None
     return replace(describe(section, source_input), splits=listed)
 
 

@@ -63,7 +63,7 @@ def require_input(section: Section, source_input: Path) -> None:  # noqa: ARG001
     code = Path(scene.__file__).parent
     if source_input.resolve() != code.resolve():
         found = f"expected segline/sources/{code.name}, the code that draws the scenes, got {source_input}"
-        raise ParameterError("params.yaml: data.input", found, f"Write segline/{code.name}.")
+        raise ParameterError("params.yaml: data.input", found, f"Write segline/sources/{code.name}.")
 
 
 def collect(section: Section, source_input: Path, folder: Path) -> Dataset:

@@ -19,7 +19,7 @@ def test_no_module_is_a_bag(bag):
 
 def linted(root: Path) -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache"]
-    environment = os.environ | {"PYTHONPATH": str(root)}
+    environment = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200"}
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -44,8 +44,7 @@ def test_a_planted_import_breaks_its_contract(tmp_path, file, line, broken):
     done = linted(tmp_path)
 
     assert done.returncode == 1
-    [contract] = [text for text in done.stdout.splitlines() if text.endswith(" BROKEN")]
-    assert broken in contract
+    assert any(broken in text for text in done.stdout.splitlines() if " BROKEN" in text)
 
 
 @pytest.mark.parametrize(

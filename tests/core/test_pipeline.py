@@ -23,7 +23,7 @@ def test_every_output_lies_in_one_output_folder():
 
     assert all(len(found) == 1 for found in homes.values())
     assert set(folders) == {folder for found in homes.values() for folder in found}
-    assert "data/augmented data/predictions data/processed data/raw metrics models" == " ".join(map(str, folders))
+    assert "data/raw data/processed data/augmented models metrics data/predictions" == " ".join(map(str, folders))
 
 
 def test_a_path_is_found_by_stage_and_argument():

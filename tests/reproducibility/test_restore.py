@@ -53,7 +53,7 @@ def test_without_a_cache_it_names_the_commands_that_bring_outputs(clone):
     dvc(clone, "remote", "add", "--default", "store", str(clone.parent / "store"))
     shared = refusal(clone)
 
-    assert "not in the cache: model.bin" == alone.found == shared.found
+    assert "not in the cache: model.bin" == alone.problem == shared.problem
     assert "Run `make repro` to make them anew from params.yaml, which is left as it is." == alone.remedy
     assert "Run `dvc pull` to fetch them, or `make repro` to make them anew from params.yaml" in shared.remedy
 
@@ -71,11 +71,11 @@ def test_a_conflicted_lock_is_one_line_that_says_how_to_settle_it(tmp_path):
 def test_a_lock_that_is_none_is_one_line(tmp_path, content):
     (tmp_path / "dvc.lock").write_text(content, encoding="utf-16" if content == "\ufffe" else "utf-8")
 
-    assert "not a lock file of DVC" == refusal(tmp_path).found
+    assert "not a lock file of DVC" == refusal(tmp_path).problem
 
 
 def test_a_project_without_a_lock_has_nothing_to_restore(tmp_path):
-    assert "missing: nothing was ever produced here" == refusal(tmp_path).found
+    assert "missing: nothing was ever produced here" == refusal(tmp_path).problem
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_what_cannot_be_replaced_is_left_as_it_is(project, gone, lost, left):
     for path in GOOD:
         write(project / path, "edited")
 
-    assert f"not in the cache: {lost}" == refusal(project).found
+    assert f"not in the cache: {lost}" == refusal(project).problem
     assert GOOD | left == texts(project)
 
 
@@ -156,7 +156,7 @@ def test_a_folder_whose_list_is_lost_is_left_as_it_is(project):
     cached(project, listed).unlink()
     write(project / "data/a", "edited")
 
-    assert "not in the cache: data" == refusal(project).found
+    assert "not in the cache: data" == refusal(project).problem
     assert "edited" == texts(project)["data/a"]
 
 

@@ -64,7 +64,7 @@ def refusal(tmp_path, content, limits=archive.LIMITS, files=FILES):
 
     assert snapshot(tmp_path) == before
     assert (caught.value.where, caught.value.remedy) == (str(path), REMEDY)
-    return caught.value.found
+    return caught.value.problem
 
 
 def test_the_wanted_files_are_extracted_byte_for_byte(tmp_path):

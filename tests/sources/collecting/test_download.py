@@ -117,7 +117,7 @@ def refusal(server, path, cache, limits=LIMITS):
         get(server, path, cache, limits)
     assert (caught.value.where, caught.value.remedy) == (server.url(path), REMEDY)
     assert kept(cache) == []
-    return caught.value.found
+    return caught.value.problem
 
 
 def kept(cache):

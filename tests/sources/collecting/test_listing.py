@@ -223,7 +223,7 @@ def test_a_list_that_is_missing_or_elsewhere_is_a_problem(tmp_path):
     listing.stems(tmp_path / "mine", "none.txt", {}, problems)
     listing.stems(tmp_path / "mine", "out.txt", {}, problems)
 
-    assert ["no such list", f"a link that leads out of {tmp_path}/mine"] == [problem.found for problem in problems]
+    assert ["no such list", f"a link that leads out of {tmp_path}/mine"] == [problem.problem for problem in problems]
 
 
 def test_a_listed_stem_without_files_names_the_line(tmp_path):
