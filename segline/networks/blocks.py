@@ -1,4 +1,4 @@
-"""Pieces that networks share. N images, C channels, H x W pixels; tensors are (N, C, H, W)."""
+"""What networks share. N images, C channels, H x W pixels, K classes; tensors are (N, C, H, W)."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -6,17 +6,20 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
+
+from segline.core import params
 
 Norm = Literal["none", "batch"]
 
-# Of ImageNet's R, G and B in 0..1: what encoders trained on it expect to be taken off and divided by.
+# Of ImageNet's R, G and B in 0..1: encoders trained on it expect (x - mean) / std.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def convolution(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
-    """3x3 convolution of unchanged size, normalised if asked, then ReLU."""
+    """3x3 convolution that keeps the size, batch norm if asked for, then ReLU."""
     if norm == "none":
         return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True))
     convolve = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
@@ -24,7 +27,7 @@ def convolution(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
 
 
 def double_convolution(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
-    """Two of the above, the block of a U-Net. Source: Ronneberger et al. 2015, fig. 1."""
+    """Two such convolutions, the block of a U-Net. Source: Ronneberger et al. 2015, fig. 1."""
     return nn.Sequential(convolution(inputs, outputs, norm), convolution(outputs, outputs, norm))
 
 
@@ -34,10 +37,11 @@ def doubling(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 
 
 class Decoder(nn.Module):
-    """From an encoder's features, full resolution first and halved each time, back up: (N, width, H, W).
+    """An encoder's features, largest first, each half the size of the one before -> (N, width, H, W).
 
-    Each level doubles, joins the encoder's features of that size and convolves twice with batch norm; the last has none
-    to join where the encoder starts at half resolution. `width` channels at full resolution, doubled a level up to 512.
+    Each level doubles the size, concatenates the encoder's features of that size and convolves twice with batch norm;
+    the last level has nothing to concatenate if the encoder starts at half resolution. `width` is the number of
+    channels at full resolution; it doubles with every level down, up to 512.
     """
 
     def __init__(self, skips: Sequence[int], bottom: int, width: int) -> None:
@@ -58,7 +62,10 @@ class Decoder(nn.Module):
 
 
 class ImageNetScaling(nn.Module):
-    """Inputs in -1..1 -> (x - mean) / std of x in 0..1, by channel; one channel takes the mean of the three numbers."""
+    """Inputs in -1..1 -> (x - mean) / std by channel, where x is the input in 0..1.
+
+    With one channel, mean and std are the means of the three numbers.
+    """
 
     shift: Tensor
     scale: Tensor
@@ -76,11 +83,11 @@ class ImageNetScaling(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Inverted dropout: each value is 0 with `probability` (to 1 in 65,536), else divided by 1 - probability.
+    """Inverted dropout: each value is 0 with `probability` (to within 1 / 65,536), else divided by 1 - probability.
 
-    torch draws CPU masks one value after another, which is a quarter of a U-Net's step. Here the bits of numpy's SFC64,
-    seeded by one draw from torch's global generator, are made into 0 or 1 and then into the mask where they lie.
-    `torch.compile` knows no SFC64; it makes a draw of its own part of the loop that needs it.
+    On a CPU torch draws masks value by value, which takes a quarter of a U-Net's step. Here the random bits of numpy's
+    SFC64, seeded by one draw from torch's global generator, become 0 or 1 and then the mask, in place.
+    `torch.compile` cannot use SFC64; it fuses torch's own draw into the kernel that needs it.
     """
 
     def __init__(self, probability: float) -> None:
@@ -104,7 +111,7 @@ class Dropout(nn.Module):
 
 
 def initialise(network: nn.Module) -> None:
-    """He-normal weights, zero biases, drawn from torch's global generator. Source: He et al. 2015, eq. 10."""
+    """He-normal weights, drawn from torch's global generator, and zero biases. Source: He et al. 2015, eq. 10."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -113,10 +120,40 @@ def initialise(network: nn.Module) -> None:
 
 
 def at_multiple_of(stride: int, images: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
-    """`forward(images)` for any size: edges are repeated up to a multiple of `stride`, the result is cropped back."""
+    """`forward(images)` for any size: pads to a multiple of `stride` by repeating the edges, and crops the result."""
     height, width = images.shape[-2:]
     bottom, right = -height % stride, -width % stride
     if bottom == right == 0:
         return forward(images)
     padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
     return forward(padded)[..., :height, :width]
+
+
+class EncoderSection(params.Section):
+    """`decoder_width` channels at full resolution; `weights` is a file for the encoder ("" for none) and its sha256."""
+
+    decoder_width: int = Field(ge=1, le=512)
+    weights: str
+    weights_sha256: str = Field(pattern="^([0-9a-f]{64})?$")
+
+
+class EncoderUNet(nn.Module):
+    """U-Net whose encoder halves the size five times: images in -1..1 -> logits (N, K, H, W), any H and W.
+
+    `encoder` returns its features, largest first; `decoder` turns them into `width` channels at full resolution.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: Decoder, width: int, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.scaling = ImageNetScaling(channels)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = nn.Conv2d(width, outputs, 1)
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return at_multiple_of(32, images, self._forward)
+
+    def _forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.decoder(self.encoder(self.scaling(images))))
+        return logits

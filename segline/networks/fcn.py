@@ -1,7 +1,7 @@
-"""Fully convolutional network without skips, as in system S2: a VGG-like encoder and a mirrored decoder.
+"""Fully convolutional network without skips: a VGG-like encoder and a mirrored decoder.
 
-With 3 channels and 21 classes it has S2's 10,550,037 parameters. Source: after Long et al. 2015 and Simonyan and
-Zisserman 2015; S2 is an introduction to segmentation of 2022.
+With 3 channels and 21 classes it has the 10,550,037 parameters of system S2, an introduction to segmentation of 2022.
+Sources: after Long et al. 2015 and Simonyan and Zisserman 2015.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ DECODER = ((256, 256, 256), (128, 128), (64, 64))
 
 
 class Section(params.Section):
-    """`nearest` upsampling has a deterministic form on CUDA, `bilinear` only a slow one; `dropout` is in the middle."""
+    """On CUDA deterministic `bilinear` upsampling is slow, `nearest` is not. `dropout` acts at the bottom."""
 
     upsampling: Literal["nearest", "bilinear"]
     dropout: float = Field(ge=0, lt=1)

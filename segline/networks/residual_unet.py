@@ -1,4 +1,4 @@
-"""A U-Net of residual blocks, for much accuracy from little computing: the CamVid presets' own.
+"""U-Net of residual blocks, for high accuracy at low cost; designed for the CamVid presets.
 
 The encoder halves by strided convolutions; the decoder doubles by transposed ones and adds the encoder's features.
 Sources: Ronneberger et al. 2015 (the U); He et al. 2015 (residual blocks of two 3x3 convolutions); Howard et al. 2017
@@ -17,9 +17,9 @@ from segline.networks import blocks
 
 
 class Section(params.Section):
-    """`stem` x `stem` pixels make one position of level 0. Level l has `widths[l]` channels and, on the way down,
-    `blocks[l]` blocks, on the way up one, each `expand` times as wide inside. `dropout` acts at the bottom. Separable
-    blocks need fewer multiplications, full ones less time where matrix units multiply.
+    """`stem` x `stem` pixels make one position of level 0. Level l has `widths[l]` channels, `blocks[l]` blocks on the
+    way down and one on the way up, each `expand` times as wide inside. `dropout` acts at the bottom. Separable blocks
+    need fewer multiplications, full ones less time on matrix units.
     """
 
     stem: Literal[1, 2, 4]
@@ -32,12 +32,12 @@ class Section(params.Section):
     @model_validator(mode="after")
     def _one_for_each_level(self) -> "Section":
         if len(self.blocks) != len(self.widths):
-            raise ValueError(f"blocks and widths name {len(self.blocks)} and {len(self.widths)} levels")
+            raise ValueError(f"blocks has {len(self.blocks)} levels, widths has {len(self.widths)}")
         return self
 
 
 class Block(nn.Module):
-    """x + f(x), where f ends in a norm that starts at 0."""
+    """x + f(x), where f ends with a batch norm whose weight starts at 0."""
 
     def __init__(self, *layers: nn.Module, width: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Block(nn.Module):
 
 
 def separable(width: int, expand: int) -> Block:
-    """3x3 depthwise, norm, 1x1 to `expand` times the width, ReLU, 1x1 back."""
+    """3x3 depthwise, batch norm, 1x1 to `expand` times the width, ReLU, 1x1 back."""
     return Block(
         nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
         nn.BatchNorm2d(width),
@@ -63,7 +63,7 @@ def separable(width: int, expand: int) -> Block:
 
 
 def full(width: int, expand: int) -> Block:
-    """3x3 to `expand` times the width, norm, ReLU, 3x3 back."""
+    """3x3 to `expand` times the width, batch norm, ReLU, 3x3 back."""
     widen = nn.Conv2d(width, expand * width, 3, padding=1, bias=False)
     narrow = nn.Conv2d(expand * width, width, 3, padding=1, bias=False)
     return Block(widen, nn.BatchNorm2d(expand * width), nn.ReLU(inplace=True), narrow, width=width)

@@ -1,6 +1,6 @@
-"""Small U-Net as in system S3: one convolution a level, two levels, 2x2 transposed convolutions.
+"""Small U-Net: one convolution per level, two poolings, 2x2 transposed convolutions.
 
-At width 16, with one channel and one output, it has S3's 56,689 parameters. S3 is a handbook of computer vision.
+At width 16, with one channel and one output, it has the 56,689 parameters of system S3, a handbook of computer vision.
 """
 
 import torch
@@ -12,7 +12,7 @@ from segline.networks import blocks
 
 
 class Section(params.Section):
-    """`width` channels at full resolution, doubled at each of two poolings; 16 is S3's."""
+    """`width` channels at full resolution, doubled at each of the two poolings."""
 
     width: int = Field(ge=1, le=512)
 

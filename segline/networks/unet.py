@@ -1,7 +1,7 @@
-"""U-Net as in the street-scene example this project grew from (S1), with its width, depth, norm and dropout free.
+"""U-Net of any width and depth, with or without batch norm and dropout.
 
-At width 64, depth 4, no norm, 3 channels and 12 classes it has S1's 34,514,060 parameters.
-Source: Ronneberger et al. 2015; S1 is the Keras notebook of Ayush-Mi/Image-Segmentation-Using-U-Net (2023).
+At width 64, depth 4, no norm, 3 channels and 12 classes it has the 34,514,060 parameters of system S1, the Keras
+notebook of Ayush-Mi/Image-Segmentation-Using-U-Net (2023). Source: Ronneberger et al. 2015.
 """
 
 import torch

@@ -1,30 +1,22 @@
-"""U-Net whose encoder is MobileNetV2, as in system S4: from scratch, or with weights trained on ImageNet.
+"""U-Net with a MobileNetV2 encoder, from scratch or with weights trained on ImageNet.
 
 The encoder has the names and shapes of torchvision's `mobilenet_v2`, without its dense layer.
-Source: Sandler et al. 2018, table 2; Ronneberger et al. 2015; S4 is an article series on transfer learning for
-segmentation.
+Sources: Sandler et al. 2018, table 2; Ronneberger et al. 2015. It is the network of system S4, an article series on
+transfer learning for segmentation.
 """
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from segline.core import params
 from segline.networks import blocks
 
-# Expansion, output channels, blocks, stride of the first of them.
+Section = blocks.EncoderSection
+
+# Expansion, output channels, number of blocks, stride of the first block.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 FIRST, LAST = 32, 1280
 
-# Where the features are last seen at 1/2, 1/4, 1/8 and 1/16 of the size, and their channels.
+# The last layer whose features are 1/2, 1/4, 1/8 and 1/16 of the size, and their channels.
 SKIPS = {1: 16, 3: 24, 6: 32, 13: 96}
-
-
-class Section(params.Section):
-    """`decoder_width` channels at full resolution; `weights` is a file for the encoder ("" for none) and its sha256."""
-
-    decoder_width: int = Field(ge=1, le=512)
-    weights: str
-    weights_sha256: str = Field(pattern="^([0-9a-f]{64})?$")
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -33,7 +25,7 @@ def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, groups: 
 
 
 class InvertedResidual(nn.Module):
-    """Widened, convolved each channel by itself, narrowed without activation; added to the input where shapes agree."""
+    """1x1 expansion, depthwise 3x3, 1x1 projection without activation; added to the input if the shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -70,25 +62,8 @@ class Encoder(nn.Module):
         return [*stages, features]
 
 
-class UNetMobileNetV2(nn.Module):
-    """Images (N, C, H, W) in -1..1 -> logits (N, K, H, W), any H and W."""
-
-    def __init__(self, section: Section, channels: int, outputs: int) -> None:
-        super().__init__()
-        self.scaling = blocks.ImageNetScaling(channels)
-        self.encoder = Encoder(channels)
-        self.decoder = blocks.Decoder([0, *SKIPS.values()], LAST, section.decoder_width)  # none at full resolution
-        self.head = nn.Conv2d(section.decoder_width, outputs, 1)
-        blocks.initialise(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return blocks.at_multiple_of(32, images, self._forward)
-
-    def _forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.decoder(self.encoder(self.scaling(images))))
-        return logits
-
-
 def build(section: Section, channels: int, outputs: int) -> nn.Module:
     """The network for C channels and K outputs, weights drawn from torch's global generator."""
-    return UNetMobileNetV2(section, channels, outputs)
+    encoder = Encoder(channels)
+    decoder = blocks.Decoder([0, *SKIPS.values()], LAST, section.decoder_width)  # no skip at full resolution
+    return blocks.EncoderUNet(encoder, decoder, section.decoder_width, channels, outputs)

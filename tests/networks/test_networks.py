@@ -1,4 +1,4 @@
-"""Every network takes any size and any number of channels, and those of the sources have their exact sizes."""
+"""Every network takes any size and any number of channels; those after a published system have its exact size."""
 
 import pytest
 import torch
@@ -35,12 +35,14 @@ def test_every_network_is_tested_here():
     assert NAMES == plugins.names("segline.networks")
 
 
-def test_s2_has_exactly_10_550_037_parameters():
+def test_fcn_has_exactly_the_10_550_037_parameters_of_system_s2():
+    """S2 is an introduction to segmentation of 2022."""
     with torch.device("meta"):
         assert 10_550_037 == count(fcn.build(SECTIONS["fcn"], channels=3, outputs=21))
 
 
-def test_s3_has_exactly_56_689_parameters():
+def test_small_unet_has_exactly_the_56_689_parameters_of_system_s3():
+    """S3 is a handbook of computer vision."""
     assert 56_689 == count(small_unet.build(small_unet.Section(width=16), channels=1, outputs=1))
 
 
@@ -58,8 +60,8 @@ def test_any_size_comes_back_at_its_own_size(name, size):
 def test_every_parameter_receives_a_gradient(name, channels):
     network = build(name, channels, outputs=3)
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
-        nn.init.ones_(norm.weight)  # one that starts at 0 lets nothing through until it has moved
-    network(torch.randn(2, channels, 33, 33)).square().sum().backward()  # above 1x1 at the bottom of any of them
+        nn.init.ones_(norm.weight)  # one that starts at 0 passes no gradient before its first step
+    network(torch.randn(2, channels, 33, 33)).square().sum().backward()  # above 1x1 at the bottom of every network
 
     assert [] == [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]
 
@@ -91,7 +93,7 @@ def test_fcn_upsamples_as_its_parameter_says(mode):
 
 
 def test_padding_repeats_the_edge_and_is_cropped_away():
-    """A network that adds nothing gives back its input, whatever the size."""
+    """With the identity as network the input comes back, at any size."""
     images = torch.arange(30.0).reshape(1, 1, 5, 6)
     seen = []
 
@@ -105,7 +107,7 @@ def test_padding_repeats_the_edge_and_is_cropped_away():
 
 
 def torchvision_vgg16() -> dict[str, tuple[int, ...]]:
-    """Names and shapes from configuration D: a convolution with its ReLU takes two places, a pool one."""
+    """Names and shapes from configuration D: a convolution and its ReLU take two places, a pool takes one."""
     shapes: dict[str, tuple[int, ...]] = {}
     place, inputs = 0, 3
     for outputs, n in [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]:
@@ -117,7 +119,7 @@ def torchvision_vgg16() -> dict[str, tuple[int, ...]]:
 
 
 def torchvision_mobilenet_v2() -> dict[str, tuple[int, ...]]:
-    """The same from the table of (t, c, n): 1x1 to t times the channels, 3x3 each by itself, 1x1 to c channels."""
+    """Names and shapes from the table of (t, c, n): 1x1 to t times the channels, depthwise 3x3, 1x1 to c channels."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def add(convolve: str, norm: str, *weight: int) -> None:
@@ -139,8 +141,8 @@ def torchvision_mobilenet_v2() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-# Of each: names and shapes by the rules above, some as torchvision's files have them, then what torchvision publishes:
-# parameters, and multiply-adds in billions at 224x224, without and with its dense layers.
+# For each network: names and shapes by the rules above; some of them copied from torchvision's files; then what torchvision
+# publishes: parameters without the dense layers; those of the dense layers, and multiply-adds in billions at 224x224.
 PUBLISHED = {
     "unet_vgg16": (
         torchvision_vgg16(),
@@ -176,7 +178,7 @@ def test_an_encoder_has_the_names_and_shapes_of_torchvision(name):
 
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_an_encoder_has_the_multiply_adds_that_torchvision_publishes(name):
-    """Names and shapes say nothing of strides and pools; this does."""
+    """Strides and pools do not show in names and shapes; they do here."""
     dense, published = PUBLISHED[name][3]
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build(name, channels=3, outputs=2).encoder(torch.zeros(1, 3, 224, 224))
@@ -192,15 +194,15 @@ def test_an_encoder_has_the_multiply_adds_that_torchvision_publishes(name):
         ("unet_mobilenet_v2", [(16, 32), (24, 16), (32, 8), (96, 4), (1280, 2)]),
     ],
 )
-def test_an_encoder_gives_its_last_features_of_every_size(name, expected):
+def test_an_encoder_returns_its_last_features_of_every_size(name, expected):
     with torch.device("meta"):
         stages = build(name, channels=1, outputs=2).encoder(torch.zeros(1, 1, 64, 64))
 
     assert [(1, channels, size, size) for channels, size in expected] == [tuple(stage.shape) for stage in stages]
 
 
-def test_an_inverted_residual_adds_its_input_where_shapes_agree():
-    """In ten of the seventeen blocks of MobileNetV2; what comes out of a narrowing of zeros is then the input."""
+def test_an_inverted_residual_adds_its_input_if_the_shapes_agree():
+    """In ten of the seventeen blocks of MobileNetV2. With a projection of zeros the output is the input."""
     features = torch.randn(2, 8, 5, 5)
     same, wider, halved = (unet_mobilenet_v2.InvertedResidual(8, *rest) for rest in ((8, 1, 6), (9, 1, 6), (8, 2, 6)))
     for block in (same, wider, halved):
@@ -226,7 +228,7 @@ def test_an_encoder_gets_what_imagenet_weights_expect():
 
 @pytest.mark.parametrize("name", PRETRAINED)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_scaling_stands_before_the_encoder_and_not_in_the_model_file(name, channels):
+def test_the_scaling_comes_before_the_encoder_and_is_not_in_the_model_file(name, channels):
     network = build(name, channels, outputs=2).eval()
     seen = []
     network.encoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
@@ -237,7 +239,7 @@ def test_the_scaling_stands_before_the_encoder_and_not_in_the_model_file(name, c
     assert {"encoder", "decoder", "head"} == {key.split(".")[0] for key in network.state_dict()}
 
 
-def test_a_decoder_doubles_its_width_a_level_up_to_512():
+def test_a_decoder_doubles_its_width_with_every_level_up_to_512():
     with torch.device("meta"):
         decoder = blocks.Decoder([1, 2, 3, 4, 5], bottom=6, width=100)
 
@@ -246,7 +248,7 @@ def test_a_decoder_doubles_its_width_a_level_up_to_512():
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
-def test_initial_weights_are_he_normal_and_batch_norms_do_nothing(name):
+def test_initial_weights_are_he_normal_and_batch_norms_are_the_identity(name):
     """Variance 2 / fan-in, where a depthwise convolution has a fan-in of 9."""
     network = build(name, channels=3, outputs=2)
     for layer in network.modules():
@@ -257,8 +259,8 @@ def test_initial_weights_are_he_normal_and_batch_norms_do_nothing(name):
 
 
 @pytest.mark.parametrize("name", ["unet", "unet_mobilenet_v2"])
-def test_one_value_a_channel_is_refused_in_training_in_the_words_that_training_looks_for(name):
-    """A batch of one image that is one pixel at the bottom has no variance. Two images have; eval needs none."""
+def test_one_value_per_channel_is_refused_in_training_in_the_words_that_training_looks_for(name):
+    """One image of one pixel at the bottom has no variance. Two images have one; eval mode needs none."""
     network = build(name, channels=3, outputs=2).train()
     image = torch.zeros(1, 3, 1, 1)
 
@@ -269,5 +271,5 @@ def test_one_value_a_channel_is_refused_in_training_in_the_words_that_training_l
 
 
 @pytest.mark.parametrize("name", ["fcn", "small_unet", "unet_vgg16"])
-def test_one_image_of_one_pixel_trains_where_no_batch_norm_is_at_the_bottom(name):
+def test_one_image_of_one_pixel_trains_without_a_batch_norm_at_the_bottom(name):
     assert build(name, channels=3, outputs=2).train()(torch.zeros(1, 3, 1, 1)).shape == (1, 2, 1, 1)

@@ -1,4 +1,4 @@
-"""The U-Net of system S1, parameter for parameter, at any size."""
+"""The U-Net, at any size; system S1 (the Keras notebook that Segline grew from) parameter for parameter."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_every_parameter_receives_a_gradient():
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+def test_the_same_seed_gives_the_same_weights_and_another_seed_different_ones():
     def weights(seed: int) -> torch.Tensor:
         randomness.deterministic(seed)
         return torch.cat([p.flatten() for p in unet.build(TINY, 3, 4).parameters()])
@@ -72,7 +72,7 @@ def test_initial_weights_are_he_normal():
     assert not first.bias.any()
 
 
-def test_dropout_stands_after_each_pool_and_each_concat():
+def test_dropout_follows_each_pool_and_each_concat():
     """Eight places at depth 4, as in S1."""
     network = unet.build(unet.Section(width=2, depth=4, norm="none", dropout=0.3), 3, 12)
     calls = []
@@ -95,7 +95,7 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(probability):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_dropout_drops_alike_in_every_precision(dtype):
-    """An odd number of values, whatever lies where in memory; the rest are scaled, and nearly none is left at most."""
+    """An odd number of values. What is kept is scaled; a probability near 1 keeps almost nothing."""
     torch.manual_seed(0)
     ones = torch.ones(3, 7, 31, 33, dtype=dtype)
     dropped = blocks.Dropout(0.3).train()(ones)
