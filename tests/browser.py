@@ -1,4 +1,4 @@
-"""Headless Chromium, driven through the W3C WebDriver interface of chromedriver, by the standard library alone."""
+"""Headless Chromium, driven through the W3C WebDriver interface of chromedriver, with the standard library only."""
 
 import base64
 import json
@@ -67,7 +67,7 @@ class Browser:
         self.wait("document.getElementById('canvas').getAttribute('aria-label') !== 'Loading'")
 
     def visit(self, page: Path) -> None:
-        """Shows a page; all that it asks for has come, or failed to."""
+        """Shows a page; everything it requests has loaded or failed to."""
         self._call("POST", f"{self.session}/url", {"url": page.absolute().as_uri()})
 
     def run(self, script: str) -> Any:
@@ -97,7 +97,7 @@ class Browser:
         )
 
     def canvas(self) -> Any:
-        """What the canvas holds: uint8 (H, W, 3)."""
+        """The pixels of the canvas: uint8 (H, W, 3)."""
         address = self.run("document.getElementById('canvas').toDataURL('image/png')")
         return decoded(address.split(",")[1])
 
@@ -125,7 +125,7 @@ def missing() -> str | None:
 
 @contextmanager
 def running(profile: Path) -> Iterator[Browser]:
-    """A browser that keeps what it stores in `profile`; it has ended when the block has."""
+    """A browser that stores its data in `profile`; it is closed when the block ends."""
     server = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     try:
         while not (started := re.search(r"started successfully on port (\d+)", line := server.stdout.readline())):

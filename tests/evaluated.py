@@ -1,4 +1,4 @@
-"""A tiny split as preprocess, train and evaluate leave it: the world that the plot stage reads."""
+"""A tiny split as preprocess, train and evaluate leave it: what the plot stage reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 from segline.core import records
 from segline.dataset import onehot, raw
 from segline.dataset.processed import IMAGES, ONEHOT, Index, Row, write_index
+from segline.reporting import results
 from segline.scoring import confusion, evaluation
 
 VOID = raw.Void(value=250, rgb=(1, 2, 3))
@@ -55,6 +56,11 @@ class Evaluated:
         }
         return {name: self.folder / path for name, path in names.items()}
 
+    def results(self, index: Index) -> results.Results:
+        """What train and evaluate wrote, read back."""
+        names = ("history", "per_class", "per_image", "confusion")
+        return results.read(index, evaluation=self.inputs["eval"], **{name: self.inputs[name] for name in names})
+
     @property
     def plots(self) -> Path:
         return self.folder / "plots"
@@ -84,9 +90,9 @@ def build(
     void_rows: Sequence[int] = (),
     absent: Sequence[int] = (),
 ) -> Evaluated:
-    """Writes it all to `folder`. Row 0 is predicted without a mistake, and every row worse than the one before it.
+    """Writes all files to `folder`. Row 0 is predicted without a mistake, every other row worse than the one before it.
 
-    Rows in `void_rows` are void throughout; classes in `absent` have no pixel, neither true nor predicted.
+    Every pixel of the rows in `void_rows` is void; classes in `absent` have no pixel, neither true nor predicted.
     """
     names = [f"class {k}" for k in range(classes)] if isinstance(classes, int) else list(classes)
     draw = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Numbers -> PNG files. The bytes hold no date and depend on no setting, font or display of the user."""
+"""Numbers -> PNG files. The bytes contain no date and depend on no setting, font or display of the user."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -39,23 +39,23 @@ STYLE = {
     "lines.linewidth": 2,
     "savefig.dpi": DPI,
     "text.color": INK,
-    "text.parse_math": False,  # a class may be called $x$
+    "text.parse_math": False,  # a class may be named $x$
     "xtick.color": FAINT,
     "ytick.color": FAINT,
 }
 Curve = tuple[str, list[float]]
 NAME_LENGTH = 22
-READABLE = 40  # classes whose cells and bars have room for a name and a number
+READABLE = 40  # with more classes, cells and bars are too small for a name and a number
 
 
 @contextmanager
 def figure(path: Path, width: float, height: float, layout: Any = "constrained") -> "Iterator[Figure]":
     """An empty figure of `width` x `height` inches in our style, written to `path` at `DPI` when the block ends."""
-    from matplotlib import style  # noqa: PLC0415 - half a second, for this stage alone
+    from matplotlib import style  # noqa: PLC0415 - takes half a second
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     with style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in a script that the bundled font lacks
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in a script missing from the bundled font
         drawn = Figure(figsize=(width, height), layout=layout)
         yield drawn
         drawn.savefig(path, format="png", metadata={"Software": None})
@@ -68,7 +68,7 @@ def short(name: str) -> str:
 
 
 def loss(path: Path, history: Sequence[Epoch], kept: int) -> None:
-    """Training and validation loss by epoch, the epoch that was kept marked."""
+    """Training and validation loss by epoch, with a mark at the epoch that was kept."""
     curves = {
         "training": (BLUE, [epoch.train_loss for epoch in history]),
         "validation": (ORANGE, [epoch.val_loss for epoch in history]),
@@ -77,7 +77,7 @@ def loss(path: Path, history: Sequence[Epoch], kept: int) -> None:
 
 
 def accuracy(path: Path, history: Sequence[Epoch], kept: int) -> None:
-    """Pixel accuracy and mIoU on the validation split by epoch, in percent, the epoch that was kept marked."""
+    """Pixel accuracy and mIoU on val by epoch, in percent, with a mark at the epoch that was kept."""
     curves = {
         "pixel accuracy": (BLUE, [100 * epoch.val_accuracy for epoch in history]),
         "mIoU": (ORANGE, [100 * epoch.val_miou for epoch in history]),
@@ -105,9 +105,9 @@ def _curves(path: Path, title: str, history: Sequence[Epoch], kept: int, curves:
 
 
 def confusion(path: Path, names: Sequence[str], counts: npt.NDArray[np.int64]) -> None:
-    """Where the pixels of each class went, in percent of its row; a class without truth pixels has a grey row.
+    """How the pixels of each true class were classified, in percent; a class without truth pixels has a grey row.
 
-    That of more than `READABLE` classes is no larger, and shows shares by colour alone.
+    Beyond `READABLE` classes the chart stops growing and shows shares by colour alone.
     """
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.ma.masked_array(100 * counts / np.maximum(totals, 1), np.broadcast_to(totals == 0, counts.shape))
@@ -133,7 +133,7 @@ def confusion(path: Path, names: Sequence[str], counts: npt.NDArray[np.int64]) -
 
 
 def _ticks(count: int) -> range:
-    """The places of the classes that are named: all, or where that is too many every second, third, ... one."""
+    """The positions of the classes that are named: all, or every second, third, ... one if there are too many."""
     return range(0, count, -(-count // READABLE))
 
 
@@ -144,9 +144,9 @@ def _cell(share: float) -> str:
 
 
 def iou(path: Path, classes: Sequence[raw.Label], scores: Sequence[results.ClassScore], mean: float | None) -> None:
-    """The IoU of each class as a bar in its colour, and their mean as a line; undefined ones say so.
+    """The IoU of each class as a bar in its colour, labelled if undefined, and the mean as a line.
 
-    That of more than `READABLE` classes is no higher, and has bars alone: an undefined score leaves its place empty.
+    Beyond `READABLE` classes the chart stops growing and has bars without numbers; an undefined score has no bar.
     """
     ticks = _ticks(len(classes))
     with figure(path, 7, 1.3 + 0.34 * min(len(classes), READABLE)) as page:

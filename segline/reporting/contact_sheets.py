@@ -1,4 +1,4 @@
-"""Sheets of pictures -> PNG files: panels side by side with their captions, over a legend of the classes."""
+"""Contact sheets as PNG files: panels side by side with captions, above a legend of the classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,28 +9,28 @@ from segline.dataset import processed
 from segline.reporting import charts, drawing, results, selection
 from segline.reporting.formatting import percent
 
-Text = tuple[int, int, str, str]  # left, middle, what it says, weight
+Text = tuple[int, int, str, str]  # left edge, vertical centre, content, font weight
 Legend = Sequence[tuple[str, tuple[int, int, int]]]
-GAP, LINE, ENTRY = 10, 26, 175  # pixels: between panels, a line of text, an entry of the legend
-TILES = 6  # in a row of the augmented samples
+GAP, LINE, ENTRY = 10, 26, 175  # pixels: gap between panels, height of a line of text, width of a legend entry
+TILES = 6  # augmented samples per row
 FRAME = (107, 114, 128)
 
 
 def legend(index: processed.Index) -> Legend:
-    """Name and colour of each class, and of void where it is none."""
+    """Name and colour of each class, and of void if it is not a class itself."""
     void = [("void, not scored", index.void.rgb)] if index.void and not index.void_is_class else []
     return [*((label.name, label.rgb) for label in index.classes), *void]
 
 
 def caption(pick: selection.Pick, images: Sequence[results.ImageScore]) -> str:
-    """Which image it is, why it was picked, and its scores."""
+    """Why the image was picked, its name and its scores."""
     score = images[pick.row]
     scores = f"mIoU {percent(score.miou)}, accuracy {percent(score.accuracy)}"
     return f"{pick.kind}, rank {pick.rank} of {len(images)}: {charts.short(score.stem)}, {scores}"
 
 
 def sheet(path: Path, rows: Sequence[tuple[str, drawing.Panels]], names: Legend) -> None:
-    """One row a picture, with its caption: image | truth | prediction | error; the colours of the classes below."""
+    """One row per image, under its caption: image | truth | prediction | error; the legend of the classes below."""
     high, wide, _ = rows[0][1].image.shape
     width = max(4 * wide + 5 * GAP, 4 * 160)
     body = np.full((LINE + len(rows) * (LINE + high + GAP), width, 3), 255, np.uint8)
@@ -45,7 +45,7 @@ def sheet(path: Path, rows: Sequence[tuple[str, drawing.Panels]], names: Legend)
 
 
 def augmented(path: Path, pairs: Sequence[tuple[drawing.Uint8, drawing.Uint8]], names: Legend) -> None:
-    """Pictures, each over its mask, `TILES` in a row; the colours of the classes below."""
+    """Pictures, each above its mask, `TILES` in a row; the legend of the classes at the end."""
     high, wide, _ = pairs[0][0].shape
     step = 2 * high + 2 * GAP
     width = max(TILES * (wide + GAP) + GAP, 4 * 160)
@@ -57,7 +57,7 @@ def augmented(path: Path, pairs: Sequence[tuple[drawing.Uint8, drawing.Uint8]], 
 
 
 def _page(path: Path, body: drawing.Uint8, texts: list[Text], names: Legend) -> None:
-    """The body with its texts, and the legend below it."""
+    """Writes the body with its texts, and the legend below it."""
     end, width, _ = body.shape
     columns = max(1, (width - 2 * GAP) // ENTRY)
     height = end + GAP + LINE * -(-len(names) // columns) + GAP
@@ -68,8 +68,8 @@ def _page(path: Path, body: drawing.Uint8, texts: list[Text], names: Legend) -> 
         canvas[top + 5 : top + LINE - 5, left : left + LINE - 8] = FRAME
         canvas[top + 6 : top + LINE - 6, left + 1 : left + LINE - 9] = colour
         texts = [*texts, (left + LINE, top + LINE // 2, charts.short(name), "normal")]
-    # The half pixels: matplotlib cuts the size to an integer.
+    # Half a pixel more: matplotlib truncates the size to an integer.
     with charts.figure(path, (width + 0.5) / charts.DPI, (height + 0.5) / charts.DPI, layout=None) as page:
-        page.figimage(canvas)  # pixel for pixel, where axes would resample
+        page.figimage(canvas)  # pixel for pixel; axes would resample
         for x, y, text, weight in texts:
             page.text(x / width, 1 - y / height, text, va="center_baseline", fontsize=8.5, weight=weight)

@@ -1,4 +1,4 @@
-"""Class indices and pixels -> pictures, as arrays or encoded. All pictures are uint8 (H, W, 3), RGB."""
+"""Class indices and pixels -> pictures, as arrays or encoded files. All pictures are uint8 (H, W, 3), RGB."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ JPEG_QUALITY = 90
 
 
 class Panels(NamedTuple):
-    """What is shown of one image, all at one size."""
+    """The four views of one image, all of the same size."""
 
     image: Uint8
     truth: Uint8
@@ -29,7 +29,7 @@ class Panels(NamedTuple):
 
 
 def palette(classes: Sequence[raw.Label], void: raw.Void | None) -> Uint8:
-    """The colour of each class index and of `encode.VOID`: uint8 (256, 3)."""
+    """The colour of each class index and of `onehot.VOID`: uint8 (256, 3)."""
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(classes)] = [label.rgb for label in classes]
     colours[onehot.VOID] = void.rgb if void else UNNAMED_VOID
@@ -42,7 +42,7 @@ def rgb(image: Uint8) -> Uint8:
 
 
 def errors(image: Uint8, truth: Uint8, prediction: Uint8, colours: Uint8) -> Uint8:
-    """The picture faded to grey; wrong pixels in `WRONG`, void ones, which cannot be wrong, in the colour of void."""
+    """The picture faded to grey, wrong pixels in `WRONG`; void pixels, which cannot be wrong, in the colour of void."""
     grey = np.broadcast_to(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], image.shape)
     faded = (190 + grey // 4).astype(np.uint8)
     void = truth == onehot.VOID
@@ -52,7 +52,7 @@ def errors(image: Uint8, truth: Uint8, prediction: Uint8, colours: Uint8) -> Uin
 
 
 def pair(image: Uint8, indices: Uint8, colours: Uint8) -> tuple[Uint8, Uint8]:
-    """Image (H, W, C) and indices (H, W) as pictures of their own size, or of `TILE_SIDE` on the longer side."""
+    """Image (H, W, C) and indices (H, W) as pictures of their own size, or shrunk to `TILE_SIDE` on the longer side."""
     factor = min(1, TILE_SIDE / max(indices.shape))
     size = (max(1, round(indices.shape[1] * factor)), max(1, round(indices.shape[0] * factor)))
     exact: Any = cv2.resize(indices, size, interpolation=cv2.INTER_NEAREST)
@@ -77,12 +77,12 @@ def panels(image: Uint8, truth: Uint8, prediction: Uint8, colours: Uint8) -> Pan
 
 
 def png(picture: Uint8) -> bytes:
-    """The picture as a PNG file: exact, small where colours are few."""
+    """The picture as a PNG file: exact, and small if it has few colours."""
     return _encoded(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 def jpeg(picture: Uint8) -> bytes:
-    """The picture as a JPEG file with colour at full resolution: for photographs."""
+    """The picture as a JPEG file without chroma subsampling: for photographs."""
     sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return _encoded(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, *sampling])
 

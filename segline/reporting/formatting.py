@@ -1,6 +1,8 @@
-"""How scores and parameters are called and written for people: the same in pictures, report and model card."""
+"""How scores and parameters are named and written for people: alike in pictures, report and model card."""
 
 from typing import Any
+
+from segline.core import params
 
 SCORES = {
     "accuracy": "Pixel accuracy",
@@ -8,15 +10,33 @@ SCORES = {
     "mean_class_accuracy": "Mean class accuracy",
     "mean_dice": "Mean Dice",
 }
-COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds an image", "model_bytes": "bytes of model file"}
+COSTS = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds per image",
+    "model_bytes": "bytes of model file",
+}
 PROTOCOL = {
     "data": "fingerprint of the images, masks and classes",
     "images": "images scored",
-    "resolution": "size at which pixels are compared",
-    "schema": "version of this list",
+    "resolution": "resolution at which pixels are compared",
+    "schema": "protocol version",
     "split": "split scored",
     "void": "void (unlabelled) pixels",
 }
+
+
+# The sections of params.yaml that results depend on, and of those with alternatives the key that picks one.
+SECTIONS = ("data", "preprocess", "model", "train", "augment", "evaluate", "plot")
+PICKED_BY = {"data": "source", "model": "name"}
+
+
+def parameters_in_use(document: params.Document) -> params.Document:
+    """The parameters behind the results: of alternatives only the one picked, since DVC tracks no other."""
+    shown = {name: document[name] for name in SECTIONS if name in document}
+    for name, key in PICKED_BY.items():
+        picked = params.text(document, f"{name}.{key}")
+        shown[name] = {k: v for k, v in shown[name].items() if k == picked or not isinstance(v, dict)}
+    return shown
 
 
 def percent(value: float | None) -> str:

@@ -1,6 +1,6 @@
-"""What a run came to -> a model card in Markdown. Source of its fields: Mitchell et al. 2019, and Hugging Face's cards.
+"""The results of a run -> a model card in Markdown. Its fields follow Mitchell et al. 2019 and Hugging Face's cards.
 
-Everything in it was computed or read from parameters; it knows no date, host or run.
+Everything in it is computed or read from parameters; it contains no date, host or run.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from segline.dataset import processed
 from segline.reporting import formatting, results
 
 TEMPLATE = "model_card.md"
-WEAK = 0.1  # IoU under which a class is called hardly recognised
-# Where Markdown sees more than text; an underscore only outside of a word.
+WEAK = 0.1  # a class with a lower IoU is called hardly recognised
+# Characters that Markdown may read as markup; an underscore only at the edge of a word.
 _SPECIAL = re.compile(r"[\\`*{}\[\]<>#|~&$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What the card is about: the model file, its scores, the split they are of, and the parameters behind them."""
+    """What the card describes: the model file, its results, the split scored, the epoch kept and the parameters."""
 
     model: Path
     split: processed.Split
@@ -33,7 +33,7 @@ class Subject:
 
 
 def render(subject: Subject) -> str:
-    """The card: the same input gives the same text, and no name in it can become markup."""
+    """The card: equal inputs give equal text, and no name in it can become markup."""
     environment = Environment(
         loader=PackageLoader("segline", "reporting"),
         autoescape=False,  # noqa: S701 - it is Markdown, and `finalize` escapes that
@@ -44,7 +44,7 @@ def render(subject: Subject) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["percent"] = formatting.percent
-    found, index, images = subject.results, subject.split.index, subject.split.images
+    scores, index, images = subject.results, subject.split.index, subject.split.images
     leaves = params.flat(subject.parameters)
     return environment.get_template(TEMPLATE).render(
         model=subject.model.as_posix(),
@@ -53,17 +53,17 @@ def render(subject: Subject) -> str:
         source=params.text(subject.parameters, "data.source"),
         keep=params.text(subject.parameters, "train.keep"),
         kept=subject.kept,
-        epochs=len(found.history),
+        epochs=len(scores.history),
         index=index,
         groups=len({row.group for row in index.rows} - {None}),
         height=images.shape[1],
         width=images.shape[2],
         channels=images.shape[3],
-        evaluation=found.evaluation,
-        few=found.few,
-        scored=[score for score in found.classes if score.pixels],
-        absent=[score.name for score in found.classes if not score.pixels],
-        weak=[score for score in found.classes if score.pixels and score.iou is not None and score.iou < WEAK],
+        evaluation=scores.evaluation,
+        few=scores.few,
+        scored=[score for score in scores.classes if score.pixels],
+        absent=[score.name for score in scores.classes if not score.pixels],
+        weak=[score for score in scores.classes if score.pixels and score.iou is not None and score.iou < WEAK],
         threshold=WEAK,
         scores=formatting.SCORES,
         costs=formatting.COSTS,
@@ -73,5 +73,5 @@ def render(subject: Subject) -> str:
 
 
 def plain(value: Any) -> str:
-    """The value as one line of Markdown text in which nothing is markup."""
+    """The value on one line, with everything escaped that Markdown would read as markup."""
     return _SPECIAL.sub(r"\\\g<0>", " ".join(str(value).split()))

@@ -1,6 +1,6 @@
 "use strict";
 
-// Pixels of a mask are composed here from class indices, so that blending, isolating a class and the readout are exact.
+// Masks are drawn here from class indices, so that blending, showing one class and reading a pixel are exact.
 const data = JSON.parse(document.getElementById("viewer-data").textContent);
 const VOID = 255;
 const WRONG = [220, 20, 60];
@@ -31,7 +31,7 @@ async function choose(place) {
   const photo = new Image();
   photo.src = item.photo;
   const [labels] = await Promise.all([inflate(item.labels), photo.decode()]);
-  if (mine !== request) return; // a later choice overtook this one
+  if (mine !== request) return; // a later choice has overtaken this one
   shown = { photo, ...labels };
   element.image.value = String(place);
   element.previous.disabled = place === 0;
@@ -83,7 +83,7 @@ function zoom(x = element.frame.clientWidth / 2, y = element.frame.clientHeight 
   const [left, top] = [frame.scrollLeft + x, frame.scrollTop + y];
   canvas.style.width = `${100 * Number(element.zoom.value)}%`;
   const factor = canvas.clientWidth / before;
-  frame.scrollTo(left * factor - x, top * factor - y); // what lay under (x, y) stays there
+  frame.scrollTo(left * factor - x, top * factor - y); // keep the point under (x, y) in place
   document.getElementById("zoom-value").textContent = `${element.zoom.value}x`;
 }
 
@@ -120,7 +120,7 @@ function read(event) {
   if (x < 0 || y < 0 || x >= data.width || y >= data.height) return;
   const name = (k) => (k === VOID ? "void" : data.classes[k].name);
   const [truth, prediction] = [shown.truth[y * data.width + x], shown.prediction[y * data.width + x]];
-  const verdict = truth === VOID ? "not scored" : truth === prediction ? "right" : "wrong";
+  const verdict = truth === VOID ? "not scored" : truth === prediction ? "correct" : "wrong";
   element.readout.textContent = `x ${x}, y ${y}: truth ${name(truth)}, prediction ${name(prediction)} (${verdict})`;
 }
 
@@ -139,7 +139,7 @@ document.querySelectorAll("[data-rank]").forEach((button) => button.addEventList
 }));
 
 element.frame.addEventListener("wheel", (event) => {
-  if (!event.ctrlKey && !event.metaKey) return; // a bare wheel scrolls the page
+  if (!event.ctrlKey && !event.metaKey) return; // the wheel alone scrolls the page
   event.preventDefault();
   const box = element.frame.getBoundingClientRect();
   element.zoom.value = String(Number(element.zoom.value) - Math.sign(event.deltaY) * 0.5);

@@ -22,7 +22,7 @@ VIEWER_BYTES = 2_000_000
 
 @dataclass(frozen=True)
 class Material:
-    """What the page is about. `predictions` are class indices uint8 (N, H, W)."""
+    """What the page shows. `predictions` are class indices uint8 (N, H, W)."""
 
     split: processed.Split
     predictions: npt.NDArray[np.uint8]
@@ -42,9 +42,9 @@ class Material:
 def render(
     material: Material, picks: Sequence[selection.Pick], panels: Sequence[drawing.Panels], curves: Mapping[str, bytes]
 ) -> str:
-    """The page: no request leaves it, the same input gives the same text, and every name in it is escaped.
+    """The page: it requests nothing, equal inputs give equal text, and every name in it is escaped.
 
-    `panels` are those of `picks`; `curves` maps a title to a PNG file.
+    `panels` belong to `picks`, in the same order; `curves` maps titles to the bytes of PNG files.
     """
     environment = Environment(
         loader=PackageLoader("segline", "reporting"),
@@ -79,12 +79,12 @@ def render(
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """The content as an address that needs no network."""
+    """The content as a `data:` URL."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _shares(counts: npt.NDArray[np.int64]) -> list[list[tuple[int, float | None]]]:
-    """(count, share of its row) of each cell; the share is None in a row without pixels."""
+    """(count, share of its row) for each cell; the share is None in a row without pixels."""
     rows = counts.tolist()
     return [[(count, count / sum(row) if sum(row) else None) for count in row] for row in rows]
 
@@ -103,7 +103,7 @@ def _gallery(
 
 
 def _viewer(material: Material, picks: Sequence[selection.Pick]) -> dict[str, Any]:
-    """What the script reads. The picks are always among the images; of the others as many as `VIEWER_BYTES` allow."""
+    """The data that report.js reads: every picked image, and as many of the others as fit in `VIEWER_BYTES`."""
     order = selection.order(material.results.images)
     chosen = {pick.rank - 1: pick.kind for pick in picks}
     payloads = {rank: _payload(material, order[rank]) for rank in chosen}
@@ -133,7 +133,7 @@ def _viewer(material: Material, picks: Sequence[selection.Pick]) -> dict[str, An
 
 
 def _payload(material: Material, row: int) -> dict[str, str]:
-    """The photograph, and truth then prediction as deflated bytes: exact, where a browser may alter decoded pixels."""
+    """The photograph, and truth followed by prediction, deflated: a browser may alter the pixels of a decoded image."""
     labels = material.truth(row).tobytes() + material.predictions[row].tobytes()
     return {
         "photo": data_uri(drawing.jpeg(drawing.rgb(material.split.images[row])), "image/jpeg"),

@@ -1,4 +1,4 @@
-"""What train and evaluate wrote, read back as checked values. Knows their fields, not how they were computed."""
+"""Reads what train and evaluate wrote, and checks it. Knows the fields of the files, not how they were computed."""
 
 import csv
 import tokenize
@@ -17,7 +17,7 @@ from segline.dataset import onehot, processed
 from segline.dataset.history import Epoch, Rate
 
 REMEDY = "Write it again: dvc repro -f train evaluate."
-FEW = 10  # images, a rule of thumb: percentile intervals of fewer are far too narrow
+FEW = 10  # images; a rule of thumb: with fewer, percentile intervals are far too narrow
 
 
 class _Record(BaseModel):
@@ -45,7 +45,7 @@ class ClassScore(_Record):
 
 
 class ImageScore(_Record):
-    """The scores in a row of per_image.csv; None is undefined (an image that is void throughout)."""
+    """The scores in one row of per_image.csv; None is undefined (every pixel of the image is void)."""
 
     stem: str = Field(alias="image")
     group: Annotated[str | None, _EMPTY_IS_NONE]
@@ -61,7 +61,7 @@ class Interval(_Record):
 
 
 class Rates(_Record):
-    """The four headline scores at one resolution, and 95 % intervals of some; None is undefined."""
+    """The four headline scores at one resolution, with 95 % intervals for some; None is undefined."""
 
     accuracy: Rate | None = None
     miou: Rate | None = None
@@ -71,7 +71,7 @@ class Rates(_Record):
 
 
 class Evaluation(Rates):
-    """eval.json: the rates at the masks' own resolution, `working` at that of the network."""
+    """eval.json: the scores at the masks' own resolution; `working` are those at the network's."""
 
     working: Rates
     cost: dict[str, float]
@@ -80,7 +80,7 @@ class Evaluation(Rates):
 
 @dataclass(frozen=True)
 class Results:
-    """All of it. `confusion` is int64 (K, K), rows actual, columns predicted; `images` are as in the split."""
+    """All results. `confusion` is int64 (K, K), rows actual, columns predicted; `images` are in the split's order."""
 
     history: Sequence[Epoch]
     evaluation: Evaluation
@@ -90,12 +90,25 @@ class Results:
 
     @property
     def few(self) -> bool:
-        """Whether the images with a score are too few for their intervals to be trusted."""
+        """Whether too few images have a score for intervals to be trusted."""
         return sum(image.accuracy is not None for image in self.images) < FEW
 
 
+def read(
+    index: processed.Index, *, history: Path, evaluation: Path, per_class: Path, per_image: Path, confusion: Path
+) -> Results:
+    """The results in these files, checked against the index of the split. Raises DataError."""
+    return Results(
+        history=read_history(history),
+        evaluation=read_evaluation(evaluation),
+        classes=read_classes(per_class, index),
+        images=read_images(per_image, index),
+        confusion=read_confusion(confusion, index),
+    )
+
+
 def read_history(path: Path) -> list[Epoch]:
-    """The epochs in order, at least one. Raises DataError."""
+    """The epochs in order; at least one. Raises DataError."""
     return _rows(path, Epoch)
 
 
@@ -110,14 +123,14 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def read_classes(path: Path, index: processed.Index) -> list[ClassScore]:
-    """One score a class of `index`, in its order. Raises DataError."""
+    """One score per class of `index`, in its order. Raises DataError."""
     scores = _rows(path, ClassScore)
     _require_same(path, "classes", [score.name for score in scores], [label.name for label in index.classes])
     return scores
 
 
 def read_images(path: Path, index: processed.Index) -> list[ImageScore]:
-    """One score a row of `index`, in its order. Raises DataError."""
+    """One score per row of `index`, in its order. Raises DataError."""
     scores = _rows(path, ImageScore)
     _require_same(path, "images", [score.stem for score in scores], [row.stem for row in index.rows])
     return scores
@@ -130,8 +143,8 @@ def read_confusion(path: Path, index: processed.Index) -> npt.NDArray[np.int64]:
     counts = {(cell.actual, cell.predicted): cell.count for cell in cells}
     pairs = [(actual, predicted) for actual in names for predicted in names]
     if len(cells) != len(pairs) or counts.keys() != set(pairs):
-        found = f"{len(cells)} cells, expected one for each of the {len(pairs)} pairs of classes"
-        raise DataError(path, found, REMEDY)
+        problem = f"{len(cells)} cells, expected one for each of the {len(pairs)} pairs of classes"
+        raise DataError(path, problem, REMEDY)
     return np.array([counts[pair] for pair in pairs], np.int64).reshape(len(names), len(names))
 
 
@@ -146,23 +159,23 @@ def read_predictions(path: Path, split: processed.Split) -> npt.NDArray[np.uint8
     predictions = _array(path)
     shape, num_classes = split.images.shape[:3], len(split.index.classes)
     if predictions.dtype != np.uint8 or predictions.shape != shape:
-        found = f"{predictions.dtype} {predictions.shape}, expected uint8 {shape}"
-        raise DataError(path, found, REMEDY)
+        problem = f"{predictions.dtype} {predictions.shape}, expected uint8 {shape}"
+        raise DataError(path, problem, REMEDY)
     if predictions.size and predictions.max() >= num_classes:
         raise DataError(path, f"class {predictions.max()}, expected 0..{num_classes - 1}", REMEDY)
     return predictions
 
 
 def read_augmented(folder: Path, num_classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Train samples as the network saw them: uint8 (n, h, w, C), and classes uint8 (n, h, w) with `encode.VOID`.
+    """Training samples as the network saw them: uint8 (n, h, w, C), and classes uint8 (n, h, w) with `onehot.VOID`.
 
     Raises DataError if they do not fit each other or the number of classes.
     """
     images, classes = _array(folder / "images.npy"), _array(folder / "classes.npy")
     fits = classes.ndim == 3 and len(classes) and images.shape in [(*classes.shape, channels) for channels in (1, 3)]
     if not fits or images.dtype != np.uint8 or classes.dtype != np.uint8:
-        found = f"images {images.dtype} {images.shape} and classes {classes.dtype} {classes.shape} do not fit"
-        raise DataError(folder, found, REMEDY)
+        problem = f"images {images.dtype} {images.shape} and classes {classes.dtype} {classes.shape} do not fit"
+        raise DataError(folder, problem, REMEDY)
     if unknown := {*np.unique(classes).tolist()} - {*range(num_classes), onehot.VOID}:
         raise DataError(folder, f"class {min(unknown)}, expected 0..{num_classes - 1} or {onehot.VOID}", REMEDY)
     return images, classes
@@ -173,7 +186,7 @@ def _array(path: Path) -> npt.NDArray[Any]:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except FileNotFoundError:
         raise DataError(path, "missing", REMEDY) from None
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # the last two: a header cut off
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # the last two: a truncated header
         raise DataError(path, f"not a NumPy array ({error})", REMEDY) from None
 
 
@@ -186,7 +199,7 @@ def _rows(path: Path, model: type[RecordType]) -> list[RecordType]:
         raise DataError(path, f"not CSV ({error})", REMEDY) from None
     if not rows:
         raise DataError(path, "no rows, expected at least one", REMEDY)
-    if long := [place for place, row in enumerate(rows, 1) if None in row]:  # None is where DictReader puts the rest
+    if long := [place for place, row in enumerate(rows, 1) if None in row]:  # DictReader puts surplus fields under None
         raise DataError(path, f"row {long[0]}: more fields than the header", REMEDY)
     return _checked(path, rows, list[model])  # type: ignore[valid-type]
 
@@ -195,16 +208,16 @@ def _checked(path: Path, content: Any, shape: type[Content]) -> Content:
     try:
         return TypeAdapter(shape).validate_python(content)
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ": ".join(f"row {part + 1}" if isinstance(part, int) else part for part in problem["loc"])
-        got = "" if problem["type"] == "missing" else f", got {str(problem['input'])[:80]!r}"
-        message = problem["msg"][0].lower() + problem["msg"][1:]
+        first = error.errors()[0]
+        place = ": ".join(f"row {part + 1}" if isinstance(part, int) else part for part in first["loc"])
+        got = "" if first["type"] == "missing" else f", got {str(first['input'])[:80]!r}"
+        message = first["msg"][0].lower() + first["msg"][1:]
         raise DataError(path, f"{place}: {message}{got}".removeprefix(": "), REMEDY) from None
 
 
-def _require_same(path: Path, what: str, found: list[str], expected: list[str]) -> None:
-    if len(found) != len(expected):
-        raise DataError(path, f"{len(found)} {what}, but the processed split has {len(expected)}", REMEDY)
-    for row, (name, wanted) in enumerate(zip(found, expected, strict=True)):
+def _require_same(path: Path, what: str, names: list[str], expected: list[str]) -> None:
+    if len(names) != len(expected):
+        raise DataError(path, f"{len(names)} {what}, but the processed split has {len(expected)}", REMEDY)
+    for row, (name, wanted) in enumerate(zip(names, expected, strict=True)):
         if name != wanted:
             raise DataError(path, f"row {row + 1} is {name!r}, but the processed split has {wanted!r}", REMEDY)

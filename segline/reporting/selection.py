@@ -1,4 +1,4 @@
-"""Which images to show: the best, the median and the worst of a split."""
+"""Which images of a split to show: the best, the median and the worst."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from segline.reporting.results import ImageScore
 
 
 class Section(params.Section):
-    """`images` is how many of the best, of the median and of the worst images are shown."""
+    """`images`: how many to show of each kind, best, median and worst."""
 
     images: int = Field(ge=1, le=20)
 
 
 @dataclass(frozen=True)
 class Pick:
-    """An image chosen by its score: `kind` is best, median or worst, `rank` counts from 1, `row` is its row."""
+    """An image chosen by its score: `kind` is best, median or worst, `rank` starts at 1, `row` is that in the split."""
 
     kind: str
     rank: int
@@ -25,7 +25,7 @@ class Pick:
 
 
 def order(images: Sequence[ImageScore]) -> list[int]:
-    """Rows from the best to the worst: by mIoU, then accuracy, then the order of the split; undefined ones last."""
+    """Rows from best to worst: by mIoU, then accuracy, then row; images without a score last."""
 
     def badness(row: int) -> tuple[bool, float, float]:
         score = images[row]
@@ -35,7 +35,7 @@ def order(images: Sequence[ImageScore]) -> list[int]:
 
 
 def picks(images: Sequence[ImageScore], count: int) -> list[Pick]:
-    """`count` of the best, of the median and of the worst images, fewer where they would overlap, from best to worst.
+    """`count` images each of the best, the median and the worst, from best to worst; fewer where kinds would overlap.
 
     Images without a score are picked only if no image has one.
     """
@@ -49,9 +49,9 @@ def picks(images: Sequence[ImageScore], count: int) -> list[Pick]:
 
 
 def one_a_kind(picks: Iterable[Pick]) -> list[Pick]:
-    """The very best, the middle one of the median and the very worst pick, as far as there are such."""
+    """The very best pick, the middle one of the median and the very worst, omitting kinds without a pick."""
     kinds: dict[str, list[Pick]] = {}
     for pick in picks:
         kinds.setdefault(pick.kind, []).append(pick)
     places = {"best": 0, "median": 0.5, "worst": 1}
-    return [found[int(places[kind] * (len(found) - 1))] for kind, found in kinds.items()]
+    return [members[int(places[kind] * (len(members) - 1))] for kind, members in kinds.items()]

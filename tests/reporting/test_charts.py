@@ -66,7 +66,7 @@ def test_the_bytes_do_not_depend_on_the_settings_of_the_user(tmp_path):
 
 @pytest.mark.slow
 def test_the_bytes_depend_on_no_display_no_locale_no_clock_and_no_process(tmp_path):
-    code = "import sys; from pathlib import Path; from tests.reporting.test_charts import draw_all; draw_all(Path(sys.argv[1]))"
+    code = "import sys, pathlib, tests.reporting.test_charts as charts; charts.draw_all(pathlib.Path(sys.argv[1]))"
     clean = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "MPLBACKEND"}}
     for name, settings in {
         "one": {"PYTHONHASHSEED": "1", "TZ": "UTC"},

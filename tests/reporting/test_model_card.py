@@ -9,7 +9,7 @@ import pytest
 
 from segline.core import records
 from segline.dataset import processed
-from segline.reporting import model_card, results
+from segline.reporting import model_card
 from tests import evaluated
 
 HOSTILE = "|\n# Title <script>alert(1)</script> `x` _y_ [link](http://x) ![](y) **z** $a$ ~~b~~ &lt;\\"
@@ -18,16 +18,9 @@ DOCUMENT = {"data": {"source": "folder"}, "model": {"name": "unet"}, "train": {"
 
 def subject(world, **changes):
     """What the card of these results is about; the model has no folder, as its path is relative where DVC runs."""
-    inputs = world.inputs
-    split = processed.read(inputs["processed"])
-    found = results.Results(
-        history=results.read_history(inputs["history"]),
-        evaluation=results.read_evaluation(inputs["eval"]),
-        classes=results.read_classes(inputs["per_class"], split.index),
-        images=results.read_images(inputs["per_image"], split.index),
-        confusion=results.read_confusion(inputs["confusion"], split.index),
-    )
-    return replace(model_card.Subject(inputs["model"], split, found, 2, DOCUMENT), **changes)
+    split = processed.read(world.inputs["processed"])
+    about = model_card.Subject(world.inputs["model"], split, world.results(split.index), 2, DOCUMENT)
+    return replace(about, **changes)
 
 
 def render(world, **changes):
@@ -56,8 +49,8 @@ def world(tmp_path, monkeypatch):
     return evaluated.build(Path("run"))
 
 
-def test_the_same_results_give_the_same_card_wherever_they_lie(tmp_path, monkeypatch):
-    """So it holds no date, no host and no folder."""
+def test_the_same_results_give_the_same_card_wherever_they_are(tmp_path, monkeypatch):
+    """So it contains no date, no host and no folder."""
     cards = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -80,8 +73,11 @@ def test_it_says_which_model_it_is_about(world):
     table = dict(rows(section(render(world), "Model")))
 
     assert "1,943,000" == table["parameters"]
-    assert "1,210,000,000" == table["multiply-adds an image"]
-    assert "16 x 12 pixels (width x height), RGB; images are stretched to that size" == table["input"]
+    assert "1,210,000,000" == table["multiply-adds per image"]
+    assert (
+        "16 x 12 pixels (width x height), RGB; images are resized to that size, without keeping their aspect ratio"
+        == table["input"]
+    )
     assert "class 0, class 1, class 2" == table["classes"]
     assert "run/model.safetensors" == table["file"]
     assert "d6a7cd2a7371b1a15d543196979ff74fdb027023ebf187d5d329be11055c77fd" == table["sha256 of the file"]
@@ -103,7 +99,7 @@ def test_what_is_undefined_is_left_out_and_named(tmp_path):
     page = render(evaluated.build(tmp_path / "run", absent=[2]))
 
     assert [] == [row for row in rows(section(page, "Evaluation")) if row[0] == "class 2"]
-    assert "nothing is known about: class 2." in section(page, "Limits")
+    assert "their scores are unknown: class 2." in section(page, "Limits")
     assert "undefined" not in section(page, "Evaluation")
 
 
@@ -111,7 +107,7 @@ def test_a_split_that_is_void_throughout_has_no_scores(tmp_path):
     page = render(evaluated.build(tmp_path / "run", images=2, void_rows=[0, 1]))
 
     assert "mIoU |" not in page
-    assert "nothing is known about: class 0, class 1, class 2." in page
+    assert "their scores are unknown: class 0, class 1, class 2." in page
 
 
 def test_weak_classes_are_named_as_limits(world):
@@ -124,7 +120,7 @@ def test_weak_classes_are_named_as_limits(world):
     ]
     page = model_card.render(replace(about, results=replace(about.results, classes=weak)))
 
-    assert "under 10.0 %: class 0 (3.2 %), class 2 (0.0 %).\n" in section(page, "Limits").replace(
+    assert "below 10.0 %: class 0 (3.2 %), class 2 (0.0 %).\n" in section(page, "Limits").replace(
         "\N{NO-BREAK SPACE}", " "
     )
 
@@ -135,14 +131,14 @@ def test_weak_classes_are_named_as_limits(world):
         ("val", "best", "the scores are optimistic"),
         ("val", "last", None),
         ("test", "best", None),
-        ("train", "last", "this is no test"),
+        ("train", "last", "this is not a test"),
     ],
 )
 def test_scores_on_images_that_were_used_before_are_called_so(world, split, keep, expected):
     about = replace(scored_on(world, split), parameters={**DOCUMENT, "train": {"keep": keep}})
     limits = section(model_card.render(about), "Limits")
 
-    said = [words for words in ("the scores are optimistic", "this is no test") if words in limits]
+    said = [words for words in ("the scores are optimistic", "this is not a test") if words in limits]
     assert [expected] * bool(expected) == said
 
 

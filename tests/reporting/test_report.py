@@ -18,17 +18,9 @@ HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 
 
 
 def material(world, parameters=None):
-    inputs = world.inputs
-    split = processed.read(inputs["processed"])
-    found = results.Results(
-        history=results.read_history(inputs["history"]),
-        evaluation=results.read_evaluation(inputs["eval"]),
-        classes=results.read_classes(inputs["per_class"], split.index),
-        images=results.read_images(inputs["per_image"], split.index),
-        confusion=results.read_confusion(inputs["confusion"], split.index),
-    )
-    predictions = results.read_predictions(inputs["predictions"] / "test.npy", split)
-    return report.Material(split, predictions, found, parameters or {"model": {"name": "unet"}})
+    split = processed.read(world.inputs["processed"])
+    predictions = results.read_predictions(world.inputs["predictions"] / "test.npy", split)
+    return report.Material(split, predictions, world.results(split.index), parameters or {"model": {"name": "unet"}})
 
 
 def render(world, parameters=None, count=2):
@@ -79,11 +71,11 @@ def test_the_viewer_holds_truth_and_prediction_exactly(tmp_path):
     truth = onehot.unpack(split.onehot, 3)
     predictions = np.load(world.inputs["predictions"] / "test.npy")
 
-    found = viewer(render(world))
+    items = viewer(render(world))["images"]
 
     order = selection.order(material(world).results.images)
-    assert 7 == len(found["images"])
-    for item in found["images"]:
+    assert 7 == len(items)
+    for item in items:
         row = order[item["rank"] - 1]
         labels = np.frombuffer(zlib.decompress(base64.b64decode(item["labels"])), np.uint8).reshape(2, 12, 16)
         assert (labels == [truth[row], predictions[row]]).all()
@@ -101,11 +93,11 @@ def test_a_large_split_is_sampled_from_the_best_to_the_worst(tmp_path, monkeypat
     monkeypatch.setattr(report, "VIEWER_BYTES", 20_000)
     world = evaluated.build(tmp_path / "run", images=90)
 
-    found = viewer(render(world))
+    content = viewer(render(world))
 
-    ranks = [item["rank"] for item in found["images"]]
+    ranks = [item["rank"] for item in content["images"]]
     assert 6 < len(ranks) < 40
-    assert (1, 90, 90) == (ranks[0], ranks[-1], found["total"])
+    assert (1, 90, 90) == (ranks[0], ranks[-1], content["total"])
     assert max(np.diff(ranks)) <= 90 / 6
 
 
@@ -173,7 +165,7 @@ def test_every_picture_has_a_text_for_those_who_do_not_see_it(tmp_path):
 def test_the_page_says_at_which_size_scores_and_pictures_are(tmp_path):
     page = render(evaluated.build(tmp_path / "run"))
 
-    assert 2 == page.count("at the masks' own size</p>"), "in both headline cards"
+    assert 2 == page.count("at the original mask size</p>"), "in both headline cards"
     assert "shown at the working size, 16&nbsp;&times;&nbsp;12." in page
 
 
@@ -181,7 +173,7 @@ def test_the_page_says_at_which_size_scores_and_pictures_are(tmp_path):
 def test_an_interval_of_few_images_is_not_to_be_trusted(tmp_path, images, expected):
     page = render(evaluated.build(tmp_path / "run", images=images))
 
-    assert expected == page.count(", of too few images to be trusted")
+    assert expected == page.count(", from too few images to be trusted")
 
 
 def test_the_protocol_is_told_in_words(tmp_path):

@@ -43,7 +43,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uneven(tmp_path_factory):
-    """Some images whose classes have other scores each: those of `COUNTS`."""
+    """Images whose classes each have different scores: those of `COUNTS`."""
     world = evaluated.build(tmp_path_factory.mktemp("uneven") / "run", classes=NAMES)
     hits, actual, predicted = COUNTS.diagonal(), COUNTS.sum(axis=1), COUNTS.sum(axis=0)
     rates = (hits / (actual + predicted - hits), hits / actual, 2 * hits / (actual + predicted))
@@ -80,7 +80,7 @@ def cells(page, table):
 
 
 def share(whole, part, end):
-    """JavaScript: where an end of a part lies along the whole, from 0 at its left to 1 at its right."""
+    """JavaScript: the position of one end of a part within the whole, from 0 (left) to 1 (right)."""
     boxes = (f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()" for selector in (part, whole))
     return f"((part, whole) => (part.{end} - whole.left) / whole.width)({', '.join(boxes)})"
 
@@ -164,7 +164,7 @@ def test_the_bar_of_a_class_is_as_long_as_its_iou(browser, uneven):
 
 
 def test_a_cell_of_the_confusion_is_its_share_of_the_row(browser, uneven):
-    """In percent, with a decimal below ten; pointed at, it says the pixels."""
+    """In percent, with a decimal below ten; its title gives the number of pixels."""
     browser.open(uneven.report)
 
     expected = [["90", "9.5", "0.5"], ["0", "30", "70"], ["2.9", "4.3", "93"]]
@@ -186,7 +186,7 @@ def test_even_an_injected_script_would_not_run(page):
     )
 
     assert "toy" in page.run("document.title")
-    page.log("browser")  # the refusal is no fault of the page
+    page.log("browser")  # the refusal is not a fault of the page
 
 
 def test_the_console_is_silent_and_nothing_is_requested(browser, world):
@@ -288,7 +288,7 @@ def test_errors_are_marked_where_truth_and_prediction_differ_and_not_on_void(pag
     assert (wrong == marked).all()
 
 
-def test_a_class_can_be_seen_alone(page):
+def test_a_class_can_be_shown_alone(page):
     page.slide("opacity", 0)
     image = page.canvas()
     page.click("[data-opacity='100'][data-blend='100']")

@@ -53,9 +53,9 @@ def test_a_score_that_evaluate_left_out_is_undefined(world):
     del content["miou"], content["interval"]
     path.write_text(json.dumps(content), encoding="utf-8")
 
-    found = results.read_evaluation(path)
+    evaluation = results.read_evaluation(path)
 
-    assert (None, {}) == (found.miou, found.interval)
+    assert (None, {}) == (evaluation.miou, evaluation.interval)
 
 
 def test_the_epoch_kept_is_the_one_that_train_wrote(tmp_path):

@@ -126,11 +126,11 @@ def test_predictions_of_another_model_are_refused(world):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", ["report", "card"])
-def test_a_failure_while_drawing_leaves_the_last_outputs(world, monkeypatch, room):
+@pytest.mark.parametrize("module", ["report", "model_card"])
+def test_a_failure_while_drawing_leaves_the_last_outputs(world, monkeypatch, module):
     plot.main(world.arguments)
     before = outputs(world)
-    monkeypatch.setattr(getattr(plot, room), "render", lambda *_: 1 / 0)
+    monkeypatch.setattr(getattr(plot, module), "render", lambda *_: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         plot.main(world.arguments)

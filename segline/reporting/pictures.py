@@ -1,0 +1,42 @@
+"""Every PNG file that the plot stage writes: which there are, and what each one shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segline.dataset import processed
+from segline.reporting import charts, contact_sheets, drawing, results, selection
+
+CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}  # the charts that the page shows
+Shown = Sequence[tuple[selection.Pick, drawing.Panels]]
+
+
+def write(
+    folder: Path,
+    index: processed.Index,
+    scores: results.Results,
+    *,
+    kept: int,
+    shown: Shown,
+    augmented: tuple[drawing.Uint8, drawing.Uint8],
+) -> None:
+    """Writes all pictures to `folder`. `kept` is the epoch kept, `augmented` what `results.read_augmented` returns."""
+    charts.loss(folder / CURVES["Loss by epoch"], scores.history, kept)
+    charts.accuracy(folder / CURVES["Validation scores by epoch"], scores.history, kept)
+    charts.confusion(folder / "confusion.png", [label.name for label in index.classes], scores.confusion)
+    charts.iou(folder / "iou.png", index.classes, scores.classes, scores.evaluation.miou)
+    _sheets(folder, index, scores, shown)
+    _augmented(folder, index, *augmented)
+
+
+def _sheets(folder: Path, index: processed.Index, scores: results.Results, shown: Shown) -> None:
+    """The sheet, and a preview of it with one row each for best, median and worst."""
+    legend = [*contact_sheets.legend(index), ("wrong pixel", drawing.WRONG)]
+    rows = {pick: (contact_sheets.caption(pick, scores.images), panels) for pick, panels in shown}
+    contact_sheets.sheet(folder / "sheet.png", list(rows.values()), legend)
+    contact_sheets.sheet(folder / "preview.png", [rows[pick] for pick in selection.one_a_kind(rows)], legend)
+
+
+def _augmented(folder: Path, index: processed.Index, images: drawing.Uint8, classes: drawing.Uint8) -> None:
+    colours = drawing.palette(index.classes, index.void)
+    pairs = [drawing.pair(*sample, colours) for sample in zip(images, classes, strict=True)]
+    contact_sheets.augmented(folder / "augmented.png", pairs, contact_sheets.legend(index))
