@@ -1,4 +1,4 @@
-"""What a user can mend, as exceptions.
+"""What a user can fix, as exceptions.
 
     PipelineError
     |-- ParameterError    params.yaml or a command-line value
@@ -40,7 +40,7 @@ class IntegrityError(PipelineError):
 
 
 class FetchError(PipelineError):
-    """A download that did not come."""
+    """A download that failed."""
 
 
 class DeviceError(PipelineError):
@@ -48,7 +48,7 @@ class DeviceError(PipelineError):
 
 
 class TrainingError(PipelineError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 class Problems(PipelineError):  # noqa: N818 - it is several errors
@@ -57,7 +57,7 @@ class Problems(PipelineError):  # noqa: N818 - it is several errors
     def __init__(self, where: object, problems: Sequence[PipelineError]) -> None:
         self.problems = list(problems)
         count = len(self.problems)
-        super().__init__(where, f"{count} problem{'s' * (count != 1)} found", "Mend each, then run again.")
+        super().__init__(where, f"{count} problem{'s' * (count != 1)} found", "Fix each, then run again.")
 
     def __str__(self) -> str:
         return "\n".join([str(self.args[0]), *(f"  {problem}" for problem in self.problems)])

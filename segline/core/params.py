@@ -1,19 +1,16 @@
-"""params.yaml -> one frozen, strict section a room.
+"""params.yaml -> one frozen, strict model for each section.
 
-DVC reads the file as YAML 1.2, PyYAML as YAML 1.1: `1e-5` is a number to one and a string to the other, and a stage
-would train with another value than the one DVC tracked. The loader here therefore resolves plain scalars as DVC's
-reader does, and refuses the exotic ones (hexadecimal, 1_000, dates). A property test holds the two together.
+DVC tracks the values that its own reader sees, so the file is read by the same one (`segline.core.yaml_files`).
 """
 
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from segline.core import yaml_files
 from segline.core.errors import ParameterError, combined, suggestion
 
 FILE = Path("params.yaml")
@@ -31,80 +28,32 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
-# What DVC's reader takes an unquoted scalar for, by its first character.
-_SCALARS = {
-    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    "int": (r"[-+]?[0-9]+", "-+0123456789"),
-    "float": (
-        r"[-+]?[0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.[0-9]+([eE][-+][0-9]+)?"
-        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+0123456789.",
-    ),
-    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-}
-# Underscores: DVC's reader takes -_1 for -1 and fails at -_, so whatever might be a number with one is refused.
-_EXOTIC = re.compile(r"[-+]?0[box][0-9a-fA-F_]+|(?=.+_)[-+.0-9][-+.0-9eE_]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|<<|=")
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with DVC's scalars, without aliases, refusing keys that repeat."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # types-PyYAML calls it an instance's
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise _refusal("aliases (*name) are not used here", self.peek_event())  # type: ignore[no-untyped-call]
-        node = super().compose_node(parent, index)
-        if isinstance(node, yaml.ScalarNode) and node.style is None and _EXOTIC.fullmatch(node.value):
-            raise _refusal(f"{node.value!r} is read differently by different programs: quote it or write it out", node)
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise _refusal(f"key {key!r} is not text", key_node)
-            if key in seen:
-                raise _refusal(f"duplicate key {key!r}", key_node)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-def _refusal(problem: str, place: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
-
-
-def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))  # PyYAML would read 010 as 8, DVC reads 10
-
-
-for _tag, (_pattern, _first) in _SCALARS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
-_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
-
-
 def load(path: Path = FILE) -> Document:
-    """The whole file as nested dicts, lists, str, int, float, bool and None. Raises ParameterError."""
+    """The whole file, as `parse`. Raises ParameterError."""
     try:
-        content = path.read_bytes()
-        if len(content) > MAX_BYTES:
-            raise ParameterError(path, f"{len(content)} bytes, expected at most {MAX_BYTES}", "Is this the right file?")
-        document = yaml.load(content.decode("utf-8"), Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+        return parse(path.read_bytes(), path)
     except (FileNotFoundError, IsADirectoryError):
         require_top_folder(path)
         raise ParameterError(path, "missing", "Copy one: cp presets/synthetic.yaml params.yaml") from None
+
+
+def parse(content: bytes, where: object) -> Document:
+    """The bytes as nested dicts, lists, str, int, float, bool and None; `where` names them. Raises ParameterError."""
+    if len(content) > MAX_BYTES:
+        raise ParameterError(where, f"{len(content)} bytes, expected at most {MAX_BYTES}", "Is this the right file?")
+    try:
+        document = yaml_files.read_strictly(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ParameterError(path, f"not UTF-8 at byte {error.start}", "Save it as UTF-8 text.") from None
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ParameterError(path, f"{line}{error.problem}", "Mend that line.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ParameterError(path, f"not YAML ({error})", "Compare with presets/synthetic.yaml.") from None
+        raise ParameterError(where, f"not UTF-8 at byte {error.start}", "Save it as UTF-8 text.") from None
+    except yaml_files.NotYamlError as error:
+        if error.line is None:
+            raise ParameterError(where, f"not YAML ({error})", "Compare with presets/synthetic.yaml.") from None
+        raise ParameterError(where, str(error), "Fix that line.") from None
     if document is None:
-        raise ParameterError(path, "is empty, expected sections", "Copy one: cp presets/synthetic.yaml params.yaml")
+        raise ParameterError(where, "is empty, expected sections", "Copy one: cp presets/synthetic.yaml params.yaml")
     if not isinstance(document, dict):
-        raise ParameterError(path, f"holds {type(document).__name__}, expected sections", "See presets/synthetic.yaml.")
+        kind = type(document).__name__
+        raise ParameterError(where, f"contains {kind}, expected sections", "See presets/synthetic.yaml.")
     return document
 
 
@@ -185,4 +134,4 @@ def _problem(key: str, detail: dict[str, Any], known: list[str]) -> ParameterErr
     message = detail["msg"].removeprefix("Value error, ")
     expected = message[0].lower() + message[1:]
     got = repr(detail["input"])
-    return ParameterError(where, f"{expected}, got {got if len(got) <= 100 else f'{got[:100]}...'}", "Mend the value.")
+    return ParameterError(where, f"{expected}, got {got if len(got) <= 100 else f'{got[:100]}...'}", "Fix the value.")

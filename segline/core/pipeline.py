@@ -7,9 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from segline.core import params
+from segline.core import params, yaml_files
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds dvc.yaml, stages/ and segline/
 FILE = "dvc.yaml"
@@ -18,7 +16,7 @@ _TEMPLATE = re.compile(r"\$\{([\w.]+)\}")
 
 @cache
 def _content() -> dict[str, Any]:
-    content: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / FILE).read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml_files.read((ROOT / FILE).read_text(encoding="utf-8"))
     return content
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,13 +85,10 @@ def read_rules(path: Path) -> Rules:
 
 def parse_rules(content: bytes, where: object) -> Rules:
     """The rules that these bytes hold. Raises ParameterError for each bad key or value, all at once."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / FILE  # a revision's bytes lie in no file, and params reads nothing else
-        file.write_bytes(content)
-        try:
-            document = params.load(file)
-        except ParameterError as error:
-            raise ParameterError(where, error.problem, REMEDY) from None
+    try:
+        document = params.parse(content, where)
+    except ParameterError as error:
+        raise ParameterError(where, error.problem, REMEDY) from None
     try:
         rules = Rules.model_validate(document)
     except ValidationError as error:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from segline.core import yaml_files
 from segline.core.errors import DataError
 
 FILE = Path("dvc.lock")
@@ -49,8 +48,8 @@ def parse(content: bytes, where: object) -> dict[str, Stage]:
         if CONFLICT.search(text):
             remedy = "Take one side of it, git checkout --ours dvc.lock (or --theirs), then run again."
             raise DataError(where, "holds an unsettled merge conflict", remedy)
-        return {name: _stage(name, entry) for name, entry in yaml.safe_load(text)["stages"].items()}
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        return {name: _stage(name, entry) for name, entry in yaml_files.read(text)["stages"].items()}
+    except (yaml_files.NotYamlError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         remedy = "Take the committed one: git checkout HEAD dvc.lock"
         raise DataError(where, "not a lock file of DVC", remedy) from None
 

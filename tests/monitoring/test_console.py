@@ -42,7 +42,7 @@ def test_several_errors_come_a_line_each():
     done = run("raise Problems('data', [DataError(f'{i}.png', 'bad', 'Mend.') for i in range(25)])")
     lines = done.stderr.splitlines()
 
-    assert lines[0] == "error: data: 25 problems found. Mend each, then run again."
+    assert lines[0] == "error: data: 25 problems found. Fix each, then run again."
     assert lines[1].strip() == "0.png: bad. Mend."
     assert lines[-1].strip() == "24.png: bad. Mend."
     assert len(lines) == 26
