@@ -37,7 +37,8 @@ def install(target: str) -> int:
         settings = configured()
         environment = os.environ | ({"SSL_CERT_FILE": settings["cert"]} if "cert" in settings else {})
         command = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, *CONSTRAINTS]
-        if subprocess.run([*command, *arguments(settings), "-e", target], env=environment, check=False).returncode == 0:
+        command += [*arguments(settings), *([] if sys.stderr.isatty() else ["--quiet"]), "-e", target]
+        if subprocess.run(command, env=environment, check=False).returncode == 0:
             return 0
         print("uv failed (see above); pip takes over", file=sys.stderr)
     else:
