@@ -2,10 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,21 +74,11 @@ def survey(listed: Mapping[str, Sequence[Entry]]) -> Survey:
                 places.setdefault(image.sha256, []).append((split, entry.image))
             if mask:
                 masks.append((entry.mask, mask))
-        found.problems += _damaged([entry for _, entry in everything], heard)
+        decoders = ((entry.image, partial(_image, entry.image)) for _, entry in everything)
+        found.problems += decoder_warnings.damaged(decoders, heard)
     _add_masks(found, masks)
     found.problems += audit.leaks(places.values(), "the same image")
     return found
-
-
-def _damaged(entries: Sequence[Entry], heard: Callable[[], str]) -> Iterator[PipelineError]:
-    """JPEG images that were decoded though damaged. libjpeg names no file: if it complained, each is read alone."""
-    if not decoder_warnings.damage(heard()):
-        return
-    for entry in entries:
-        with suppress(PipelineError):
-            _image(entry.image)
-        if said := decoder_warnings.damage(heard()):
-            yield DataError(entry.image, f"damaged: {said}", headers.AGAIN)
 
 
 def _add_masks(found: Survey, masks: Sequence[tuple[Path, _Mask]]) -> None:

@@ -67,6 +67,15 @@ class Dataset:
     splits: Mapping[str, Sequence[Pair]]
 
 
+def summary(dataset: Dataset) -> str:
+    """Name, number of classes, and for each split the number of pairs and of the groups that they come from."""
+    counts = (
+        f"{split} {len(pairs)} ({len({pair.group for pair in pairs} - {None})})"
+        for split, pairs in dataset.splits.items()
+    )
+    return f"{dataset.name}, {len(dataset.classes)} classes; pairs (groups): {', '.join(counts)}"
+
+
 def labels_from_json(rows: Any) -> tuple[Label, ...]:
     """The class table as written by `asdict`; raises KeyError, TypeError or ValueError on anything else."""
     return tuple(Label(str(row["name"]), _rgb(row["rgb"])) for row in rows)

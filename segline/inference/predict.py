@@ -145,12 +145,12 @@ def _pixels(path: Path, channels: int, heard: Callable[[], str], lock: Lock) -> 
     content = images.read(path)
     if not content.startswith(headers.JPEG):
         return images.decode_image(content, path, channels)
-    with lock:  # libjpeg decodes damaged pixels too, and its complaint names no file
+    with lock:  # libjpeg decodes damaged pixels too, and its warning names no file: one JPEG at a time
         heard()
         pixels = images.decode_image(content, path, channels)
-        said = decoder_warnings.damage(heard())
-    if said:
-        raise DataError(path, f"damaged: {said}", headers.AGAIN)
+        damage = decoder_warnings.damage_to(path, heard)
+    if damage:
+        raise damage
     return pixels
 
 

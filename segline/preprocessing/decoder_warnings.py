@@ -1,27 +1,55 @@
-"""What image decoders say of damaged files: only on the standard error of the process, and without naming the file."""
+"""The warnings of libpng and libjpeg: written only to the standard error of the process, without naming a file."""
 
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from segline.core.errors import DataError, PipelineError
+from segline.preprocessing import headers
 
 _JPEG_DAMAGE = re.compile(r"(Corrupt JPEG|Premature end of JPEG).*")
 
 
-def damage(said: str) -> str | None:
-    """The first complaint of libjpeg, which decodes damaged pixels all the same; None if there is none."""
-    found = _JPEG_DAMAGE.search(said)
-    return found.group() if found else None
+def damage(text: str) -> str | None:
+    """The first warning of libjpeg about damaged data, which it decodes all the same; None if there is none."""
+    match = _JPEG_DAMAGE.search(text)
+    return match.group() if match else None
+
+
+def damage_to(path: Path, heard: Callable[[], str]) -> DataError | None:
+    """The damage that libjpeg reported since the last call of `heard`, if no file but `path` was decoded since."""
+    warning = damage(heard())
+    return DataError(path, f"damaged: {warning}", headers.AGAIN) if warning else None
+
+
+def damaged(decoders: Iterable[tuple[Path, Callable[[], object]]], heard: Callable[[], str]) -> Iterator[PipelineError]:
+    """The files that were decoded though damaged; `heard` is what `muffled` yields.
+
+    If libjpeg reported any damage, each file is decoded once more, alone. Files that cannot be decoded are left out:
+    whoever decoded them first has reported them.
+    """
+    if not damage(heard()):
+        return
+    for path, decode in decoders:
+        try:
+            decode()
+        except PipelineError:
+            heard()
+            continue
+        if problem := damage_to(path, heard):
+            yield problem
 
 
 @contextmanager
 def muffled() -> Iterator[Callable[[], str]]:
-    """Inside, what libpng and libjpeg write to standard error goes to a file; Python's own messages still come out.
+    """While open, what libpng and libjpeg write to standard error goes to a file; Python's own messages still appear.
 
-    Yields a function that returns what was written since it was last called. This moves a file descriptor of
-    the whole process: only a stage or a command may use it.
+    Yields a function that returns what was written since its last call. This redirects a file descriptor of the whole
+    process: only a stage or a command may use it.
     """
     if sys.stderr is None:  # closed by the caller
         yield lambda: ""
@@ -33,7 +61,7 @@ def muffled() -> Iterator[Callable[[], str]]:
 
         def heard() -> str:
             nonlocal position
-            text = os.pread(descriptor, os.fstat(descriptor).st_size - position, position)  # leaves the writers' offset
+            text = os.pread(descriptor, os.fstat(descriptor).st_size - position, position)  # keeps the writers' offset
             position += len(text)
             return text.decode("utf-8", "replace")
 

@@ -1,6 +1,6 @@
-"""One image and its mask: checked against each other and the data set, resized, packed. Threads may share all of it.
+"""One image and its mask: checked against each other and the data set, resized, packed. Safe to call from threads.
 
-Every function that checks returns or raises `PipelineError` for one file; the stage gathers them.
+Every check returns or raises a `PipelineError` for one file; `split_writer` collects them.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset import processed
 from segline.dataset.onehot import Lookup, lookup, pack, packed_size
 from segline.dataset.raw import ENCODINGS, FILE, Dataset, Pair
-from segline.preprocessing import class_table, decoder_warnings, headers, images, mask_values
+from segline.preprocessing import class_table, decoder_warnings, images, mask_values
 
 Uint8 = npt.NDArray[np.uint8]
 Pixels = TypeVar("Pixels")
@@ -30,7 +30,7 @@ Pixels = TypeVar("Pixels")
 class Section(params.Section):
     """`preprocess` in params.yaml. `void: class` makes "not labelled" a class of its own, the last one.
 
-    `merge` is empty, or gives each new class the names of the old ones it takes in; every old class comes once.
+    `merge` is empty, or lists for each new class the old classes it replaces; every old class is listed once.
     """
 
     height: int = Field(ge=1, le=8192)
@@ -42,7 +42,7 @@ class Section(params.Section):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every pair must be, and becomes. `lookup` gives the values of masks of this `encoding` their classes."""
+    """What every pair must be, and what it becomes. `lookup` maps the values of masks of this `encoding` to classes."""
 
     height: int
     width: int
@@ -61,12 +61,17 @@ class Recipe:
         """Bytes of one row of both arrays."""
         return self.height * self.width * (self.channels + self.depth)
 
+    @property
+    def form(self) -> str:
+        """The form of the arrays, in words."""
+        return f"{self.width}x{self.height}, {self.channels} channels, {len(self.table.classes)} classes"
+
 
 @dataclass(frozen=True)
 class Prepared:
-    """A row of the processed arrays: uint8 (H, W, C) and (H, W, ceil(K / 8)). Not `labelled`: all void.
+    """A row of the processed arrays: uint8 (H, W, C) and (H, W, ceil(K / 8)); `labelled` unless every pixel is void.
 
-    Images of equal pixels have an equal `checksum`; so have, now and then, others.
+    Images of equal pixels have the same `checksum`; rarely, so do others.
     """
 
     row: processed.Row
@@ -77,14 +82,14 @@ class Prepared:
 
 
 def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
-    """The recipe for a data set. Raises DataError for a wrong class table, ParameterError for what does not fit it."""
+    """The recipe for a data set. Raises DataError for a wrong class table, ParameterError if `section` does not fit."""
     table = class_table.table(raw / FILE, data, section.merge, section.void == "class")
     values = lookup(table.values, ENCODINGS[data.encoding])
     return Recipe(section.height, section.width, section.channels, data.encoding, table, values)
 
 
 def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[PipelineError]:
-    """The row made of a pair of the split in `folder`, or everything that is wrong with the pair."""
+    """The row made from a pair of the split in `folder`, or every problem of the pair."""
     problems: list[PipelineError] = []
     image = _attempt(problems, lambda: _image(folder, recipe, pair))
     mask = _attempt(problems, lambda: _mask(folder, recipe, pair))
@@ -92,8 +97,8 @@ def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[Pipelin
         return problems
     height, width = mask.shape
     if image.shape[:2] != (height, width):
-        found = f"{width}x{height} pixels, expected {image.shape[1]}x{image.shape[0]} as {pair.image}"
-        return [DataError(folder / pair.mask, found, "Export the mask at the size of its image.")]
+        problem = f"{width}x{height} pixels, expected {image.shape[1]}x{image.shape[0]} as {pair.image}"
+        return [DataError(folder / pair.mask, problem, "Export the mask at the size of its image.")]
     labels = recipe.lookup.classes(images.resize_mask(mask, recipe.height, recipe.width))
     resized = images.resize_image(image, recipe.height, recipe.width)
     onehot = pack(labels, len(recipe.table.classes))
@@ -107,24 +112,16 @@ def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[Pipelin
 
 
 def prepare_all(folder: Path, recipe: Recipe, listed: Iterable[Pair]) -> Iterator[Prepared | list[PipelineError]]:
-    """`prepare` of each pair, in order, on all cores, a few pairs ahead and no more: memory does not grow with them."""
+    """`prepare` of each pair, in order, on all cores; only a few pairs ahead, so memory use does not grow with them."""
     threads = parallel.count()
     with ThreadPoolExecutor(threads) as pool:
         yield from parallel.ahead(pool, partial(prepare, folder, recipe), listed, 2 * threads)
 
 
 def damaged(folder: Path, recipe: Recipe, listed: Iterable[Pair], heard: Callable[[], str]) -> Iterator[PipelineError]:
-    """The JPEG images that were decoded though damaged, after all were prepared. `heard` is of `complaints`.
-
-    libjpeg names no file: when it complained at all, each image is decoded again, alone.
-    """
-    if not decoder_warnings.damage(heard()):
-        return
-    for pair in listed:
-        result = prepare(folder, recipe, pair)
-        said = decoder_warnings.damage(heard())
-        if said and isinstance(result, Prepared):
-            yield DataError(folder / pair.image, f"damaged: {said}", headers.AGAIN)
+    """The images that were decoded though damaged, once all are prepared; `heard` as in `decoder_warnings.damaged`."""
+    decoders = ((folder / pair.image, partial(_image, folder, recipe, pair)) for pair in listed)
+    return decoder_warnings.damaged(decoders, heard)
 
 
 def _attempt(problems: list[PipelineError], load: Callable[[], Pixels]) -> Pixels | None:
@@ -150,9 +147,9 @@ def _mask(folder: Path, recipe: Recipe, pair: Pair) -> images.Mask:
 def _content(folder: Path, name: str, sha256: str) -> tuple[Path, bytes]:
     path = folder / name
     if name.startswith("/") or ".." in name.split("/"):
-        raise IntegrityError(path, "leads out of the data set", "Mend the names in the source, then run download.")
+        raise IntegrityError(path, "leads out of the data set", "Correct the names in the source, then run download.")
     content = images.read(path)
-    if (found := hashlib.sha256(content).hexdigest()) != sha256:
-        expected = f"sha256 {found[:12]}..., expected {sha256[:12]}... ({FILE})"
-        raise IntegrityError(path, expected, "It changed since the download: dvc repro -f download brings it back.")
+    if (actual := hashlib.sha256(content).hexdigest()) != sha256:
+        problem = f"sha256 {actual[:12]}..., expected {sha256[:12]}... ({FILE})"
+        raise IntegrityError(path, problem, "It changed since the download: dvc repro -f download restores it.")
     return path, content

@@ -30,6 +30,7 @@ NOT_IMPORTED = {
         "preprocessing/class_table",
         "preprocessing/decoder_warnings",
         "preprocessing/pairs",
+        "preprocessing/split_writer",
     },
     "plot": {"core/parallel", "core/pipeline", "core/plugins"},
 }

@@ -22,6 +22,14 @@ STREET = Dataset(
 )
 
 
+def test_the_summary_counts_pairs_and_known_groups():
+    splits = {"train": [pair("a", "drive"), pair("b"), pair("c", "drive"), pair("d", "walk")], "val": [pair("e")]}
+
+    expected = "street, 2 classes; pairs (groups): train 4 (2), val 1 (0)"
+
+    assert expected == raw.summary(replace(STREET, splits=splits))
+
+
 @pytest.mark.parametrize("void", [STREET.void, None])
 def test_what_was_written_is_read(tmp_path, void):
     expected = replace(STREET, void=void)

@@ -1,14 +1,16 @@
-"""What libjpeg says is heard, and nothing that Python says is lost."""
+"""The warnings of libjpeg are caught, and no message of Python is lost."""
 
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from segline.core.errors import DataError
 from segline.preprocessing import decoder_warnings
 
 
@@ -26,6 +28,51 @@ from segline.preprocessing import decoder_warnings
 )
 def test_only_what_libjpeg_says_of_its_data_is_damage(said, damage):
     assert damage == decoder_warnings.damage(said)
+
+
+DAMAGE = "Corrupt JPEG data: premature end of data segment"
+
+
+class Decoders:
+    """Files by name with the warning that decoding each gives, or None for one that cannot be decoded."""
+
+    def __init__(self, warnings: dict[str, str | None]) -> None:
+        self.warnings, self.text = warnings, ""
+
+    def decode(self, name: str) -> None:
+        warning = self.warnings[name]
+        self.text += DAMAGE if warning is None else warning
+        if warning is None:
+            raise DataError(name, "damaged: the pixels cannot be decoded", "Export it again.")
+
+    def heard(self) -> str:
+        text, self.text = self.text, ""
+        return text
+
+    def damaged(self) -> list[str]:
+        decoders = [(Path(name), partial(self.decode, name)) for name in self.warnings]
+        return [problem.where for problem in decoder_warnings.damaged(decoders, self.heard)]
+
+
+def test_each_file_that_was_decoded_though_damaged_is_reported():
+    decoders = Decoders({"a.jpg": "", "b.jpg": DAMAGE, "c.png": "libpng warning: iCCP", "d.jpg": DAMAGE})
+    decoders.text = f"libpng warning: iCCP\n{DAMAGE}\n{DAMAGE}\n"
+
+    assert ["b.jpg", "d.jpg"] == decoders.damaged()
+
+
+def test_a_file_that_cannot_be_decoded_is_not_reported_a_second_time():
+    decoders = Decoders({"a.jpg": None, "b.jpg": ""})
+    decoders.text = DAMAGE
+
+    assert [] == decoders.damaged()
+
+
+def test_without_a_report_of_damage_nothing_is_decoded_again():
+    decoders = Decoders({"a.jpg": None})
+    decoders.text = "libpng warning: iCCP"
+
+    assert ([], "") == (decoders.damaged(), decoders.text)
 
 
 def test_muffled_hears_the_decoder_and_lets_python_speak(tmp_path):

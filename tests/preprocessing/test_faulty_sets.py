@@ -210,7 +210,7 @@ def test_a30_a_file_that_may_not_be_read_is_told(raw):
         left = {path.name for path in Path(place).iterdir()}
 
     found = "raw/train/images/train_1.png: cannot be read (Permission denied). Check the file and its permissions."
-    elsewhere = "warning: DVC undoes edits in raw: mend the source, what data.input names, and run again"
+    elsewhere = "warning: DVC undoes edits in raw: fix the source that data.input names, and run again"
     assert (1, "", f"{elsewhere}\nerror: {found}\n") == (done.returncode, done.stdout, done.stderr)
     assert {"raw", "params.yaml"} == left
 
