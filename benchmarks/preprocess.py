@@ -24,7 +24,8 @@ import cv2
 import numpy as np
 
 from segline.core import atomic
-from segline.dataset.raw import Dataset, Label, Pair, Void, write
+from segline.dataset import raw as raw_dataset
+from segline.dataset.raw import Dataset, Label, Pair, Void
 from segline.monitoring import console
 from segline.preprocessing import images
 from stages import preprocess
@@ -73,7 +74,7 @@ def describe(raw: Path) -> None:
         for path in sorted((raw / "train" / "images").iterdir())
     ]
     void = Void(NUM_CLASSES, (0, 0, 0))
-    write(raw, Dataset("benchmark", classes, tuple(range(NUM_CLASSES)), void, "index", {"train": pairs}))
+    raw_dataset.write(raw, Dataset("benchmark", classes, tuple(range(NUM_CLASSES)), void, "index", {"train": pairs}))
 
 
 def _mask(image: Path) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segline.core.errors import DataError, PipelineError
+from segline.dataset.raw import SUFFIXES
 from segline.sources.collecting import listing, splitting
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages", "photos")
@@ -99,7 +100,7 @@ def _names(place: Path) -> list[str]:
     """The names of visible PNG and JPEG files."""
     if not place.is_dir():
         return []
-    paths = [path for path in place.iterdir() if path.suffix.lower()[1:] in listing.EXTENSIONS]
+    paths = [path for path in place.iterdir() if path.suffix.lower() in SUFFIXES]
     return sorted(path.name for path in paths if not path.name.startswith("."))
 
 

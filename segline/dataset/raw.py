@@ -4,10 +4,11 @@
     data/raw/<split>/<Pair.image>      exactly as published
     data/raw/<split>/<Pair.mask>
 
-This room knows names, never pixels.
+This module knows names, never pixels.
 """
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import Any
 from segline.core import atomic
 from segline.core.errors import DataError
 
-FILE = "dataset.json"
-# How a mask holds its values -> how many values it can hold: samples of up to 16 bits, or colours r << 16 | g << 8 | b.
+DATASET_FILE = "dataset.json"
+FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg")}  # of images and masks, with their suffixes in lower case
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+# Encoding of a mask -> how many values it can have: samples of up to 16 bits, or colours r << 16 | g << 8 | b.
 ENCODINGS = {"index": 1 << 16, "rgb": 1 << 24}
 
 
@@ -76,6 +79,11 @@ def summary(dataset: Dataset) -> str:
     return f"{dataset.name}, {len(dataset.classes)} classes; pairs (groups): {', '.join(counts)}"
 
 
+def name_key(name: str) -> str:
+    """Equal for names that some file system does not tell apart: those that differ in case or Unicode form."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def labels_from_json(rows: Any) -> tuple[Label, ...]:
     """The class table as written by `asdict`; raises KeyError, TypeError or ValueError on anything else."""
     return tuple(Label(str(row["name"]), _rgb(row["rgb"])) for row in rows)
@@ -98,13 +106,13 @@ def write(folder: Path, dataset: Dataset) -> None:
         split: [asdict(pair) for pair in sorted(pairs, key=lambda pair: pair.stem)]
         for split, pairs in dataset.splits.items()
     }
-    with atomic.file(folder / FILE) as temporary:
+    with atomic.file(folder / DATASET_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Dataset:
     """The data set in `folder`. Raises DataError if `dataset.json` is missing or is not what `write` makes."""
-    path = folder / FILE
+    path = folder / DATASET_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         dataset = Dataset(
@@ -121,6 +129,6 @@ def read(folder: Path) -> Dataset:
         remedy = "Run the download stage again: dvc repro -f download."
         raise DataError(path, f"not a data set index ({type(error).__name__}: {error})", remedy) from None
     if dataset.encoding not in ENCODINGS:
-        found = f"mask encoding {dataset.encoding!r}, expected one of {tuple(ENCODINGS)}"
-        raise DataError(path, found, "Run download again.")
+        problem = f"mask encoding {dataset.encoding!r}, expected one of {tuple(ENCODINGS)}"
+        raise DataError(path, problem, "Run download again.")
     return dataset

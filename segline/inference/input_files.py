@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segline.core.errors import DataError, PipelineError, combined
-from segline.preprocessing import headers
-
-SUFFIXES = frozenset(suffix for suffixes in headers.EXTENSIONS.values() for suffix in suffixes)
+from segline.dataset.raw import SUFFIXES
 
 
 @dataclass(frozen=True)

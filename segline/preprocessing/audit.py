@@ -1,53 +1,47 @@
-"""What is wrong with a data set beyond its single pairs: names, repeats, leaks between splits, files without a partner."""
+"""Problems of a data set beyond single pairs: names, duplicates, leaks between splits, files without a partner."""
 
 import hashlib
 import os
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset.processed import Row
-from segline.dataset.raw import FILE, Dataset, Pair
+from segline.dataset.raw import DATASET_FILE, Dataset, Pair, name_key
 from segline.preprocessing import images
 
 
 def problems(raw: Path, data: Dataset) -> list[PipelineError]:
-    """Empty splits, repeated stems, images in two splits, files that are not listed: one error each."""
-    index = raw / FILE
+    """Empty splits, duplicate stems, images in two splits, files that are not listed: one error each."""
+    index = raw / DATASET_FILE
     if not data.splits:
-        return [DataError(index, "no split, expected train at least", "Mend the lists of the source.")]
+        return [DataError(index, "no split, expected at least train", "Correct the lists of the source.")]
     for split in data.splits:
         if split in ("", ".", "..") or set(split) & set("/\\\0"):
             raise IntegrityError(index, f"split {split!r} is not a folder name", "Rename it in the source.")
-    found = [problem for split, listed in data.splits.items() for problem in _in_split(raw / split, listed)]
-    return [*found, *leaks(_by_checksum(raw, data), "the same image")]
+    in_splits = [problem for split, listed in data.splits.items() for problem in _in_split(raw / split, listed)]
+    return [*in_splits, *leaks(_by_checksum(raw, data), "the same image")]
 
 
 def _in_split(folder: Path, pairs: Sequence[Pair]) -> Iterator[PipelineError]:
     if not pairs:
-        yield DataError(folder, "empty split, expected one pair at least", "Put pairs in, or leave the split out.")
-    stems = Counter(_key(pair.stem) for pair in pairs)
+        yield DataError(folder, "empty split, expected at least one pair", "Add pairs, or leave the split out.")
+    stems = Counter(name_key(pair.stem) for pair in pairs)
     for pair in pairs:
-        if stems[_key(pair.stem)] > 1:
-            found = f"stem {pair.stem!r} comes twice (ignoring case and Unicode form)"
-            yield DataError(folder / pair.image, found, "Rename one of them, image and mask alike.")
+        if stems[name_key(pair.stem)] > 1:
+            problem = f"duplicate stem {pair.stem!r} (ignoring case and Unicode form)"
+            yield DataError(folder / pair.image, problem, "Rename one of them, image and mask alike.")
         if not pair.stem.isprintable():
-            found = f"stem {pair.stem!r} holds a line break or another character without a picture"
-            yield DataError(folder / pair.image, found, "Rename image and mask.")
+            problem = f"stem {pair.stem!r} contains a line break or another character that cannot be printed"
+            yield DataError(folder / pair.image, problem, "Rename image and mask.")
     known = {str(folder / name) for pair in pairs for name in (pair.image, pair.mask)}
     present = {f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names}
-    alike = {_key(path): path for path in known}
+    alike = {name_key(path): path for path in known}
     for path in sorted(present - known):
-        near = alike.get(_key(path))
+        near = alike.get(name_key(path))
         case = f"; {near} is, a name that differs only in case or Unicode form" if near else ""
-        yield DataError(path, f"not listed in {FILE}{case}", "Add its partner and run download, or remove it.")
-
-
-def _key(stem: str) -> str:
-    """Equal for names that some file system takes for one."""
-    return unicodedata.normalize("NFC", stem).casefold()
+        yield DataError(path, f"not listed in {DATASET_FILE}{case}", "Add its partner and run download, or remove it.")
 
 
 def _by_checksum(raw: Path, data: Dataset) -> Iterable[Sequence[tuple[str, Path]]]:
@@ -59,7 +53,7 @@ def _by_checksum(raw: Path, data: Dataset) -> Iterable[Sequence[tuple[str, Path]
 
 
 def leaks(equal: Iterable[Sequence[tuple[str, Path]]], what: str) -> Iterator[PipelineError]:
-    """One error for each group of equal images, given as (split, path), that lies in several splits."""
+    """One error for each group of equal images, given as (split, path), that is spread over several splits."""
     for same in equal:
         if len({split for split, _ in same}) > 1:
             others = ", ".join(str(path) for _, path in same[1:])
@@ -69,10 +63,10 @@ def leaks(equal: Iterable[Sequence[tuple[str, Path]]], what: str) -> Iterator[Pi
 def equal_pictures(
     raw: Path, channels: int, candidates: Iterable[Sequence[tuple[str, Row]]]
 ) -> Iterator[PipelineError]:
-    """One error for each picture that is in several splits though the files differ: saved anew, or in another format.
+    """One error for each picture that several splits contain in files that differ: saved again, or in another format.
 
-    `candidates` are (split, row) of images that may be equal: they share a checksum of what preprocess made of them,
-    which is cheap. Decoding them again proves it.
+    `candidates` are groups of (split, row) whose resized images share a checksum, so the images may be equal. Decoding
+    them again decides.
     """
     for places in candidates:
         if len({split for split, _ in places}) > 1 and len({row.sha256_image for _, row in places}) > 1:
@@ -89,9 +83,9 @@ def _equal(raw: Path, channels: int, places: Sequence[tuple[str, Row]]) -> Itera
 
 
 def shared_groups(data: Dataset) -> Iterator[str]:
-    """One sentence for each split whose images come from groups (videos, scenes) that train holds too."""
+    """One sentence for each split with images from groups (videos, scenes) that are also in train."""
     train = {pair.group for pair in data.splits.get("train", ()) if pair.group is not None}
     for split, listed in data.splits.items():
         shared = sum(pair.group in train for pair in listed)
         if split != "train" and shared:
-            yield f"{split}: {shared} of {len(listed)} images share a group with train: its scores flatter memorising"
+            yield f"{split}: {shared} of {len(listed)} images share a group with train: its scores reward memorising"

@@ -20,7 +20,7 @@ from segline.core import parallel, params
 from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset import processed
 from segline.dataset.onehot import Lookup, lookup, pack, packed_size
-from segline.dataset.raw import ENCODINGS, FILE, Dataset, Pair
+from segline.dataset.raw import DATASET_FILE, ENCODINGS, Dataset, Pair
 from segline.preprocessing import class_table, decoder_warnings, images, mask_values
 
 Uint8 = npt.NDArray[np.uint8]
@@ -83,7 +83,7 @@ class Prepared:
 
 def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
     """The recipe for a data set. Raises DataError for a wrong class table, ParameterError if `section` does not fit."""
-    table = class_table.table(raw / FILE, data, section.merge, section.void == "class")
+    table = class_table.table(raw / DATASET_FILE, data, section.merge, section.void == "class")
     values = lookup(table.values, ENCODINGS[data.encoding])
     return Recipe(section.height, section.width, section.channels, data.encoding, table, values)
 
@@ -150,6 +150,6 @@ def _content(folder: Path, name: str, sha256: str) -> tuple[Path, bytes]:
         raise IntegrityError(path, "leads out of the data set", "Correct the names in the source, then run download.")
     content = images.read(path)
     if (actual := hashlib.sha256(content).hexdigest()) != sha256:
-        problem = f"sha256 {actual[:12]}..., expected {sha256[:12]}... ({FILE})"
+        problem = f"sha256 {actual[:12]}..., expected {sha256[:12]}... ({DATASET_FILE})"
         raise IntegrityError(path, problem, "It changed since the download: dvc repro -f download restores it.")
     return path, content

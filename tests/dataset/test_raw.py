@@ -45,7 +45,7 @@ def test_bytes_do_not_depend_on_the_order_of_pairs_and_splits(tmp_path):
     raw.write(tmp_path / "one", STREET)
     raw.write(tmp_path / "two", shuffled)
 
-    assert (tmp_path / "one" / raw.FILE).read_bytes() == (tmp_path / "two" / raw.FILE).read_bytes()
+    assert (tmp_path / "one" / raw.DATASET_FILE).read_bytes() == (tmp_path / "two" / raw.DATASET_FILE).read_bytes()
 
 
 def test_pairs_are_sorted_by_stem(tmp_path):
@@ -61,7 +61,7 @@ def test_a_missing_index_tells_to_download(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", '{"name": "x"}', "\x00", '"\\ud800"'])
 def test_a_broken_index_is_named(tmp_path, content):
-    (tmp_path / raw.FILE).write_text(content)
+    (tmp_path / raw.DATASET_FILE).write_text(content)
 
     with pytest.raises(DataError, match=r"dataset\.json: not a data set index"):
         raw.read(tmp_path)
@@ -82,8 +82,8 @@ def test_a_broken_index_is_named(tmp_path, content):
 )
 def test_an_index_of_another_form_is_refused(tmp_path, change):
     raw.write(tmp_path, STREET)
-    content = json.loads((tmp_path / raw.FILE).read_text())
-    (tmp_path / raw.FILE).write_text(json.dumps(content | change))
+    content = json.loads((tmp_path / raw.DATASET_FILE).read_text())
+    (tmp_path / raw.DATASET_FILE).write_text(json.dumps(content | change))
 
     with pytest.raises(DataError, match=r"dataset\.json: not a data set index"):
         raw.read(tmp_path)

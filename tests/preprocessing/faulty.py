@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from segline.core.errors import PipelineError, Problems
-from segline.dataset.raw import Void, read, write
+from segline.dataset import raw as raw_dataset
+from segline.dataset.raw import Void
 from segline.preprocessing import images
 from tests.preprocessing.test_images import encoded
 from tests.stages.test_preprocess import Raw, parameters, run
@@ -33,10 +34,10 @@ def begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Raw:
 
 def relist(raw: Raw, place: int, **fields: str) -> None:
     """Lists a pair of train otherwise."""
-    data = read(raw.folder)
+    data = raw_dataset.read(raw.folder)
     listed = list(data.splits["train"])
     listed[place] = replace(listed[place], **fields)
-    write(raw.folder, replace(data, splits={**data.splits, "train": listed}))
+    raw_dataset.write(raw.folder, replace(data, splits={**data.splits, "train": listed}))
 
 
 def put(raw: Raw, kind: str, content: bytes, extension: str = ".png") -> str:

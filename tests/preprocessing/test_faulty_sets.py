@@ -18,7 +18,8 @@ import pytest
 from segline.core import records
 from segline.core.errors import DataError
 from segline.dataset import processed
-from segline.dataset.raw import Pair, read, write
+from segline.dataset import raw as raw_dataset
+from segline.dataset.raw import Pair
 from segline.preprocessing import images
 from segline.sources.collecting import splitting
 from stages import evaluate, preprocess, train
@@ -51,9 +52,9 @@ def test_a20_two_images_of_one_stem_are_told(raw):
     raw.write()
     photo = raw.folder / "train" / "images" / "train_1.jpg"
     photo.write_bytes(PHOTO)
-    data = read(raw.folder)
+    data = raw_dataset.read(raw.folder)
     twin = replace(data.splits["train"][1], image="images/train_1.jpg", sha256_image=hashlib.sha256(PHOTO).hexdigest())
-    write(raw.folder, replace(data, splits={**data.splits, "train": [*data.splits["train"], twin]}))
+    raw_dataset.write(raw.folder, replace(data, splits={**data.splits, "train": [*data.splits["train"], twin]}))
 
     lines = told(raw)
 
@@ -105,9 +106,9 @@ def test_a23_a_pair_that_is_listed_twice_is_told(raw):
 def test_a24_a_class_absent_from_test_and_a26_images_of_one_colour_leave_every_score_defined(tmp_path, monkeypatch):
     """The absent class has no IoU: it is neither 0 nor 1, and the mean runs over the others."""
     tiny.begin(tmp_path, monkeypatch, train__epochs=1)
-    data = read(Path("data/raw"))
+    data = raw_dataset.read(Path("data/raw"))
     splits = {split: [blank(split, pair) for pair in listed] for split, listed in data.splits.items()}
-    write(Path("data/raw"), replace(data, splits=splits))
+    raw_dataset.write(Path("data/raw"), replace(data, splits=splits))
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
 
     train.main(tiny.TRAIN)

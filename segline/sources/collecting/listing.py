@@ -5,17 +5,16 @@ extension may be `.*`, any of PNG and JPEG. `{split}` is filled in before a patt
 """
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segline.core.errors import DataError, PipelineError
+from segline.dataset.raw import SUFFIXES, name_key
 
-EXTENSIONS = ("png", "jpg", "jpeg")  # those of `containers`, which download does not depend on
-
-_NAME = re.compile(rf"(?P<before>[^*]*)\*(?P<after>[^*]*)\.(?P<extension>\*|{'|'.join(EXTENSIONS)})", re.IGNORECASE)
+_EXTENSION = "|".join(suffix[1:] for suffix in SUFFIXES)
+_NAME = re.compile(rf"(?P<before>[^*]*)\*(?P<after>[^*]*)\.(?P<extension>\*|{_EXTENSION})", re.IGNORECASE)
 
 Files = dict[str, list[Path]]  # stem -> the files that fit
 
@@ -65,7 +64,7 @@ class Shelf:
             loser, winner = ("mask", "image") if _specific(images) > _specific(masks) else ("image", "mask")
             self.files = {kind: _files(root, text) for kind, text in self.patterns.items()}
             self.files[loser] = _without(self.files[loser], self.files[winner])
-        self._spelt = {kind: {_key(stem): stem for stem in files} for kind, files in self.files.items()}
+        self._spelt = {kind: {name_key(stem): stem for stem in files} for kind, files in self.files.items()}
 
     def everything(self) -> list[Entry]:
         """The pairs of all stems, sorted."""
@@ -86,7 +85,7 @@ class Shelf:
             return []
         same: dict[str, list[str]] = defaultdict(list)
         for stem in sorted(wanted):
-            same[_key(stem)].append(stem)
+            same[name_key(stem)].append(stem)
         for twins in (stems for stems in same.values() if len(stems) > 1):
             found = f"stems that differ only in case or Unicode form: {', '.join(map(ascii, twins))}"
             self.problems.append(DataError(wanted[twins[0]], found, "Rename all but one, images and masks alike."))
@@ -113,7 +112,7 @@ class Shelf:
 
     def _absent(self, kind: str, stem: str) -> tuple[str, str]:
         found = f"no {kind} {self.patterns[kind].replace('*', stem, 1)}"
-        if near := self._spelt[kind].get(_key(stem)):
+        if near := self._spelt[kind].get(name_key(stem)):
             return f"{found}, but one with {near!a}", "Spell both alike, in case and Unicode form."
         if _is_path(stem):
             return found, "Write the stem alone, without folder and extension."
@@ -132,7 +131,7 @@ def _files(root: Path, text: str) -> Files:
     """Stem -> the files that fit, sorted. Hidden ones (`.DS_Store`, `._a.png`) are none of the user's."""
     folder, _, name = text.rpartition("/")
     parts = _parts(name)
-    extension = "|".join(EXTENSIONS) if parts["extension"] == "*" else re.escape(parts["extension"])
+    extension = _EXTENSION if parts["extension"] == "*" else re.escape(parts["extension"])
     expression = re.compile(
         rf"{re.escape(parts['before'])}(.+){re.escape(parts['after'])}\.(?i:{extension})", re.DOTALL
     )
@@ -162,13 +161,8 @@ def _specific(text: str) -> tuple[int, bool]:
     return len(parts["before"]) + len(parts["after"]), parts["extension"] != "*"
 
 
-def _key(stem: str) -> str:
-    """Equal for names that some file system takes for one."""
-    return unicodedata.normalize("NFC", stem).casefold()
-
-
 def _is_path(stem: str) -> bool:
-    return "/" in stem or stem.lower().endswith(tuple(f".{extension}" for extension in EXTENSIONS))
+    return "/" in stem or stem.lower().endswith(SUFFIXES)
 
 
 def _leads_out(root: Path, path: Path) -> str | None:

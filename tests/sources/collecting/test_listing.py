@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segline.preprocessing import headers
 from segline.sources.collecting import listing
 from segline.sources.collecting.listing import Shelf
 
@@ -30,10 +29,6 @@ def wrong(root: Path, images: str = "images/*.*", masks: str = "masks/*.png") ->
     problems = []
     Shelf(root, images, masks, problems).everything()
     return [str(problem).replace(f"{root}/", "") for problem in problems]
-
-
-def test_the_extensions_are_those_that_can_be_decoded():
-    assert sorted(listing.EXTENSIONS) == sorted(name[1:] for known in headers.EXTENSIONS.values() for name in known)
 
 
 def test_image_and_mask_share_the_stem(tmp_path):
