@@ -1,10 +1,9 @@
 """Complete parameter files in presets/, one of which may take the place of params.yaml."""
 
-import subprocess
 from argparse import Namespace
 from pathlib import Path
 
-from segline.core import atomic, params
+from segline.core import atomic, git, params
 from segline.core.errors import ParameterError, suggestion
 from segline.monitoring import console
 
@@ -40,9 +39,7 @@ def _safe_to_replace(target: Path, presets: list[Path]) -> bool:
     content = target.read_bytes()
     if any(content == preset.read_bytes() for preset in presets):
         return True
-    command = ["git", "show", f"HEAD:./{target.name}"]
-    committed = subprocess.run(command, cwd=target.parent, capture_output=True, check=False)
-    return committed.returncode == 0 and committed.stdout == content
+    return git.answer(target.parent, "show", f"HEAD:./{target.name}") == content
 
 
 def command(args: Namespace) -> None:

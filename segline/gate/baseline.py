@@ -1,10 +1,9 @@
 """The saved metrics of a side: as a commit holds them, or as they lie in a folder. git is asked, nothing is changed."""
 
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from segline.core import git
 from segline.core.errors import DataError, ParameterError
 
 FOLDER = Path("metrics")  # of the working tree, and of a commit
@@ -64,14 +63,13 @@ def commit_of(revision: str, root: Path) -> str | None:
     """The full hash of the commit that a revision names; None if it names none, or there is no repository."""
     if revision.startswith("-"):
         return None
-    done = _git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    return done.stdout.decode().strip() if done.returncode == 0 else None
+    answer = git.answer(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    return None if answer is None else answer.decode().strip()
 
 
 def at_commit(commit: str, path: Path, root: Path) -> bytes | None:
     """A file of the project at a commit; None if there is no such file."""
-    done = _git(root, "cat-file", "blob", f"{commit}:./{path.as_posix()}")
-    return done.stdout if done.returncode == 0 else None
+    return git.answer(root, "cat-file", "blob", f"{commit}:./{path.as_posix()}")
 
 
 def beside(label: str, commit: str | None, path: Path, root: Path) -> bytes | None:
@@ -88,7 +86,7 @@ def _committed(base: str, commit: str, root: Path) -> Saved:
     def content(name: str) -> bytes:
         found = at_commit(commit, FOLDER / name, root)
         if found is None:
-            kind = _git(root, "cat-file", "-t", f"{commit}:./{FOLDER.as_posix()}/{name}").stdout.decode().strip()
+            kind = git.ask(root, "cat-file", "-t", f"{commit}:./{FOLDER.as_posix()}/{name}").stdout.decode().strip()
             what = "a folder, expected a file" if kind == "tree" else "not in that commit"
             remedy = "Commit metrics/ there (make repro, git add metrics, git commit), or name another base."
             raise DataError(f"{place}{name}", what, remedy)
@@ -99,7 +97,7 @@ def _committed(base: str, commit: str, root: Path) -> Saved:
 
 def _unknown(where: str, base: str, root: Path) -> ParameterError:
     """No folder and no revision: why, and the git command that mends it where there is one."""
-    asked = _git(root, "rev-parse", "--is-shallow-repository")
+    asked = git.ask(root, "rev-parse", "--is-shallow-repository")
     if asked.returncode:
         said = asked.stderr.decode(errors="replace").strip().splitlines() or ["git failed"]
         remedy = "Run it in a clone, or name a folder of saved metrics."
@@ -107,7 +105,7 @@ def _unknown(where: str, base: str, root: Path) -> ParameterError:
     shallow = asked.stdout.strip() == b"true"
     found = "no such folder, and this clone, which is shallow, has no such revision"
     found = found if shallow else "no such folder or revision"
-    remotes = _git(root, "remote").stdout.decode().split()
+    remotes = git.ask(root, "remote").stdout.decode().split()
     remote, _, branch = base.partition("/")
     if branch and remote in remotes:
         depth = "--depth=1 " if shallow else ""
@@ -118,8 +116,3 @@ def _unknown(where: str, base: str, root: Path) -> ParameterError:
     else:
         remedy = "git branch --all and git tag list those that are here; git fetch --all brings those of the remotes."
     return ParameterError(where, found, remedy)
-
-
-def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "LC_ALL": "C"}
-    return subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=False)

@@ -6,11 +6,10 @@ lie in DVC's cache too, for its run-cache. So all are copied from there, each on
 wrote before it failed is replaced: it belongs to no complete run.
 """
 
-import subprocess
 from argparse import Namespace
 from pathlib import Path
 
-from segline.core import atomic, params
+from segline.core import atomic, git, params
 from segline.core.errors import DataError
 from segline.monitoring import console
 from segline.reproducibility import dvc_lock
@@ -61,17 +60,12 @@ def _restored(root: Path, store: dvc_lock.Store, path: str, md5: str) -> bool:
         with whole(root / path) as temporary:
             store.copy(path, temporary)
         return True
-    content = _committed(root, path)
-    if dvc_lock.md5_of(content) != md5:
+    content = git.answer(root, "show", f"HEAD:./{path}")  # a fresh clone has metrics, but no cache yet
+    if content is None or dvc_lock.md5_of(content) != md5:
         return False
     with atomic.file(root / path) as temporary:
         temporary.write_bytes(content)
     return True
-
-
-def _committed(root: Path, path: str) -> bytes:
-    """What git holds of a file, nothing where it holds none: a fresh clone has metrics, but no cache yet."""
-    return subprocess.run(["git", "show", f"HEAD:./{path}"], cwd=root, capture_output=True, check=False).stdout
 
 
 def command(_: Namespace) -> None:

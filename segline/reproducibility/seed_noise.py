@@ -2,13 +2,12 @@
 
 import json
 import statistics
-import subprocess
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segline.core import params, pipeline, records
+from segline.core import git, params, pipeline, records
 from segline.core.errors import DataError, ParameterError
 from segline.monitoring import console
 from segline.reproducibility import dvc_lock, sandbox
@@ -75,16 +74,9 @@ def deviations(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _commit(root: Path) -> str | None:
     """The commit that this folder is at; None without git, or where code, parameters or results differ from it."""
-    head = _git(root, "rev-parse", "--verify", "HEAD")
-    return head if head and _git(root, "status", "--porcelain", "--", *DESCRIBED) == "" else None
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    command = ["git", "--no-optional-locks", *arguments]
-    try:
-        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    head = git.answer(root, "rev-parse", "--verify", "HEAD")
+    is_clean = git.answer(root, "status", "--porcelain", "--", *DESCRIBED) == b""
+    return head.decode().strip() if head and is_clean else None
 
 
 def command(args: Namespace) -> None:

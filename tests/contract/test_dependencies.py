@@ -20,10 +20,11 @@ from tests.contract.closure import ROOT, closure, modules
 EXEMPT = frozenset(name for name in modules() if name.startswith("segline.monitoring."))
 # Files of a declared folder that the stage does not import.
 NOT_IMPORTED = {
-    "download": {"core/pipeline", "core/records"},
-    "preprocess": {"core/pipeline", "core/plugins", "core/records", "dataset/history"},
-    "train": set[str](),
+    "download": {"core/git", "core/pipeline", "core/records"},
+    "preprocess": {"core/git", "core/pipeline", "core/plugins", "core/records", "dataset/history"},
+    "train": {"core/git"},
     "evaluate": {
+        "core/git",
         "core/pipeline",
         "dataset/history",
         "preprocessing/audit",
@@ -32,7 +33,7 @@ NOT_IMPORTED = {
         "preprocessing/pairs",
         "preprocessing/split_writer",
     },
-    "plot": {"core/parallel", "core/pipeline", "core/plugins"},
+    "plot": {"core/git", "core/parallel", "core/pipeline", "core/plugins"},
 }
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = sorted(PIPELINE["stages"])
