@@ -1,4 +1,4 @@
-"""The README's tables and graph are those that dvc.yaml and the table of reruns give."""
+"""The tables and the graph in the documents are those that dvc.yaml and the table of reruns give."""
 
 import itertools
 import re
@@ -12,29 +12,39 @@ import yaml
 from tests.e2e import reruns
 
 
-def between(text: str, name: str) -> str:
-    """What stands between `<!-- name -->` and `<!-- /name -->`."""
+def between(file: str, name: str) -> str:
+    """The text of a document between `<!-- name -->` and `<!-- /name -->`."""
+    text = (reruns.ROOT / file).read_text(encoding="utf-8")
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    assert (text.count(start), text.count(end)) == (1, 1), f"README.md: expected {start} and {end} once each"
+    assert (text.count(start), text.count(end)) == (1, 1), f"{file}: expected {start} and {end} once each"
     return text.partition(start)[2].partition(end)[0].strip()
 
 
-@pytest.mark.parametrize(("name", "table"), [("stages", reruns.stage_table), ("reruns", reruns.readme_table)])
-def test_the_readme_shows_the_table(name, table):
+@pytest.mark.parametrize(
+    ("file", "name", "table"),
+    [
+        ("README.md", "stages", reruns.stage_table()),
+        ("README.md", "reruns", reruns.rerun_table(reruns.SHORT)),
+        ("docs/reproducibility.md", "reruns", reruns.rerun_table()),
+    ],
+    ids=["stages", "five rows of reruns", "all rows of reruns"],
+)
+def test_a_document_shows_the_table(file, name, table):
     """`python -m tests.e2e.reruns` prints what belongs there."""
-    assert table() == between((reruns.ROOT / "README.md").read_text(encoding="utf-8"), name)
+    assert table == between(file, name)
 
 
-def test_both_tables_are_printed():
+def test_all_tables_are_printed():
     command = [sys.executable, "-m", "tests.e2e.reruns"]
     done = subprocess.run(command, cwd=reruns.ROOT, capture_output=True, encoding="utf-8", check=True)
 
-    assert f"{reruns.stage_table()}\n\n{reruns.readme_table()}\n" == done.stdout
+    tables = [reruns.stage_table(), reruns.rerun_table(reruns.SHORT), reruns.rerun_table()]
+    assert "\n\n".join(tables) + "\n" == done.stdout
 
 
 def test_what_is_changed_directly_does_not_follow_as_well():
     """A row names each stage once, and nothing follows where nothing reruns."""
-    for line in reruns.readme_table().splitlines()[2:]:
+    for line in reruns.rerun_table().splitlines()[2:]:
         _, _, direct, follows, _ = (cell.strip() for cell in line.split("|"))
         assert not set(direct.split(", ")) & set(follows.split(", "))
         assert direct != "nothing" or follows == "-"
@@ -46,7 +56,7 @@ def drawn(graph: str) -> list[tuple[str, str]]:
     return [arrow for chain in chains for arrow in itertools.pairwise(chain)]
 
 
-def test_an_arrow_of_a_graph_may_bear_words():
+def test_an_arrow_of_a_graph_may_have_a_label():
     graph = "flowchart LR\n    a --> b -- some words --> c\n    a -- words --> c"
 
     assert [("a", "b"), ("b", "c"), ("a", "c")] == drawn(graph)
