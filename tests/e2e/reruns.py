@@ -49,8 +49,8 @@ CODE = {
     "evaluate": "stages/evaluate.py segline/scoring",
     "plot": "stages/plot.py segline/reporting",
     "": """
-        stages/__init__.py segline/__init__.py segline/__main__.py segline/commands segline/gate segline/inference segline/monitoring 
-        segline/networks segline/reproducibility segline/sources
+        stages/__init__.py segline/__init__.py segline/__main__.py segline/commands segline/gate segline/inference
+        segline/monitoring segline/networks segline/reproducibility segline/sources
         """,
 }
 
@@ -120,7 +120,7 @@ def of_leaf(key: str) -> set[str]:
 
 
 def of_code(file: str) -> set[str]:
-    """The stages that an edit of a file under segline/ or stages/ changes directly. Raises LookupError if it is not listed."""
+    """The stages that an edit of a file of segline/ or stages/ changes directly. Raises LookupError for unknown files."""
     table = {path: stages for stages, paths in CODE.items() for path in paths.split()}
     for path in (file, *map(str, Path(file).parents)):
         if path in table:
