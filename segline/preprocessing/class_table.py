@@ -1,4 +1,4 @@
-"""The class table of a data set, some of it merged -> the classes of the arrays, and the class of each mask value."""
+"""The class table of a data set, with classes merged -> the classes of the arrays, and the class of each mask value."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +10,16 @@ from segline.core.errors import DataError, ParameterError, PipelineError, combin
 from segline.dataset import raw
 from segline.dataset.raw import Dataset, Label
 
-MAX_CLASSES = 255  # class 255 would be `encode.VOID`
+MAX_CLASSES = 255  # class 255 would be `onehot.VOID`
 KEY = f"{params.FILE}: preprocess"
-REMEDY = "Mend the class table of the source, then run download."
+REMEDY = "Correct the class table of the source, then run download."
 
 Merge = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """K classes, void the last of them if `void_is_class`, and (mask value, class or None for void) by mask value."""
+    """K classes, the last one void if `void_is_class`, and pairs (mask value, its class or None for void), sorted."""
 
     classes: tuple[Label, ...]
     void_is_class: bool
@@ -27,14 +27,14 @@ class Table:
 
 
 def table(index: Path, data: Dataset, merge: Merge, void_is_class: bool) -> Table:
-    """The table that `preprocess.merge` and `preprocess.void` make of that of the data set, which `index` describes.
+    """The class table of `data` after `preprocess.merge` and `preprocess.void`; `index` is the file that defines it.
 
-    A merged class takes its colour, and its place among the others, from the first of its members: the order of the
-    keys of `merge` changes nothing, because DVC does not see it.
+    A merged class takes its colour, and its place among the others, from its first member. The order of the keys of
+    `merge` changes nothing, because DVC does not see it.
 
-    Raises DataError for a class table that cannot be, ParameterError for parameters that do not fit it.
+    Raises DataError for an invalid class table, ParameterError for parameters that do not fit it.
     """
-    if problems := list(_impossible(index, data)):
+    if problems := list(_invalid(index, data)):
         raise combined(index, problems)
     if void_is_class and data.void is None:
         raise ParameterError(f"{KEY}.void", "'class', but this data set has no void", "Set: ignore")
@@ -54,24 +54,24 @@ def table(index: Path, data: Dataset, merge: Merge, void_is_class: bool) -> Tabl
     return Table(tuple(classes), void_is_class, tuple(sorted(values.items())))
 
 
-def _impossible(index: Path, data: Dataset) -> Iterator[PipelineError]:
-    """What is wrong with the class table of a data set by itself."""
-    if repeated := _repeated(data.classes):
-        yield DataError(index, f"class names repeat: {', '.join(repeated)}", REMEDY)
+def _invalid(index: Path, data: Dataset) -> Iterator[PipelineError]:
+    """The problems of the class table of a data set by itself."""
+    if duplicates := _duplicates(data.classes):
+        yield DataError(index, f"duplicate class names: {', '.join(duplicates)}", REMEDY)
     if len(data.values) != len(data.classes):
-        found = f"{len(data.values)} mask values for {len(data.classes)} classes, expected one each"
-        yield DataError(index, found, REMEDY)
+        problem = f"{len(data.values)} mask values for {len(data.classes)} classes, expected one each"
+        yield DataError(index, problem, REMEDY)
     values = [*data.values, *([data.void.value] if data.void else [])]
     shared = sorted(value for value, count in Counter(values).items() if count > 1)
     if shared:
-        yield DataError(index, f"mask value {shared[0]} stands for two classes, or a class and void", REMEDY)
+        yield DataError(index, f"mask value {shared[0]} is used for two classes, or for a class and void", REMEDY)
     size = raw.ENCODINGS[data.encoding]
     if outside := [value for value in values if not 0 <= value < size]:
         yield DataError(index, f"mask value {outside[0]}, expected 0..{size - 1} ({data.encoding})", REMEDY)
 
 
 def _unfit(names: Sequence[str], merge: Merge) -> Iterator[PipelineError]:
-    """What keeps `merge` from naming every class exactly once."""
+    """The classes that `merge` does not list exactly once, and the unknown ones."""
     places = [(member, name) for name, members in merge.items() for member in members]
     for member, name in places:
         if member not in names:
@@ -82,22 +82,22 @@ def _unfit(names: Sequence[str], merge: Merge) -> Iterator[PipelineError]:
         if not homes:
             yield ParameterError(f"{KEY}.merge", f"class {member!r} is in no list", "Add it to one.")
         if len(homes) > 1:
-            found = f"class {member!r} comes {len(homes)} times (in {', '.join(homes)}), expected once"
-            yield ParameterError(f"{KEY}.merge", found, "Leave it in one list.")
+            problem = f"class {member!r} is listed {len(homes)} times (in {', '.join(homes)}), expected once"
+            yield ParameterError(f"{KEY}.merge", problem, "Keep it in one list.")
 
 
 def _require_usable(index: Path, classes: Sequence[Label], merged: bool) -> None:
-    """Raises the error of the parameters if classes were `merged`, else of the data set."""
-    found = ""
+    """Raises ParameterError if the classes were `merged`, otherwise DataError."""
+    problem = ""
     if not 2 <= len(classes) <= MAX_CLASSES:
-        found = f"{len(classes)} classes, expected 2 to {MAX_CLASSES}"
-    elif repeated := _repeated(classes):
-        found = f"class names repeat: {', '.join(repeated)}"
-    if found and merged:
-        raise ParameterError(f"{KEY}.merge", found, "Mend the names there.")
-    if found:
-        raise DataError(index, found, REMEDY)
+        problem = f"{len(classes)} classes, expected 2 to {MAX_CLASSES}"
+    elif duplicates := _duplicates(classes):
+        problem = f"duplicate class names: {', '.join(duplicates)}"
+    if problem and merged:
+        raise ParameterError(f"{KEY}.merge", problem, "Correct the new classes there.")
+    if problem:
+        raise DataError(index, problem, REMEDY)
 
 
-def _repeated(classes: Sequence[Label]) -> list[str]:
+def _duplicates(classes: Sequence[Label]) -> list[str]:
     return [name for name, count in Counter(label.name for label in classes).items() if count > 1]

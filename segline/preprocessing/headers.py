@@ -1,19 +1,22 @@
-"""What the bytes of a PNG or JPEG file say before any decoder sees them: size, colours, and that they are whole.
+"""The header of a PNG or JPEG file, read before any decoder runs: size, colours, and whether the file is complete.
 
-Why not leave this to the decoder: OpenCV scales 4-bit masks, turns palettes into colours, drops alpha, halves 16-bit
-values and turns images by their Exif tag, all without a word.
+Why not leave this to the decoder: OpenCV silently scales 4-bit masks, turns palettes into colours, drops alpha, halves
+16-bit values and rotates images by their Exif tag.
 """
 
 import re
 import struct
+import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from segline.core.errors import DataError
+from segline.dataset.raw import FORMATS
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-EXTENSIONS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg")}
 AGAIN = "Copy or export the file again."
 
 _PNG_COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}
@@ -22,7 +25,7 @@ _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15 without DHT
 _JPEG_DECODED = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
 _APP1, _SCAN, _END = 0xE1, 0xDA, 0xD9
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # within a scan; FF00 is data, FFD0..D7 restart
-_ORIENTATION = 0x0112
+_PILLOW_WARNS = Lock()  # of broken blocks; warnings are silenced for the whole process, by one thread at a time
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Header:
 
 
 def inspect(content: bytes, where: Path) -> Header:
-    """The header of a PNG or JPEG file whose container is whole from the first byte to the last.
+    """The header of a PNG or JPEG file whose container is intact from the first byte to the last.
 
     Raises DataError for anything else: another format or extension, cut, damaged, animated, followed by other data.
     """
@@ -50,19 +53,21 @@ def inspect(content: bytes, where: Path) -> Header:
         elif content.startswith(JPEG):
             header = _jpeg(content, where)
         else:
-            found = f"not an image, starts with {content[:16]!r}, expected PNG or JPEG"
-            raise DataError(where, found, "Convert it to PNG, or fetch it again if this is an error page.")
+            problem = f"not an image, starts with {content[:16]!r}, expected PNG or JPEG"
+            raise DataError(where, problem, "Convert it to PNG, or fetch it again if this is an error page.")
     except (struct.error, IndexError):
         raise DataError(where, "cut or damaged in its header", AGAIN) from None
-    if where.suffix.lower() not in (known := EXTENSIONS[header.format]):
-        raise DataError(where, f"holds {header.format} data, expected one of {known} in its name", "Rename it.")
+    if where.suffix.lower() not in (known := FORMATS[header.format]):
+        raise DataError(
+            where, f"contains {header.format} data, so its name must end in {' or '.join(known)}", "Rename it."
+        )
     if not header.height or not header.width:
         raise DataError(where, f"{header.width}x{header.height} pixels, expected at least 1x1", AGAIN)
     return header
 
 
 def _png(content: bytes, where: Path) -> Header:
-    """Walks the chunks (PNG 3rd edition, section 5): lengths, CRCs, IHDR first, IEND last and nothing after it."""
+    """Checks the chunks (PNG 3rd edition, section 5): lengths, CRCs, IHDR first and once, nothing after IEND."""
     width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
     name, orientation, position, kind = _PNG_COLOURS.get(colour, f"colour type {colour}"), 1, len(PNG), b""
     view = memoryview(content)
@@ -88,35 +93,36 @@ def _png(content: bytes, where: Path) -> Header:
 
 
 def palette_as_gray(content: bytes) -> bytes:
-    """An inspected palette PNG as the gray PNG whose samples are its palette indices: both are stored alike.
+    """An inspected palette PNG as the gray PNG whose samples are its palette indices: both are stored the same way.
 
-    Decoders would give the colours instead of the indices.
+    A decoder would return the colours instead of the indices.
     """
-    parts, position = [PNG], len(PNG)
-    while position < len(content):
-        (length,) = struct.unpack_from(">I", content, position)
-        kind, data = content[position + 4 : position + 8], content[position + 8 : position + 8 + length]
+    parts = [PNG]
+    for kind, data in _chunks(content):
         if kind == b"IHDR":
-            data = data[:9] + b"\0" + data[10:]  # colour type: gray
+            data = data[:9] + b"\0" + data[10:]  # noqa: PLW2901 - colour type: gray
         if kind in (b"IHDR", b"IDAT", b"IEND"):
-            parts.append(struct.pack(">I", length) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
-        position += 12 + length
+            parts.append(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
     return b"".join(parts)
 
 
 def palette(content: bytes) -> list[tuple[int, int, int]]:
     """The colours of an inspected PNG's palette, by index; empty if it has none."""
+    data = next((data for kind, data in _chunks(content) if kind == b"PLTE"), b"")
+    return list(struct.iter_unpack("3B", data[: len(data) // 3 * 3]))
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and data of each chunk of an inspected PNG."""
     position = len(PNG)
-    while (kind := content[position + 4 : position + 8]) != b"IEND":
+    while position < len(content):
         (length,) = struct.unpack_from(">I", content, position)
-        if kind == b"PLTE":
-            return list(struct.iter_unpack("3B", content[position + 8 : position + 8 + length // 3 * 3]))
+        yield content[position + 4 : position + 8], content[position + 8 : position + 8 + length]
         position += 12 + length
-    return []
 
 
 def _jpeg(content: bytes, where: Path) -> Header:
-    """Walks the markers (ITU-T T.81, annex B) to EOI, and finds nothing after it."""
+    """Checks the markers (ITU-T T.81, annex B) up to EOI, and that nothing follows it."""
     header, orientation, position, marker = None, 1, 2, 0
     while marker != _END:
         if content[position] != 0xFF:
@@ -135,10 +141,10 @@ def _jpeg(content: bytes, where: Path) -> Header:
             orientation = _exif_orientation(content[payload + 6 : position + length])
         position += length
         if marker == _SCAN:
-            found = _NEXT_MARKER.search(content, position)
-            if found is None:
+            next_marker = _NEXT_MARKER.search(content, position)
+            if next_marker is None:
                 raise DataError(where, "cut: the end-of-image marker is missing", AGAIN)
-            position = found.start()
+            position = next_marker.start()
     if header is None:
         raise DataError(where, "damaged: a JPEG without an image", AGAIN)
     _refuse_rest(content, position, where)
@@ -147,8 +153,8 @@ def _jpeg(content: bytes, where: Path) -> Header:
 
 def _jpeg_frame(marker: int, content: bytes, payload: int, where: Path) -> Header:
     if marker not in _JPEG_DECODED:
-        found = f"a JPEG of kind SOF{marker - 0xC0}, expected baseline or progressive"
-        raise DataError(where, found, "Export it as PNG.")
+        problem = f"a JPEG of kind SOF{marker - 0xC0}, expected baseline or progressive"
+        raise DataError(where, problem, "Export it as PNG.")
     depth, height, width, components = struct.unpack_from(">BHHB", content, payload)
     return Header("JPEG", height, width, depth, _JPEG_COLOURS.get(components, f"{components} components"))
 
@@ -158,15 +164,16 @@ def _refuse_rest(content: bytes, end: int, where: Path) -> None:
         raise DataError(where, f"{rest} bytes follow the end of the image", "Save it again with an image program.")
 
 
-def _exif_orientation(tiff: bytes) -> int:
-    """The orientation 1..8 in an Exif block, 1 where it says none. A broken block says none, as for every decoder."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, start)
-        entries = (struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * entry) for entry in range(count))
-        return next((value for tag, _, _, value in entries if tag == _ORIENTATION and 1 <= value <= 8), 1)
-    except struct.error:
-        return 1
+def _exif_orientation(block: bytes) -> int:
+    """The orientation 1..8 in an Exif block; 1 if it has none or is broken."""
+    from PIL import ExifTags, Image  # noqa: PLC0415 - 0.1 s, which only photos with an Exif block need
+
+    with _PILLOW_WARNS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            exif = Image.Exif()
+            exif.load(block)
+            orientation = exif.get(ExifTags.Base.Orientation)
+        except Exception:  # noqa: BLE001 - Pillow documents no exceptions for broken blocks
+            return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1

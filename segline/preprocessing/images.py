@@ -1,6 +1,6 @@
-"""Pixels: files -> checked arrays -> resized arrays -> PNG. The only room that decodes images.
+"""Files -> checked arrays -> resized arrays -> PNG. The only module that decodes images.
 
-Layouts: images uint8 (H, W, C), C = 1 (gray) or 3 (RGB); masks (H, W) of unsigned integers. BGR never leaves.
+Images are uint8 (H, W, C), C = 1 (gray) or 3 (RGB, never BGR); masks are (H, W) of unsigned integers.
 """
 
 import os
@@ -30,16 +30,16 @@ _REMEDIES = {
     "CMYK": "Convert it to RGB",
 }
 _MASKS = {  # encoding -> the colours of its PNG files, and how a message names them
-    "index": (("gray", "palette"), "gray or palette, one class index a pixel"),
-    "rgb": (("RGB",), "8-bit RGB, one colour a class"),
+    "index": (("gray", "palette"), "gray or palette, one class index per pixel"),
+    "rgb": (("RGB",), "8-bit RGB, one colour per class"),
 }
-_UPRIGHT = "Turn the pixels upright and drop the tag (`mogrify -auto-orient`), for image and mask alike."
+_UPRIGHT = "Rotate the pixels and drop the tag (`mogrify -auto-orient`), for image and mask alike."
 
 
 def read(path: Path) -> bytes:
     """The content of a regular file of at most 256 MiB; never waits on a pipe or a device. Raises DataError.
 
-    Links are followed: DVC may link data to its cache. Hash and decode this one buffer, and no change slips between.
+    Links are followed: DVC may link data to its cache. Hash and decode this one buffer: both then see the same bytes.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -64,15 +64,15 @@ def read(path: Path) -> bytes:
 def decode_image(content: bytes, where: Path, channels: int) -> Uint8:
     """An upright gray or RGB image of 8 or 16 bits as uint8 (H, W, channels). Raises DataError that names `where`.
 
-    16-bit samples v become round(v / 257). 3 `channels` of a gray image are equal; 1 of an RGB image is its luma,
-    0.299 R + 0.587 G + 0.114 B as OpenCV has it in whole numbers: (9798 R + 19235 G + 3735 B + 16384) >> 15.
+    16-bit samples v become round(v / 257). Gray becomes 3 equal `channels`; RGB becomes 1, its luma
+    0.299 R + 0.587 G + 0.114 B in OpenCV's integer arithmetic: (9798 R + 19235 G + 3735 B + 16384) >> 15.
     """
     header = _inspect(content, where)
     if header.colour not in ("gray", "RGB"):
         remedy = _REMEDIES.get(header.colour, "Save it as plain 8-bit RGB or gray PNG")
         raise DataError(where, f"{header.colour}, expected RGB or gray", f"{remedy}.")
     if header.depth not in (8, 16):
-        raise DataError(where, f"{header.depth} bits a channel, expected 8 or 16", "Convert it to 8 bits a channel.")
+        raise DataError(where, f"{header.depth} bits per channel, expected 8 or 16", "Convert it to 8 bits.")
     _require_upright(header, where)
     gray = header.colour == "gray"
     pixels = _decode(content, where, header, cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB)
@@ -93,13 +93,13 @@ def decode_mask(content: bytes, where: Path, encoding: str) -> Mask:
     """
     header = _inspect(content, where)
     if header.format != "PNG":
-        remedy = "JPEG smears class values: export the mask anew, as PNG."
+        remedy = "JPEG smears class values: export the mask again, as PNG."
         raise DataError(where, f"a {header.format} mask, expected PNG", remedy)
     _require_upright(header, where)
     colours, expected = _MASKS[encoding]
     if header.colour not in colours or (encoding, header.depth) == ("rgb", 16):
-        found = f"{header.depth}-bit {header.colour} mask, expected {expected}"
-        raise DataError(where, found, _mask_remedy(header.colour, encoding))
+        problem = f"{header.depth}-bit {header.colour} mask, expected {expected}"
+        raise DataError(where, problem, _mask_remedy(header.colour, encoding))
     if encoding == "rgb":
         bgra = cv2.cvtColor(_decode(content, where, header, cv2.IMREAD_COLOR_BGR), cv2.COLOR_BGR2BGRA)
         return np.asarray(bgra.view("<u4")[:, :, 0] & 0xFFFFFF)
@@ -116,7 +116,7 @@ def _mask_remedy(colour: str, encoding: str) -> str:
         return "It looks like an RGB colour mask; set the encoding to rgb."
     if encoding == "rgb" and colour in ("gray", "palette"):
         return "It looks like an index mask; set the encoding to index, or save it as plain RGB."
-    return "Convert it, without alpha channel or transparent colour."
+    return "Convert it, without an alpha channel or a transparent colour."
 
 
 def _require_upright(header: headers.Header, where: Path) -> None:
@@ -127,8 +127,8 @@ def _require_upright(header: headers.Header, where: Path) -> None:
 def _inspect(content: bytes, where: Path) -> headers.Header:
     header = headers.inspect(content, where)
     if header.height * header.width > MAX_PIXELS:
-        found = f"{header.width}x{header.height} pixels, expected at most {MAX_PIXELS} in all"
-        raise DataError(where, found, "Cut it into tiles.")
+        problem = f"{header.width}x{header.height} pixels, expected at most {MAX_PIXELS} in all"
+        raise DataError(where, problem, "Cut it into tiles.")
     return header
 
 
@@ -145,7 +145,7 @@ def _decode(content: bytes, where: Path, header: headers.Header, mode: int) -> A
 
 
 def resize_image(image_hwc: Uint8, height: int, width: int) -> Uint8:
-    """The image at (height, width): the mean over each pixel's area when neither side grows, else bilinear."""
+    """The image at (height, width): by area averaging if neither side grows, otherwise bilinear."""
     old_height, old_width, channels = image_hwc.shape
     if (old_height, old_width) == (height, width):
         return image_hwc
@@ -156,10 +156,10 @@ def resize_image(image_hwc: Uint8, height: int, width: int) -> Uint8:
 
 
 def resize_mask(mask: npt.NDArray[Value], height: int, width: int) -> npt.NDArray[Value]:
-    """The mask at (height, width): each value is that of the pixel whose centre is nearest, so none is new."""
+    """The mask at (height, width), by nearest neighbour: no value is new."""
     if mask.shape == (height, width):
         return mask
-    values: Any = mask.view(np.int32) if mask.dtype == np.uint32 else mask  # OpenCV 4 knows no uint32
+    values: Any = mask.view(np.int32) if mask.dtype == np.uint32 else mask  # OpenCV 4 has no uint32
     resized = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(resized).view(mask.dtype)
 
@@ -173,6 +173,6 @@ def write_png(path: Path, pixels: Uint8) -> None:
 
 
 def single_threaded() -> None:
-    """From here on OpenCV works on the calling thread: the caller runs one image a thread instead."""
+    """From now on OpenCV uses only the calling thread: callers run one image per thread instead."""
     cv2.setNumThreads(1)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,4 +1,4 @@
-"""A decoded mask against the class table: the classes of its pixels, or what is wrong with them."""
+"""The classes of the pixels of a decoded mask, or the values that are not in the class table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +14,16 @@ _SHOWN = 8  # runs of allowed values in a message
 
 
 def classes(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding: str) -> onehot.Uint8:
-    """The class of each pixel, `encode.VOID` where there is none: uint8 (H, W).
+    """The class of each pixel, `onehot.VOID` for unlabelled ones: uint8 (H, W).
 
-    `mask` is what `images.decode_mask` gives. Raises as `require_known` does.
+    `mask` is what `images.decode_mask` returns. Raises as `require_known` does.
     """
     require_known(mask, where, lookup, encoding)
     return lookup.classes(mask)
 
 
 def require_known(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding: str) -> None:
-    """Raises DataError for values that the class table does not know."""
+    """Raises DataError for values that are not in the class table."""
     if not lookup.knows(mask):
         raise _unknown(mask, where, lookup, encoding)
 
@@ -36,14 +36,14 @@ def _unknown(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encodin
     named = str(colour(first)) if encoding == "rgb" else str(first)
     also = f" (and {others} other unknown {kind}{'s' * (others != 1)})" if others else ""
     count = np.count_nonzero(mask == first)
-    found = f"{kind} {named} on {count} pixels, first at (x, y) = ({x}, {y}){also}"
+    problem = f"{kind} {named} on {count} pixels, first at (x, y) = ({x}, {y}){also}"
     if encoding == "rgb":
-        allowed = f"expected the {lookup.known.sum()} colours of the class table alone"
-        remedy = "Export it anew without smoothing or JPEG, which mix colours; or add the class to the source's table."
+        allowed = f"expected only the {lookup.known.sum()} colours of the class table"
+        remedy = "Export it again without smoothing or JPEG, which mix colours; or add the class to the source's table."
     else:
         allowed = f"expected a value of the class table ({_runs(np.flatnonzero(lookup.known).tolist())})"
         remedy = "Correct the mask, or add the class to the source's table."
-    return DataError(where, f"{found}, {allowed}", remedy)
+    return DataError(where, f"{problem}, {allowed}", remedy)
 
 
 def colour(code: int) -> tuple[int, int, int]:

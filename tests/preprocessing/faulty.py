@@ -1,4 +1,4 @@
-"""A small raw data set, faults to plant in it, and what preprocess says of them."""
+"""A small raw data set, faults to plant in it, and the problems that preprocess reports."""
 
 import hashlib
 from dataclasses import replace
@@ -22,7 +22,7 @@ COLOURS = np.array([(1, 2, 3), (255, 0, 0), (0, 0, 255), (9, 9, 9)], np.uint8)
 
 
 def begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Raw:
-    """Makes `folder` the current one; three pairs in train, two in val, and parameters for arrays of their own size."""
+    """Makes `folder` the current one; three pairs in train, two in val, and parameters for arrays of the same size."""
     monkeypatch.chdir(folder)
     parameters(12, 16)
     made = Raw(Path("raw"))
@@ -33,7 +33,7 @@ def begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Raw:
 
 
 def relist(raw: Raw, place: int, **fields: str) -> None:
-    """Lists a pair of train otherwise."""
+    """Changes how a pair of train is listed."""
     data = raw_dataset.read(raw.folder)
     listed = list(data.splits["train"])
     listed[place] = replace(listed[place], **fields)
@@ -41,7 +41,7 @@ def relist(raw: Raw, place: int, **fields: str) -> None:
 
 
 def put(raw: Raw, kind: str, content: bytes, extension: str = ".png") -> str:
-    """The path of the image or mask of train_1, which from here on has this content; listed with its checksum."""
+    """Gives the image or mask of train_1 this content, lists it with its checksum and returns its path."""
     raw.write()
     (raw.folder / "train" / f"{kind}s" / "train_1.png").unlink()
     name = f"{kind}s/train_1{extension}"
@@ -51,7 +51,7 @@ def put(raw: Raw, kind: str, content: bytes, extension: str = ".png") -> str:
 
 
 def colour_masks(raw: Raw) -> None:
-    """Makes colour masks of all index masks."""
+    """Turns all index masks into colour masks."""
     raw.encoding, raw.values, raw.void = "rgb", (0x010203, 0xFF0000, 0x0000FF), Void(0x090909, (9, 9, 9))
     for split, stems in raw.splits.items():
         for stem in stems:
@@ -59,8 +59,8 @@ def colour_masks(raw: Raw) -> None:
             images.write_png(raw.mask(split, stem), COLOURS[np.minimum(mask, 3)])
 
 
-def told(raw: Raw) -> list[str]:
-    """What the stage says, with a second fault in another split that it must say too; nothing is written."""
+def reported(raw: Raw) -> list[str]:
+    """The problems that the stage reports besides a planted one in another split; nothing is written."""
     raw.mask("val", "val_1").unlink()
     with pytest.raises(PipelineError) as caught:
         run()

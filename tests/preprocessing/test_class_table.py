@@ -21,7 +21,7 @@ STREET = Dataset(
 INDEX = Path("raw/dataset.json")
 
 
-def told(data: Dataset, merge: dict[str, list[str]], void_is_class: bool = False) -> list[str]:
+def refusals(data: Dataset, merge: dict[str, list[str]], void_is_class: bool = False) -> list[str]:
     with pytest.raises(PipelineError) as caught:
         class_table.table(INDEX, data, merge, void_is_class)
     return [str(one) for one in (caught.value.problems if isinstance(caught.value, Problems) else [caught.value])]
@@ -63,18 +63,18 @@ def test_every_value_gets_the_class_that_names_its_old_one(order, homes, random)
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"void": Void(2, (0, 0, 0))}, "mask value 2 stands for two classes, or a class and void"),
-        ({"values": (0, 1, 1, 2)}, "mask value 1 stands for two classes"),
+        ({"void": Void(2, (0, 0, 0))}, "mask value 2 is used for two classes, or for a class and void"),
+        ({"values": (0, 1, 1, 2)}, "mask value 1 is used for two classes"),
         ({"void": Void(1 << 16, (0, 0, 0))}, "mask value 65536, expected 0..65535 (index)"),
         ({"values": (0, 1, 2, -3)}, "mask value -3, expected 0..65535"),
         ({"values": (0, 1, 2, 1 << 24), "encoding": "rgb"}, "mask value 16777216, expected 0..16777215 (rgb)"),
         ({"values": (0, 1)}, "2 mask values for 4 classes, expected one each"),
-        ({"classes": STREET.classes[:1] * 4}, "class names repeat: sky"),
+        ({"classes": STREET.classes[:1] * 4}, "duplicate class names: sky"),
         ({"classes": STREET.classes[:1], "values": (0,)}, "1 classes, expected 2 to 255"),
     ],
 )
-def test_a_class_table_that_cannot_be_is_refused(change, expected):
-    (line,) = told(replace(STREET, **change), {})
+def test_an_invalid_class_table_is_refused(change, expected):
+    (line,) = refusals(replace(STREET, **change), {})
 
     assert line.startswith(f"raw/dataset.json: {expected}")
     with pytest.raises(DataError):
@@ -85,22 +85,23 @@ def test_255_classes_fit_and_256_do_not():
     many = replace(STREET, classes=tuple(Label(str(k), (0, 0, 0)) for k in range(255)), values=tuple(range(1, 256)))
 
     assert len(class_table.table(INDEX, replace(many, void=Void(0, (0, 0, 0))), {}, False).classes) == 255
-    assert "256 classes, expected 2 to 255" in told(replace(many, void=Void(0, (0, 0, 0))), {}, void_is_class=True)[0]
+    (line,) = refusals(replace(many, void=Void(0, (0, 0, 0))), {}, void_is_class=True)
+    assert "256 classes, expected 2 to 255" in line
 
 
 @pytest.mark.parametrize(
     ("merge", "void_is_class", "expected"),
     [
         ({"a": ["sky", "road"], "b": ["tree"]}, False, ["merge: class 'car' is in no list. Add it to one."]),
-        ({"a": [*NAMES, "sky"]}, False, ["merge: class 'sky' comes 2 times (in a, a), expected once"]),
+        ({"a": [*NAMES, "sky"]}, False, ["merge: class 'sky' is listed 2 times (in a, a), expected once"]),
         ({"a": ["sky", "road"], "b": ["tree", "car", "cat"]}, False, ["merge.b: unknown class 'cat'. Did you"]),
         ({"a": ["x", *NAMES[:2]], "b": [*NAMES[2:]]}, False, ["merge.a: unknown class 'x'. The classes are: sky"]),
         ({"a": [*NAMES]}, False, ["merge: 1 classes, expected 2 to 255"]),
-        ({"void": [*NAMES]}, True, ["merge: class names repeat: void"]),
+        ({"void": [*NAMES]}, True, ["merge: duplicate class names: void"]),
     ],
 )  # fmt: skip
 def test_a_merging_that_does_not_name_every_class_once_is_refused(merge, void_is_class, expected):
-    lines = told(STREET, merge, void_is_class)
+    lines = refusals(STREET, merge, void_is_class)
 
     assert len(lines) == len(expected)
     for line, start in zip(lines, expected, strict=True):

@@ -1,19 +1,19 @@
-"""Faulty images and masks, row by row: each is named with its remedy, beside all else that is wrong, nothing written.
+"""Faulty images and masks, one by one: each is reported with its remedy, along with other problems; nothing is written.
 
-Rows of the fault catalogue, section A; those about sets of files are in test_faults_sets. These are met by tests
-elsewhere, in stages/test_preprocess if no file is named:
+A1 to A34 number the faults; those of sets of files are in test_faulty_sets. These have tests elsewhere, in
+stages/test_preprocess if no file is named:
 
-    A6   a JPEG with damaged scan data   a_jpeg_that_is_decoded_though_damaged_is_told
-    A16  gray among RGB images           gray_and_rgb_images_may_lie_side_by_side
-    A19  image and mask differ in size   a_mask_of_another_size_is_told
-    A21  one file in two splits          the_same_image_in_two_splits_is_told
-    A22  one video in two splits         groups_shared_with_train_are_told
-    A23  no split, an empty split        a_data_set_without_splits_is_told, an_empty_split_is_told
-    A25  nothing but void                masks_of_void_alone_are_taken_with_a_warning; test_losses; stages/test_train
-    A28  any size of images              any_size_of_images_is_resized; test_unet; test_networks
-    A29  unusual names                   names_with_spaces_and_other_letters_are_taken, stems_that_some_file_systems_...
+    A6   a JPEG with damaged scan data   a_jpeg_that_is_decoded_though_damaged_is_reported
+    A16  gray among RGB images           gray_and_rgb_images_may_be_mixed
+    A19  image and mask differ in size   a_mask_of_another_size_is_reported
+    A21  one file in two splits          the_same_image_in_two_splits_is_reported
+    A22  one video in two splits         groups_shared_with_train_are_reported
+    A23  no split, an empty split        a_data_set_without_splits_is_reported, an_empty_split_is_reported
+    A25  only void                       masks_of_void_alone_are_...; training/test_losses; stages/test_train
+    A28  any size of images              any_size_of_images_is_resized; networks/test_unet, test_networks
+    A29  unusual names                   names_with_spaces_and_..., stems_that_some_file_systems_...
     A32  resizing invents a class        test_images
-    A33  one-hot and back                test_encode
+    A33  one-hot and back                dataset/test_onehot
 """
 
 import io
@@ -30,7 +30,7 @@ from PIL import Image, ImageCms
 from segline.dataset import onehot, processed
 from segline.preprocessing import images
 from tests.preprocessing import faulty
-from tests.preprocessing.faulty import COLOURS, IMAGE, MASK, PHOTO, colour_masks, put, told
+from tests.preprocessing.faulty import COLOURS, IMAGE, MASK, PHOTO, colour_masks, put, reported
 from tests.preprocessing.test_headers import chunk, exif, jpeg, png
 from tests.preprocessing.test_images import encoded, stored
 from tests.stages.test_preprocess import run
@@ -55,22 +55,22 @@ def flipped(content: bytes) -> bytes:
 
 
 def short(pixels: np.ndarray, colour: int, before: bytes = b"") -> bytes:
-    """Whole in its chunks and checksums, but some pixels are missing."""
+    """With correct chunks and checksums, but without some of its pixels."""
     lines = b"".join(b"\0" + row.tobytes() for row in pixels)
     return png(*pixels.shape[:2], colour=colour, before=before, data=zlib.compress(lines[:-9]))
 
 
 def cmyk() -> bytes:
-    """A JPEG whose frame says four components."""
+    """A JPEG whose frame declares four components."""
     at = PHOTO.index(b"\xff\xc0") + 9
     return PHOTO[:at] + b"\4" + PHOTO[at + 1 :]
 
 
 WHOLE, COPY = encoded(IMAGE), "Copy or export the file again."
-# The start and Exif block of a turned JPEG, then a square picture, whose shape would not give the turn away.
+# The start and Exif block of a rotated JPEG, then a square picture, whose shape would not reveal the rotation.
 SQUARE = jpeg(6)[: -len(jpeg()) + 2] + cv2.imencode(".jpg", cv2.resize(IMAGE, (12, 12)))[1].tobytes()[2:]
 
-# row, image or mask, content, extension, what is found, what to do
+# row, image or mask, content, extension, problem, remedy
 REFUSED = [
     *(("A1", kind, b"", ".png", "empty file", COPY) for kind in ("image", "mask")),
     *(("A2", "image", part, ".png", "cut|header|not an image", "again") for part in cuts(WHOLE)),
@@ -84,15 +84,15 @@ REFUSED = [
     *(("A5", "image", part, ".jpg", "cut|header|not an image", "again") for part in cuts(PHOTO)),
     ("A7", "image", b"<html><body>404 Not Found", ".png", "starts with b'<html><body>404", "error page"),
     ("A7", "mask", b"version https://git-lfs", ".png", "starts with b'version https://", "fetch it again"),
-    ("A8", "image", PHOTO, ".png", "holds JPEG data", "Rename it."),
+    ("A8", "image", PHOTO, ".png", "contains JPEG data", "Rename it."),
     ("A8", "mask", encoded(MASK) + b"PK\3\4", ".png", "4 bytes follow the end", "Save it again"),
     ("A9", "mask", encoded(MASK + 200), ".png", "value 20", "Correct the mask, or add the class"),
     ("A10", "mask", WHOLE, ".png", "8-bit RGB mask", "looks like an RGB colour mask; set the encoding to rgb"),
-    ("A11", "mask", encoded(MASK, ".jpg"), ".jpg", "a JPEG mask, expected PNG", "export the mask anew, as PNG"),
+    ("A11", "mask", encoded(MASK, ".jpg"), ".jpg", "a JPEG mask, expected PNG", "export the mask again, as PNG"),
     ("A14", "mask", stored(MASK.astype(int) + 300, 16, 0), ".png", "value 30", "Correct the mask"),
     ("A15", "image", png(12, 16, colour=6), ".png", "RGB with alpha", "Remove the alpha channel."),
     ("A15", "image", png(12, 16, colour=4), ".png", "gray with alpha", "Remove the alpha channel."),
-    ("A15", "mask", png(12, 16, colour=6), ".png", "RGB with alpha", "without alpha channel"),
+    ("A15", "mask", png(12, 16, colour=6), ".png", "RGB with alpha", "without an alpha channel"),
     ("A15", "image", png(12, 16, before=chunk(b"tRNS", bytes(6))), ".png", "transparent colour", "Save it as plain"),
     ("A17", "image", cmyk(), ".jpg", "CMYK, expected RGB or gray", "Convert it to RGB."),
     *(("A18", "image", jpeg(turn), ".jpg", f"Exif orientation {turn}", "upright") for turn in range(2, 9)),
@@ -111,14 +111,14 @@ REFUSED = [
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=f"{row}-{case[0]}-{number}") for number, (row, *case) in enumerate(REFUSED)]
 )
-def test_a_faulty_file_is_told_by_name_with_its_remedy(raw, case):
-    kind, content, extension, found, remedy = case
+def test_a_faulty_file_is_reported_by_name_with_its_remedy(raw, case):
+    kind, content, extension, problem, remedy = case
     path = put(raw, kind, content, extension)
 
-    (line,) = told(raw)
+    (line,) = reported(raw)
 
     assert line.startswith(f"{path}: ")
-    assert any(part in line for part in found.split("|")), line
+    assert any(part in line for part in problem.split("|")), line
     assert remedy in line
 
 
@@ -134,7 +134,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize(("kind", "content"), TAKEN.values(), ids=TAKEN)
-def test_an_unusual_file_that_says_what_it_means_is_taken(raw, kind, content):
+def test_an_unusual_but_unambiguous_file_is_accepted(raw, kind, content):
     put(raw, kind, content)
 
     split = processed.read(run() / "train")
@@ -146,7 +146,7 @@ def test_an_unusual_file_that_says_what_it_means_is_taken(raw, kind, content):
 
 
 def other_colours() -> bytes:
-    """An ICC profile that calls red what is blue."""
+    """An ICC profile that swaps red and blue."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
 
@@ -163,7 +163,7 @@ MARKED = {
 
 @pytest.mark.parametrize(("plain", "marked"), MARKED.values(), ids=MARKED)
 def test_a17_a_colour_profile_is_not_applied(plain, marked):
-    """The samples count as they are stored, whatever colours a viewer makes of them."""
+    """The samples are used as stored, whatever colours a viewer shows."""
     path = Path("a.jpg" if plain is PHOTO else "a.png")
     expected = images.decode_image(plain, path, 3)
     with Image.open(io.BytesIO(marked)) as picture:
@@ -175,32 +175,32 @@ def test_a17_a_colour_profile_is_not_applied(plain, marked):
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
+    ("content", "problem"),
     [
         pytest.param(stored(MASK, 8, 3, PALETTE), "8-bit palette mask, expected 8-bit RGB", id="A12"),
         pytest.param(encoded(MASK), "8-bit gray mask, expected 8-bit RGB", id="A10"),
     ],
 )
-def test_an_index_mask_among_colour_masks_is_told(raw, content, found):
+def test_an_index_mask_among_colour_masks_is_reported(raw, content, problem):
     colour_masks(raw)
     path = put(raw, "mask", content)
 
-    (line,) = told(raw)
+    (line,) = reported(raw)
 
-    assert line.startswith(f"{path}: {found}")
+    assert line.startswith(f"{path}: {problem}")
     assert "It looks like an index mask; set the encoding to index" in line
 
 
-def test_a11_a_smoothed_colour_mask_is_told_with_the_number_of_its_colours(raw):
+def test_a11_a_smoothed_colour_mask_is_reported_with_the_number_of_its_colours(raw):
     colour_masks(raw)
     mask = cv2.GaussianBlur(COLOURS[MASK], (3, 3), 0)
     path = put(raw, "mask", encoded(mask[:, :, ::-1]))
     mixed = {tuple(pixel) for pixel in mask.reshape(-1, 3).tolist()} - {tuple(colour) for colour in COLOURS.tolist()}
 
-    (line,) = told(raw)
+    (line,) = reported(raw)
 
     assert line.startswith(f"{path}: colour (")
-    assert f"(and {len(mixed) - 1} other unknown colours), expected the 4 colours of the class table alone" in line
+    assert f"(and {len(mixed) - 1} other unknown colours), expected only the 4 colours of the class table" in line
 
 
 def test_a27_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(raw):
@@ -209,6 +209,6 @@ def test_a27_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(raw)
     assert len(content) < 1 << 20
     path = put(raw, "image", content)
 
-    (line,) = told(raw)
+    (line,) = reported(raw)
 
     assert line.startswith(f"{path}: 8200x8200 pixels, expected at most 67108864 in all. Cut it into tiles.")

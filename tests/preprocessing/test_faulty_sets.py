@@ -1,4 +1,4 @@
-"""Faults of a set of files rather than of one: pairs, splits, names, links, and what becomes of them in the scores."""
+"""Faults of a set of files rather than of one: pairs, splits, names, links, and their effect on the scores."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from segline.sources.collecting import splitting
 from stages import evaluate, preprocess, train
 from tests import folders, tiny
 from tests.preprocessing import faulty
-from tests.preprocessing.faulty import PHOTO, put, relist, told
+from tests.preprocessing.faulty import PHOTO, put, relist, reported
 from tests.stages.test_preprocess import ROOT, parameters, run
 
 
@@ -35,12 +35,12 @@ def raw(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["image", "mask"])
-def test_a20_half_a_pair_is_told(raw, kind):
+def test_a20_half_a_pair_is_reported(raw, kind):
     raw.write()
     path = raw.folder / "train" / f"{kind}s" / "train_1.png"
     path.rename(path.with_name("TRAIN_1.png"))
 
-    orphan, missing = told(raw)
+    orphan, missing = reported(raw)
 
     assert orphan.startswith(
         f"raw/train/{kind}s/TRAIN_1.png: not listed in dataset.json; {path} is, a name that differs"
@@ -48,7 +48,7 @@ def test_a20_half_a_pair_is_told(raw, kind):
     assert missing.startswith(f"{path}: missing")
 
 
-def test_a20_two_images_of_one_stem_are_told(raw):
+def test_a20_two_images_of_one_stem_are_reported(raw):
     raw.write()
     photo = raw.folder / "train" / "images" / "train_1.jpg"
     photo.write_bytes(PHOTO)
@@ -56,19 +56,19 @@ def test_a20_two_images_of_one_stem_are_told(raw):
     twin = replace(data.splits["train"][1], image="images/train_1.jpg", sha256_image=hashlib.sha256(PHOTO).hexdigest())
     raw_dataset.write(raw.folder, replace(data, splits={**data.splits, "train": [*data.splits["train"], twin]}))
 
-    lines = told(raw)
+    lines = reported(raw)
 
-    assert all(any(line.startswith(f"{path}: stem 'train_1' comes twice") for line in lines)
+    assert all(any(line.startswith(f"{path}: duplicate stem 'train_1'") for line in lines)
                for path in (photo, raw.image("train", "train_1")))  # fmt: skip
 
 
-def test_a21_equal_pixels_in_two_splits_are_told_though_the_files_differ(raw):
+def test_a21_equal_pixels_in_two_splits_are_reported_though_the_files_differ(raw):
     pixels = cv2.imread(str(raw.image("val", "val_0")))
     same = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
     assert same != raw.image("val", "val_0").read_bytes()
     path = put(raw, "image", same)
 
-    (line,) = told(raw)
+    (line,) = reported(raw)
 
     assert line == (
         f"{path}: an image of the same pixels is in another split: raw/val/images/val_0.png. Keep one of them only."
@@ -94,17 +94,17 @@ def test_a23_a_split_of_one_pair_is_enough(raw):
     assert len(processed.read(run() / "test").index.rows) == 1
 
 
-def test_a23_a_pair_that_is_listed_twice_is_told(raw):
+def test_a23_a_pair_that_is_listed_twice_is_reported(raw):
     raw.splits["train"].append("train_1")
     raw.write()
 
-    lines = told(raw)
+    lines = reported(raw)
 
-    assert {"raw/train/images/train_1.png: stem 'train_1' comes twice"} == {line.split(" (")[0] for line in lines}
+    assert {"raw/train/images/train_1.png: duplicate stem 'train_1'"} == {line.split(" (")[0] for line in lines}
 
 
 def test_a24_a_class_absent_from_test_and_a26_images_of_one_colour_leave_every_score_defined(tmp_path, monkeypatch):
-    """The absent class has no IoU: it is neither 0 nor 1, and the mean runs over the others."""
+    """The absent class has no IoU, neither 0 nor 1; the mean is over the others."""
     tiny.begin(tmp_path, monkeypatch, train__epochs=1)
     data = raw_dataset.read(Path("data/raw"))
     splits = {split: [blank(split, pair) for pair in listed] for split, listed in data.splits.items()}
@@ -121,7 +121,7 @@ def test_a24_a_class_absent_from_test_and_a26_images_of_one_colour_leave_every_s
 
 
 def blank(split: str, pair: Pair) -> Pair:
-    """The pair with an image of one gray (its place decides which, lest images be equal), of test without "bright"."""
+    """The pair with an image of one gray, which differs between images; in test without the class "bright"."""
     folder = Path("data/raw", split)
     shade = int(hashlib.sha256(f"{split}{pair.stem}".encode()).hexdigest()[:2], 16)
     images.write_png(folder / pair.image, np.full((*tiny.SIZE, 3), shade, np.uint8))
@@ -134,7 +134,7 @@ def blank(split: str, pair: Pair) -> Pair:
     return replace(pair, **digests)
 
 
-def test_a29_a_name_with_a_line_break_is_told_and_one_of_255_bytes_is_taken(raw):
+def test_a29_a_name_with_a_line_break_is_reported_and_one_of_255_bytes_is_taken(raw):
     raw.write()
     long = "x" * 251
     for kind in ("images", "masks"):
@@ -145,19 +145,19 @@ def test_a29_a_name_with_a_line_break_is_told_and_one_of_255_bytes_is_taken(raw)
     shutil.rmtree("taken")
     relist(raw, 0, stem="two\nlines")
 
-    (line,) = told(raw)
+    (line,) = reported(raw)
 
-    assert line.startswith("raw/train/images/train_0.png: stem 'two\\nlines' holds a line break or another")
+    assert line.startswith("raw/train/images/train_0.png: stem 'two\\nlines' contains a line break or another")
 
 
 def bind(path: Path) -> None:
-    """A socket that nobody listens on."""
+    """Makes a socket that nobody listens on."""
     with socket.socket(socket.AF_UNIX) as stream:
         stream.bind(str(path))
 
 
 @pytest.mark.parametrize(
-    ("make", "found"),
+    ("make", "problem"),
     [
         pytest.param(lambda path: path.mkdir(), "a folder, pipe or device", id="folder"),
         pytest.param(os.mkfifo, "a folder, pipe or device", id="pipe"),
@@ -167,19 +167,19 @@ def bind(path: Path) -> None:
         pytest.param(lambda path: path.symlink_to("gone"), "a link that leads nowhere", id="dangling"),
     ],
 )
-def test_a30_what_is_no_file_is_told_without_waiting_on_it(raw, make, found):
+def test_a30_what_is_not_a_file_is_reported_without_waiting_for_it(raw, make, problem):
     raw.write()
     path = raw.image("train", "train_1")
     path.unlink()
     make(path)
 
-    (line,) = told(raw)
+    (line,) = reported(raw)
 
-    assert line.startswith(f"{path}: {found}")
+    assert line.startswith(f"{path}: {problem}")
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, bind])
-def test_a30_what_is_no_file_in_a_folder_of_the_users_is_told(tmp_path, monkeypatch, make):
+def test_a30_what_is_not_a_file_in_a_folder_of_the_user_is_reported(tmp_path, monkeypatch, make):
     monkeypatch.chdir(tmp_path)
     folders.pairs(tmp_path, "images/{}.png", "masks/{}.png", ["a", "b", "c"])
     (tmp_path / "images/b.png").unlink()
@@ -190,8 +190,8 @@ def test_a30_what_is_no_file_in_a_folder_of_the_users_is_told(tmp_path, monkeypa
         splitting.entries(tmp_path, "images/*.png", "masks/*.png", form, group="")
 
 
-def test_a30_a_file_that_may_not_be_read_is_told(raw):
-    """Root may read every file: then it is nobody who tries, in a process and a folder that are theirs."""
+def test_a30_a_file_that_may_not_be_read_is_reported(raw):
+    """Root may read every file, so as root the user nobody tries, in a process and a folder of its own."""
     raw.write()
     code = (
         "import os, pwd\nfrom segline.monitoring import console\nfrom stages import preprocess\n"
@@ -210,14 +210,14 @@ def test_a30_a_file_that_may_not_be_read_is_told(raw):
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         left = {path.name for path in Path(place).iterdir()}
 
-    found = "raw/train/images/train_1.png: cannot be read (Permission denied). Check the file and its permissions."
+    problem = "raw/train/images/train_1.png: cannot be read (Permission denied). Check the file and its permissions."
     elsewhere = "warning: DVC undoes edits in raw: fix the source that data.input names, and run again"
-    assert (1, "", f"{elsewhere}\nerror: {found}\n") == (done.returncode, done.stdout, done.stderr)
+    assert (1, "", f"{elsewhere}\nerror: {problem}\n") == (done.returncode, done.stdout, done.stderr)
     assert {"raw", "params.yaml"} == left
 
 
 def test_a31_each_file_is_opened_once_so_that_what_is_hashed_is_what_is_decoded(raw):
-    """In a process of its own, since an audit hook stays."""
+    """In a process of its own, since an audit hook cannot be removed."""
     raw.write()
     code = (
         "import sys\nfrom stages import preprocess\nopened = []\n"

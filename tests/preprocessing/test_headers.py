@@ -1,4 +1,6 @@
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from segline.core.errors import DataError
 from segline.preprocessing import headers
 from segline.preprocessing.headers import Header
+from tests.contract.closure import ROOT
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 
@@ -20,7 +23,7 @@ def chunk(kind: bytes, data: bytes = b"") -> bytes:
 
 
 def png(height=6, width=9, *, depth=8, colour=2, before=b"", data=None) -> bytes:
-    """A PNG of zero bytes whose chunks and checksums are right, whatever the header says."""
+    """A PNG of zero bytes with correct chunks and checksums, whatever the header says."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 1)
     rows = bytes(height * (1 + (width * channels * depth + 7) // 8)) if height * width < 1 << 20 else b""
@@ -29,9 +32,15 @@ def png(height=6, width=9, *, depth=8, colour=2, before=b"", data=None) -> bytes
 
 
 def exif(orientation: int, order: str = "<") -> bytes:
-    """A TIFF block with the one tag that says how the camera was held."""
+    """A TIFF block with one tag, which says how the camera was held."""
     mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
     return mark + struct.pack(f"{order}IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+
+
+def long_exif(orientation: int, order: str) -> bytes:
+    """The same with a number of 32 bits in place of 16, as some programs write it."""
+    mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    return mark + struct.pack(f"{order}IHHHIII", 8, 1, 0x0112, 4, 1, orientation, 0)
 
 
 def jpeg(orientation: int | None = None, progressive: bool = False, order: str = "<") -> bytes:
@@ -61,13 +70,13 @@ def refusal(content: bytes, name: str = "a.png") -> str:
         (6, 8, "RGB with alpha"),
     ],
 )
-def test_a_png_tells_its_size_depth_and_colours(colour, depth, name):
+def test_the_header_of_a_png_gives_size_depth_and_colours(colour, depth, name):
     assert headers.inspect(png(6, 9, depth=depth, colour=colour), Path("a.PNG")) == Header("PNG", 6, 9, depth, name)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.JPG"])
-def test_a_jpeg_tells_its_size_depth_and_colours(progressive, name):
+def test_the_header_of_a_jpeg_gives_size_depth_and_colours(progressive, name):
     assert headers.inspect(jpeg(progressive=progressive), Path(name)) == Header("JPEG", 60, 90, 8, "RGB")
 
 
@@ -80,9 +89,35 @@ def test_the_exif_orientation_is_read_in_both_byte_orders(orientation, order):
     assert (from_jpeg.orientation, from_png.orientation) == (orientation, orientation)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_exif_orientation_may_have_32_bits(order):
+    content = png(before=chunk(b"eXIf", long_exif(6, order)))
+
+    assert 6 == headers.inspect(content, Path("a.png")).orientation
+
+
 @pytest.mark.parametrize("block", [b"", b"II*\0", b"XX*\0\0\0\0\0", exif(9), exif(0), exif(6)[:-8]])
-def test_a_broken_exif_block_says_nothing(block):
+def test_an_image_with_a_broken_exif_block_is_upright(block):
     assert headers.inspect(png(before=chunk(b"eXIf", block)), Path("a.png")).orientation == 1
+
+
+@given(st.binary(max_size=80), st.sampled_from([b"", b"II*\0", exif(6)[:10], exif(6, ">")[:14], exif(6)[:16]]))
+def test_any_exif_block_gives_an_orientation_without_a_warning(content, start):
+    header = headers.inspect(png(before=chunk(b"eXIf", start + content)), Path("a.png"))
+
+    assert header.orientation in range(1, 9)
+
+
+def test_pillow_is_imported_only_for_an_exif_block():
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom segline.preprocessing import headers\n"
+        "from tests.preprocessing.test_headers import jpeg\n"
+        "headers.inspect(jpeg(), Path('a.jpg'))\nprint('PIL' in sys.modules)\n"
+        "headers.inspect(jpeg(6), Path('a.jpg'))\nprint('PIL' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert "False\nTrue\n" == done.stdout
 
 
 def test_a_transparent_colour_is_part_of_the_colours():
@@ -98,7 +133,7 @@ def test_a_png_cut_anywhere_is_refused(kept):
 
 @given(st.integers(0, len(jpeg()) - 1))
 def test_a_jpeg_cut_anywhere_is_refused(kept):
-    """OpenCV may take a cut JPEG for whole and fill the rest with gray."""
+    """OpenCV may accept a cut JPEG and fill the rest with gray."""
     refusal(jpeg()[:kept], "a.jpg")
 
 
@@ -128,9 +163,9 @@ def test_any_bytes_give_a_header_or_a_clear_refusal(content, start):
         (b"<html><body>404", "a.png", "starts with b'<html><body>404'"),
         (b"GIF89a" + bytes(40), "a.gif", "not an image"),
         (b"version https://git-lfs.github.com/spec/v1", "a.png", "version https"),
-        (jpeg(), "a.png", "holds JPEG data"),
-        (png(), "a.jpg", "holds PNG data"),
-        (png(), "a", "holds PNG data"),
+        (jpeg(), "a.png", "contains JPEG data, so its name must end in .jpg or .jpeg"),
+        (png(), "a.jpg", "contains PNG data, so its name must end in .png"),
+        (png(), "a", "contains PNG data, so its name must end in .png"),
         (png() + b"PK\3\4rest", "a.png", "8 bytes follow the end"),
         (jpeg() + b"\0", "a.jpg", "1 bytes follow the end"),
         (png(before=chunk(b"acTL", bytes(8))), "a.png", "animated"),
@@ -142,7 +177,7 @@ def test_any_bytes_give_a_header_or_a_clear_refusal(content, start):
         (jpeg()[:-2] + b"\xff\xd8\xff\xd9", "a.jpg", "damaged|cut"),
     ],
 )
-def test_what_is_not_one_whole_image_is_refused(content, name, expected):
+def test_anything_but_one_complete_image_is_refused(content, name, expected):
     message = refusal(content, name)
 
     assert any(part in message for part in expected.split("|")), message

@@ -37,7 +37,7 @@ def refusal(decode, content: bytes, name: str, kind: int | str) -> str:
     return str(caught.value)
 
 
-def test_colours_come_in_the_order_red_green_blue(tmp_path):
+def test_colours_are_in_the_order_red_green_blue(tmp_path):
     images.write_png(tmp_path / "a.png", RGB)
 
     np.testing.assert_array_equal(images.decode_image(images.read(tmp_path / "a.png"), Path("a.png"), 3), RGB)
@@ -53,7 +53,7 @@ def test_a_gray_image_keeps_its_one_channel_or_repeats_it():
 
 
 def test_an_rgb_image_of_one_channel_is_its_luma():
-    """In whole numbers, which do not depend on the CPU."""
+    """In integers, so that the result does not depend on the CPU."""
     luma = (RGB.astype(int) @ [9798, 19235, 3735] + 16384) >> 15
 
     decoded = images.decode_image(encoded(RGB[:, :, ::-1]), Path("a.png"), 1)
@@ -63,7 +63,7 @@ def test_an_rgb_image_of_one_channel_is_its_luma():
 
 @pytest.mark.parametrize("colour", [0, 2])
 def test_a_16_bit_image_is_rounded_to_8_bits(colour):
-    """Every value there is: v becomes round(v / 257)."""
+    """All values: v becomes round(v / 257)."""
     values = np.arange(1 << 16).reshape(256, 256)
     pixels = values if colour == 0 else np.stack([values, values[::-1], values.T], axis=2)
 
@@ -73,7 +73,7 @@ def test_a_16_bit_image_is_rounded_to_8_bits(colour):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_gray_jpeg_is_taken(channels):
+def test_a_gray_jpeg_is_accepted(channels):
     content = encoded(RGB[:, :, 0], ".jpg")
     expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
 
@@ -82,7 +82,7 @@ def test_a_gray_jpeg_is_taken(channels):
     np.testing.assert_array_equal(decoded, expected[:, :, None].repeat(channels, axis=2))
 
 
-def test_a_jpeg_comes_as_opencv_decodes_it():
+def test_a_jpeg_is_decoded_as_by_opencv():
     content = jpeg()
 
     expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
@@ -91,8 +91,8 @@ def test_a_jpeg_comes_as_opencv_decodes_it():
 
 
 @given(st.data(), st.sampled_from([(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (3, 1), (3, 2), (3, 4), (3, 8)]))
-def test_an_index_mask_comes_back_as_stored_whatever_its_depth(data, form):
-    """OpenCV spreads 1, 2 and 4 bits over 0..255 and turns palettes into their colours."""
+def test_an_index_mask_is_decoded_as_stored_whatever_its_depth(data, form):
+    """OpenCV scales 1, 2 and 4 bits to 0..255 and turns palettes into colours."""
     colour, depth = form
     kind = np.uint16 if depth == 16 else np.uint8
     shape = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
@@ -106,7 +106,7 @@ def test_an_index_mask_comes_back_as_stored_whatever_its_depth(data, form):
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
-def test_a_colour_mask_comes_as_codes(mask):
+def test_a_colour_mask_is_decoded_to_codes(mask):
     expected = [[int(r) << 16 | int(g) << 8 | int(b) for r, g, b in row] for row in mask]
 
     decoded = images.decode_mask(encoded(mask[:, :, ::-1]), Path("a.png"), "rgb")
@@ -125,11 +125,11 @@ def test_writing_twice_gives_equal_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("content", "name", "expected"),
     [
-        (png(colour=0, depth=2), "a.png", "2 bits a channel, expected 8 or 16"),
+        (png(colour=0, depth=2), "a.png", "2 bits per channel, expected 8 or 16"),
         (png(colour=3, before=chunk(b"PLTE", bytes(9))), "a.png", "palette, expected RGB or gray"),
         (png(colour=4), "a.png", "gray with alpha"),
         (png(colour=6), "a.png", "RGB with alpha, expected RGB or gray. Remove the alpha channel."),
-        (png(colour=0, depth=4), "a.png", "4 bits a channel"),
+        (png(colour=0, depth=4), "a.png", "4 bits per channel"),
         (png(before=chunk(b"tRNS", bytes(6))), "a.png", "RGB with a transparent colour"),
         (png(before=chunk(b"eXIf", exif(6))), "a.png", "Exif orientation 6"),
         *((jpeg(orientation), "a.jpg", f"Exif orientation {orientation}") for orientation in range(2, 9)),
@@ -144,8 +144,8 @@ def test_an_image_that_decoders_would_change_or_cannot_read_is_refused(content, 
         assert expected in refusal(images.decode_image, content, name, channels)
 
 
-NOT_INDEX = "RGB mask, expected gray or palette, one class index a pixel. It looks like an RGB colour mask; set the"
-NOT_RGB = "mask, expected 8-bit RGB, one colour a class. It looks like an index mask; set the encoding to index, or"
+NOT_INDEX = "RGB mask, expected gray or palette, one class index per pixel. It looks like an RGB colour mask; set the"
+NOT_RGB = "mask, expected 8-bit RGB, one colour per class. It looks like an index mask; set the encoding to index, or"
 PALETTE = chunk(b"PLTE", bytes(9))
 
 
@@ -163,7 +163,7 @@ PALETTE = chunk(b"PLTE", bytes(9))
         ("rgb", png(colour=0), "a.png", f"8-bit gray {NOT_RGB}"),
         ("rgb", png(colour=3, before=PALETTE), "a.png", f"8-bit palette {NOT_RGB}"),
         ("rgb", png(colour=2, depth=16), "a.png", "16-bit RGB mask, expected 8-bit RGB"),
-        ("rgb", png(colour=6), "a.png", "Convert it, without alpha channel"),
+        ("rgb", png(colour=6), "a.png", "Convert it, without an alpha channel"),
         ("rgb", png(before=chunk(b"tRNS", bytes(6))), "a.png", "RGB with a transparent colour mask"),
         ("rgb", png(before=chunk(b"eXIf", exif(5))), "a.png", "Exif orientation 5"),
         ("rgb", jpeg(), "a.jpg", "JPEG smears class values"),
@@ -232,7 +232,7 @@ def test_a_mask_enlarged_by_a_whole_factor_repeats_its_pixels(mask, factor):
 
 @given(st.tuples(SIDES, SIDES), SIDES, SIDES)
 def test_resizing_a_mask_takes_the_pixel_under_the_new_centre(shape, height, width):
-    """In whole numbers: the new centre (2 i + 1) old / (2 new) lies in the pixel or on its edge."""
+    """In integers: the new centre (2 i + 1) old / (2 new) is in the pixel or on its edge."""
     rows, columns = np.indices(shape, np.uint8)
     taken_rows = images.resize_mask(rows, height, width)[:, 0].tolist()
     taken_columns = images.resize_mask(columns, height, width)[0].tolist()

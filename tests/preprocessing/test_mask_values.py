@@ -20,12 +20,12 @@ def refusal(mask: np.ndarray, values: dict[int, int | None], encoding: str) -> s
 def test_known_values_become_classes_and_void():
     lookup = onehot.lookup([(0, 1), (700, 0), (9, None)], 1 << 16)
 
-    found = mask_values.classes(np.array([[0, 700], [9, 0]], np.uint16), WHERE, lookup, "index")
+    classes = mask_values.classes(np.array([[0, 700], [9, 0]], np.uint16), WHERE, lookup, "index")
 
-    assert found.tolist() == [[1, 0], [onehot.VOID, 1]]
+    assert classes.tolist() == [[1, 0], [onehot.VOID, 1]]
 
 
-def test_an_unknown_value_is_told_with_its_count_and_first_pixel():
+def test_an_unknown_value_is_reported_with_its_count_and_first_pixel():
     mask = np.zeros((4, 5), np.uint8)
     mask[1, 3] = mask[2, 0] = 7
     mask[3, 3] = 200
@@ -36,14 +36,14 @@ def test_an_unknown_value_is_told_with_its_count_and_first_pixel():
     )
 
 
-def test_smoothed_colours_are_told_by_the_first_and_by_how_many_there_are():
+def test_smoothed_colours_are_reported_by_the_first_and_their_number():
     ramp = np.arange(300, dtype=np.uint32).reshape(15, 20)
 
     message = refusal(ramp << 8 | 5, {5: 0, 1 << 8 | 5: 1}, "rgb")
 
     assert message.startswith(
         "masks/a.png: colour (0, 2, 5) on 1 pixels, first at (x, y) = (2, 0) (and 297 other unknown colours), expected "
-        "the 2 colours of the class table alone. Export it anew without smoothing or JPEG"
+        "only the 2 colours of the class table. Export it again without smoothing or JPEG"
     )
 
 

@@ -94,7 +94,7 @@ def test_a_failure_is_one_line_and_leaves_the_earlier_data():
 
 
 def test_the_command_of_dvc_yaml_takes_an_input_with_spaces(project):
-    """As the shell reads it, once DVC has filled `data.input` in."""
+    """As the shell reads it, after DVC has filled in `data.input`."""
     (project / "manifest.sha256").rename(project / "my  own manifest.sha256")
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
     command = pipeline["stages"]["download"]["cmd"].replace("${data.input}", "my  own manifest.sha256")
@@ -121,7 +121,7 @@ def test_every_path_is_required(capsys):
 
 
 def test_the_stage_never_imports_torch_or_mlflow():
-    """They take 2 s between them, and this stage runs without either."""
+    """Together they take 2 s to import, and this stage needs neither."""
     program = (
         "import sys, stages.download, segline.sources.camvid;"
         "print(sorted({'torch', 'mlflow', 'cv2', 'dvc'} & set(sys.modules)))"

@@ -29,7 +29,7 @@ VOID = Void(9, (0, 0, 0))
 
 @dataclass
 class Raw:
-    """A raw data set under construction; `write` lists the files as they lie there then."""
+    """A raw data set under construction; `write` lists its files in dataset.json."""
 
     folder: Path
     splits: dict[str, list[str]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Raw:
 
 @pytest.fixture
 def raw(tmp_path, monkeypatch):
-    """Three pairs in train, two in val, and the parameters for 6x8 processed_split."""
+    """Three pairs in train, two in val, and the parameters for arrays of 6x8 pixels."""
     monkeypatch.chdir(tmp_path)
     parameters()
     made = Raw(Path("raw"))
@@ -99,7 +99,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def lines(raw: Raw) -> list[str]:
-    """What the stage says of a data set that it refuses, whole, leaving nothing behind."""
+    """The problems of a data set that the stage refuses completely, leaving nothing behind."""
     raw.write()
     with pytest.raises(PipelineError) as caught:
         run()
@@ -123,7 +123,7 @@ def test_rows_hold_the_resized_pairs_in_the_order_of_stems(raw):
         np.testing.assert_array_equal(unpack(split.onehot[number], 3), images.resize_mask(classes, 6, 8))
 
 
-def test_the_index_tells_where_rows_came_from(raw):
+def test_the_index_records_where_rows_came_from(raw):
     raw.write()
 
     index = processed_split.read(run() / "val").index
@@ -151,7 +151,7 @@ def test_void_can_become_a_class_of_its_own(raw):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_gray_and_rgb_images_may_lie_side_by_side(raw, channels):
+def test_gray_and_rgb_images_may_be_mixed(raw, channels):
     raw.add("train", "a", channels=1)
     raw.write()
     parameters(12, 16, channels=channels)
@@ -164,7 +164,7 @@ def test_gray_and_rgb_images_may_lie_side_by_side(raw, channels):
 
 
 def test_merged_classes_take_the_place_and_colour_of_their_first_member(raw):
-    """The order of the keys means nothing: DVC compares mappings without it, and would not run the stage again."""
+    """The order of the keys must not matter: DVC ignores it, and would not run the stage again."""
     raw.write()
     parameters(12, 16, merge={"thing": ["tree", "road"], "background": ["sky"]})
     once = hashes(run("once"))
@@ -179,7 +179,7 @@ def test_merged_classes_take_the_place_and_colour_of_their_first_member(raw):
     assert hashes(Path("processed")) == once
 
 
-def test_a_merging_that_fits_no_class_table_is_told_before_any_work(raw):
+def test_a_merge_that_does_not_fit_the_class_table_is_reported_before_any_work(raw):
     raw.write()
     raw.image("train", "train_0").unlink()
     parameters(merge={"thing": ["tre", "road"], "background": ["sky", "road"]})
@@ -189,8 +189,8 @@ def test_a_merging_that_fits_no_class_table_is_told_before_any_work(raw):
 
     assert [str(problem) for problem in caught.value.problems] == [
         "params.yaml: preprocess.merge.thing: unknown class 'tre'. Did you mean tree?",
-        "params.yaml: preprocess.merge: class 'road' comes 2 times (in thing, background), expected once. "
-        "Leave it in one list.",
+        "params.yaml: preprocess.merge: class 'road' is listed 2 times (in thing, background), expected once. "
+        "Keep it in one list.",
         "params.yaml: preprocess.merge: class 'tree' is in no list. Add it to one.",
     ]
 
@@ -279,7 +279,7 @@ def test_bytes_do_not_depend_on_the_cpu(raw, channels):
     assert hashes(Path("older")) == hashes(Path("newer"))
 
 
-def test_all_problems_are_told_in_one_run(raw):
+def test_all_problems_are_reported_in_one_run(raw):
     raw.image("train", "train_0").write_bytes(b"<html>")
     raw.mask("train", "train_0").write_bytes(b"")
     raw.mask("train", "train_1").unlink()
@@ -297,7 +297,7 @@ def test_all_problems_are_told_in_one_run(raw):
     assert [line[: len(start)] for line, start in zip(lines(raw), expected, strict=True)] == expected
 
 
-def test_an_unknown_label_is_told_with_its_count_and_first_pixel(raw):
+def test_an_unknown_label_is_reported_with_its_count_and_first_pixel(raw):
     mask = np.zeros((12, 16), np.uint8)
     mask[4, 7] = mask[9, 1] = 3
     mask[5, 5] = 200
@@ -310,7 +310,7 @@ def test_an_unknown_label_is_told_with_its_count_and_first_pixel(raw):
 
 
 @pytest.mark.parametrize("size", [(12, 17), (16, 12), (24, 32)])
-def test_a_mask_of_another_size_is_told(raw, size):
+def test_a_mask_of_another_size_is_reported(raw, size):
     images.write_png(raw.mask("train", "train_1"), np.zeros(size, np.uint8))
 
     height, width = size
@@ -320,7 +320,7 @@ def test_a_mask_of_another_size_is_told(raw, size):
     ]
 
 
-def test_a_file_changed_after_the_download_is_told(raw):
+def test_a_file_changed_after_the_download_is_reported(raw):
     raw.write()
     images.write_png(raw.image("val", "val_0"), np.zeros((12, 16, 3), np.uint8))
 
@@ -328,7 +328,7 @@ def test_a_file_changed_after_the_download_is_told(raw):
         run()
 
 
-def test_the_same_image_in_two_splits_is_told(raw):
+def test_the_same_image_in_two_splits_is_reported(raw):
     shutil.copy(raw.image("train", "train_2"), raw.image("val", "val_1"))
 
     (line,) = lines(raw)
@@ -336,24 +336,24 @@ def test_the_same_image_in_two_splits_is_told(raw):
     assert line.startswith("raw/train/images/train_2.png: the same image is in another split: raw/val/images/val_1.png")
 
 
-def test_the_same_mask_in_two_splits_is_no_leak(raw):
+def test_the_same_mask_in_two_splits_is_not_a_leak(raw):
     shutil.copy(raw.mask("train", "train_2"), raw.mask("val", "val_1"))
     raw.write()
 
     assert run().is_dir()
 
 
-def test_stems_that_some_file_systems_take_for_one_are_told(raw):
+def test_stems_that_some_file_systems_do_not_tell_apart_are_reported(raw):
     raw.add("train", "caf\u00e9")
     raw.add("train", "CAFE\u0301")
 
-    found = lines(raw)
+    problems = lines(raw)
 
-    assert len(found) == 2
-    assert all("comes twice" in line for line in found)
+    assert len(problems) == 2
+    assert all("duplicate stem" in line for line in problems)
 
 
-def test_an_empty_split_is_told(raw):
+def test_an_empty_split_is_reported(raw):
     raw.splits["test"] = []
 
     (line,) = lines(raw)
@@ -361,7 +361,7 @@ def test_an_empty_split_is_told(raw):
     assert line.startswith("raw/test: empty split")
 
 
-def test_a_data_set_without_splits_is_told(raw):
+def test_a_data_set_without_splits_is_reported(raw):
     raw.splits.clear()
 
     (line,) = lines(raw)
@@ -381,7 +381,7 @@ def test_names_that_lead_out_of_the_data_set_are_refused(raw, name):
 
 
 @pytest.mark.parametrize("split", ["..", "a/b", ""])
-def test_a_split_that_is_no_folder_name_is_refused(raw, split):
+def test_a_split_that_is_not_a_folder_name_is_refused(raw, split):
     raw.splits[split] = []
     raw.write()
 
@@ -410,8 +410,8 @@ def test_parameters_out_of_range_are_refused(raw, values):
         run()
 
 
-def test_problems_come_with_the_place_to_mend_them(raw, capsys):
-    """The files that the problems name are DVC's copies: an edit there would be undone."""
+def test_problems_come_with_the_place_to_fix_them(raw, capsys):
+    """The files named in the problems are DVC's copies: DVC would undo an edit there."""
     raw.write()
     (raw.folder / "train" / raw.pair("train", "train_1").image).write_bytes(b"")
     with pytest.raises(PipelineError, match="train_1"):
@@ -420,7 +420,7 @@ def test_problems_come_with_the_place_to_mend_them(raw, capsys):
     assert f"{ELSEWHERE}\n" == capsys.readouterr().err
 
 
-def test_masks_of_void_alone_are_taken_with_a_warning(raw, capsys):
+def test_masks_of_void_alone_are_accepted_with_a_warning(raw, capsys):
     images.write_png(raw.mask("train", "train_1"), np.full((12, 16), VOID.value, np.uint8))
     raw.write()
 
@@ -430,7 +430,7 @@ def test_masks_of_void_alone_are_taken_with_a_warning(raw, capsys):
     assert "raw/train: 1 of 3 masks contain only void, such as masks/train_1.png" in capsys.readouterr().err
 
 
-def test_groups_shared_with_train_are_told(raw, capsys):
+def test_groups_shared_with_train_are_reported(raw, capsys):
     raw.write()
     listed = raw_dataset.read(raw.folder)
     shared = [replace(pair, group="train-drive") for pair in listed.splits["val"]]
@@ -453,8 +453,8 @@ def test_only_the_images_that_share_a_group_with_train_are_counted(raw, capsys):
     assert "val: 1 of 2 images share a group with train" in capsys.readouterr().err
 
 
-def test_a_jpeg_that_is_decoded_though_damaged_is_told(raw):
-    """Its container is whole and its checksum right: only libjpeg's own message gives it away."""
+def test_a_jpeg_that_is_decoded_though_damaged_is_reported(raw):
+    """Its container is intact and its checksum right: only the warning of libjpeg reveals it."""
     content = jpeg()
     cut = content[: len(content) * 3 // 4] + b"\xff\xd9"
     raw.write()
@@ -493,7 +493,7 @@ def test_a_refused_data_set_leaves_the_old_arrays(raw):
     assert not Path(".processed.partial").exists()
 
 
-def test_names_with_spaces_and_other_letters_are_taken(raw):
+def test_names_with_spaces_and_other_letters_are_accepted(raw):
     for stem in ("a b", "-leading", "\u00e9\u4e2d", "x" * 200):
         raw.add("train", stem)
     raw.write()
@@ -516,7 +516,7 @@ def test_the_stage_imports_neither_torch_nor_mlflow():
 
 
 def test_no_more_pairs_wait_in_memory_than_a_few_for_each_thread(raw):
-    """Memory does not grow with the number of images: the next pair is drawn only when a result was taken."""
+    """Memory use does not grow with the number of images: the next pair is read only after a result was taken."""
     for number in range(60):
         raw.add("train", f"many_{number}")
     raw.write()
