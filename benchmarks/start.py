@@ -20,7 +20,7 @@ from segline.core import params
 from segline.monitoring import console, mlflow_run
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
-HEAVY = {"cv2", "jinja2", "matplotlib", "mlflow", "numpy", "pooch", "pydantic", "requests", "scipy", "torch"}
+HEAVY = {"cv2", "jinja2", "matplotlib", "mlflow", "numpy", "pydantic", "requests", "scipy", "torch"}
 REPEATS = 5
 EPOCHS, COUNTS = 2, {"train": 16, "val": 4, "test": 4}
 TRAIN = [

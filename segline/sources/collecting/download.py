@@ -1,10 +1,9 @@
 """A URL -> a file in this user's cache. The only network access.
 
-The cache lies outside of DVC's outputs, so a stage that runs again downloads nothing again. A download is bounded in
-time and size (`Limits`) and appears whole or not at all. What the bytes should be is checked by who reads them.
+The cache is outside of DVC's outputs, so a stage that reruns does not download again. A download is bounded in time
+and size (`Limits`) and appears whole or not at all. Whoever reads the bytes checks them.
 """
 
-import fcntl
 import hashlib
 import http.client
 import os
@@ -16,30 +15,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 from urllib.parse import unquote, urlsplit
 
-import pooch
+import platformdirs
 import requests
+from filelock import FileLock
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
-from urllib3.exceptions import ReadTimeoutError
+from urllib3 import Retry
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from segline.core import atomic
 from segline.core.errors import FetchError
 
 CACHE = "SEGLINE_CACHE"
-CHUNK = 1 << 20  # pooch's own 1 KiB takes 5 times as long
+CHUNK = 1 << 20
 GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a download is given up."""
+    """When a download is given up."""
 
-    silence: float = 30.0  # seconds without a byte, also while connecting
+    silence: float = 30.0  # seconds without a byte; all attempts to connect take no longer than this together
     deadline: float = 3600.0  # seconds for all attempts: the bound on a server that drips
     size: int = 1 << 30  # bytes
-    waits: tuple[float, ...] = (1.0, 4.0)  # seconds before each retry
+    retries: int = 2  # after a failed connection, a status 5xx or a body that broke midway
+    pause: float = 2.0  # seconds before a retry
 
 
 LIMITS = Limits()
@@ -79,13 +82,13 @@ def local(source: str) -> Path | None:
 
 def _present(path: Path, source: str, key: str) -> Path:
     if not path.is_file():
-        found = f"{path} is not a regular file" if path.exists() else f"there is no file {path}"
-        raise FetchError(source, found, f"Set {key} to the archive file or to its URL.")
+        problem = f"{path} is not a regular file" if path.exists() else f"there is no file {path}"
+        raise FetchError(source, problem, f"Set {key} to the archive file or to its URL.")
     return path
 
 
 def _cache() -> Path:
-    return Path(os.environ.get(CACHE) or pooch.os_cache("segline")).expanduser()
+    return Path(os.environ.get(CACHE) or platformdirs.user_cache_dir("segline")).expanduser()
 
 
 def _name(url: str) -> str:
@@ -96,26 +99,32 @@ def _name(url: str) -> str:
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Lets one process at a time download to `target`. The lock falls with its process, so a kill leaves none."""
+    """Lets one process at a time download to `target`. The system releases the lock of a process that is killed."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = target.with_name(f".{target.name}.lock").open("wb")
+        lock = FileLock(target.with_name(f".{target.name}.lock")).acquire()
     except OSError as error:
-        found = f"cannot hold a download ({error.strerror})"
-        raise FetchError(target.parent, found, f"Set {CACHE} to a folder that can.") from None
+        problem = f"cannot store a download ({error.strerror})"
+        raise FetchError(target.parent, problem, f"Set {CACHE} to a folder that can.") from None
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
+class _Retry(Retry):
+    """Retries connecting and a status 5xx, and reads no body of an answer that it drops: it might never end."""
+
+    def increment(self, *args: Any, **kwargs: Any) -> Self:
+        if kwargs.get("response") is not None:
+            kwargs["response"].close()
+        return super().increment(*args, **kwargs)
+
+
 class _Transfer:
-    """One answer of a server on its way to `stream`; in pooch's eyes a file."""
+    """One answer of a server on its way to `stream`."""
 
     def __init__(self, url: str, stream: BinaryIO, limits: Limits, remedy: str) -> None:
         self.url, self.stream, self.limits, self.remedy = url, stream, limits, remedy
-        self.bar = tqdm(unit="B", unit_scale=True, desc="download", leave=False, disable=not sys.stderr.isatty())
         self.responses: list[requests.Response] = []
-        self.received = 0
         self.late = False
 
     def see(self, response: requests.Response, **_: Any) -> None:
@@ -123,28 +132,34 @@ class _Transfer:
         self.responses.append(response)
         if response.url.startswith("https:") and response.headers.get("location", "").lower().startswith("http:"):
             raise FetchError(self.url, "redirects from https to http", self.remedy)
-        length = response.headers.get("content-length", "")
-        self.bar.total = int(length) if length.isdecimal() else None
+        self.require_time()
 
-    def write(self, chunk: bytes) -> None:
-        self.received += len(chunk)
-        if self.received > self.limits.size:
-            raise FetchError(self.url, f"sends more than {self.limits.size:,} bytes", self.remedy)
-        self.stream.write(chunk)
-        self.bar.update(len(chunk))
+    def require_time(self) -> None:
+        if self.late:
+            raise FetchError(self.url, f"not finished after {self.limits.deadline:g} s", self.remedy)
 
-    def flush(self) -> None:
-        """pooch asks for it after each chunk; closing the file does it."""
+    def receive(self, response: requests.Response) -> None:
+        """Writes the body. Raises FetchError beyond the size allowed."""
+        length = response.headers.get("content-length")
+        bar = tqdm(unit="B", unit_scale=True, desc="download", leave=False, disable=not sys.stderr.isatty())
+        with bar:
+            bar.total = int(length) if length else None
+            received = 0
+            for chunk in response.iter_content(CHUNK):
+                received += len(chunk)
+                if received > self.limits.size:
+                    raise FetchError(self.url, f"sends more than {self.limits.size:,} bytes", self.remedy)
+                self.stream.write(chunk)
+                bar.update(len(chunk))
 
     def stop(self) -> None:
         """Ends a read that waits in another thread: a socket's own timeout starts anew with every byte."""
         self.late = True
         for response in self.responses[-1:]:
-            with suppress(RuntimeError, ValueError):  # the answer came to its end meanwhile
+            with suppress(RuntimeError, ValueError):  # the answer has ended meanwhile
                 response.raw.shutdown()
 
     def close(self) -> None:
-        self.bar.close()
         for response in self.responses:
             response.close()
 
@@ -152,14 +167,14 @@ class _Transfer:
 def _download(url: str, target: Path, limits: Limits, remedy: str) -> None:
     end = time.monotonic() + limits.deadline
     with atomic.file(target) as partial:
-        for wait in (*limits.waits, None):
+        for retries_left in reversed(range(limits.retries + 1)):
             try:
                 _attempt(url, partial, end, limits, remedy)
                 break
             except (requests.RequestException, ValueError) as error:
-                if wait is None or not _passing(error):
+                if not retries_left or not _broke_midway(error):
                     raise FetchError(url, _reason(error, limits), remedy) from None
-                time.sleep(wait)
+                time.sleep(limits.pause)
         with partial.open("rb") as stream:
             head = stream.read(32)
         if not head.startswith(GZIP):
@@ -167,53 +182,61 @@ def _download(url: str, target: Path, limits: Limits, remedy: str) -> None:
 
 
 def _attempt(url: str, partial: Path, end: float, limits: Limits, remedy: str) -> None:
-    with partial.open("wb") as stream:
+    with partial.open("wb") as stream, _session(limits) as session:
         transfer = _Transfer(url, stream, limits, remedy)
-        download = pooch.HTTPDownloader(
-            chunk_size=CHUNK,
-            timeout=limits.silence,
-            headers={"Accept-Encoding": "identity"},
-            hooks={"response": transfer.see},
-        )
+        session.hooks["response"] = [transfer.see]
         timer = threading.Timer(max(end - time.monotonic(), 0), transfer.stop)
         timer.daemon = True
         timer.start()
         try:
-            download(url, transfer, None)
+            connecting = limits.silence / (limits.retries + 1)
+            response = session.get(url, stream=True, timeout=(connecting, limits.silence))
+            response.raise_for_status()
+            transfer.receive(response)
         except requests.RequestException:
             if not transfer.late:
                 raise
         finally:
             timer.cancel()
             transfer.close()
-        if transfer.late:
-            raise FetchError(url, f"not finished after {limits.deadline:g} s", remedy)
+        transfer.require_time()
 
 
-def _status(error: requests.HTTPError) -> int:
-    return 0 if error.response is None else error.response.status_code
+def _session(limits: Limits) -> requests.Session:
+    session = requests.Session()
+    session.headers["Accept-Encoding"] = "identity"
+    retry = _Retry(
+        connect=limits.retries,
+        status=limits.retries,
+        read=False,  # a second wait for a silent server would double the first
+        other=0,  # TLS
+        status_forcelist=range(http.client.INTERNAL_SERVER_ERROR, 600),
+        backoff_factor=limits.pause / 2,  # no pause before the first retry, then `pause`
+        raise_on_status=False,
+        respect_retry_after_header=False,  # it may ask for hours
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
+    return session
 
 
-def _silent(error: Exception) -> bool:
-    """requests hides a timeout within the body in a ConnectionError."""
-    cause = error.args[0] if error.args else None
-    return isinstance(error, requests.Timeout) or isinstance(cause, ReadTimeoutError)
+def _cause(error: Exception) -> Any:
+    """The error of urllib3 within one of requests."""
+    return error.args[0] if error.args else None
 
 
-def _passing(error: Exception) -> bool:
-    """True if a second attempt may find what the first did not: a server in trouble or a dropped connection."""
-    if isinstance(error, requests.HTTPError):
-        return _status(error) >= http.client.INTERNAL_SERVER_ERROR
-    dropped = isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError)
-    return dropped and not _silent(error) and not isinstance(error, requests.exceptions.SSLError)
+def _broke_midway(error: Exception) -> bool:
+    """True if the connection dropped after the request was sent."""
+    return isinstance(error, requests.exceptions.ChunkedEncodingError) or isinstance(_cause(error), ProtocolError)
 
 
 def _reason(error: Exception, limits: Limits) -> str:
     if isinstance(error, requests.HTTPError):
-        return f"HTTP {_status(error)} {http.client.responses.get(_status(error), '')}".strip()
-    if _silent(error):
+        status = 0 if error.response is None else error.response.status_code
+        return f"HTTP {status} {http.client.responses.get(status, '')}".strip()
+    if isinstance(error, requests.Timeout) or isinstance(_cause(error), ReadTimeoutError):
         return f"no byte for {limits.silence:g} s"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke before the end of the file"
-    cause = getattr(error.args[0] if error.args else error, "reason", error)
+    cause = getattr(_cause(error) or error, "reason", error)
     return f"no usable answer ({str(cause).rpartition(': ')[2]})"

@@ -18,7 +18,7 @@ from segline.core.errors import FetchError
 from segline.sources.collecting import download
 
 BODY = gzip.compress(bytes(range(256)) * 400, mtime=0)
-LIMITS = download.Limits(silence=10.0, deadline=20.0, size=1 << 20, waits=(0.01, 0.01))
+LIMITS = download.Limits(silence=10.0, deadline=20.0, size=1 << 20, retries=2, pause=0.01)
 KEY = "data.camvid.url"
 REMEDY = "Check the address and the network, or set data.camvid.url to a local copy of the archive."
 
@@ -50,6 +50,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(int(code) if first else 200, BODY)
             case ["html"]:
                 self.send(200, b"<!DOCTYPE html><title>Log in</title>")
+            case ["busy"]:
+                self.send(503, b"", headers={"Retry-After": "3600"})
+            case ["dropped-once"]:
+                if not first:
+                    self.send(200, BODY)
             case ["empty"]:
                 self.send(200, b"")
             case ["cut"]:
@@ -66,8 +71,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 self.server.halfway.set()
                 self.server.release.wait(30)
-            case ["drips"]:
-                self.send(200, None)
+            case ["drips", code]:
+                self.send(int(code), None)
                 while not self.server.release.wait(0.05):
                     try:
                         self.wfile.write(b"\x1f")
@@ -169,10 +174,10 @@ def test_a_refusal_by_the_server_is_final(server, tmp_path, code, text):
 
 def test_a_server_in_trouble_is_asked_again_a_few_times(server, tmp_path):
     assert refusal(server, "/status/503", tmp_path) == "HTTP 503 Service Unavailable"
-    assert len(server.seen) == 1 + len(LIMITS.waits)
+    assert len(server.seen) == 1 + LIMITS.retries
 
 
-@pytest.mark.parametrize("path", ["/once/500", "/once/502", "/cut-once"])
+@pytest.mark.parametrize("path", ["/once/500", "/once/502", "/cut-once", "/dropped-once"])
 def test_a_passing_fault_is_survived(server, tmp_path, path):
     assert get(server, path, tmp_path).read_bytes() == BODY
     assert len(server.seen) == 2
@@ -181,7 +186,7 @@ def test_a_passing_fault_is_survived(server, tmp_path, path):
 @pytest.mark.parametrize("path", ["/cut", "/cut-chunks"])
 def test_a_body_shorter_than_announced_is_never_kept(server, tmp_path, path):
     assert refusal(server, path, tmp_path) == "the connection broke before the end of the file"
-    assert len(server.seen) == 1 + len(LIMITS.waits)
+    assert len(server.seen) == 1 + LIMITS.retries
 
 
 @pytest.mark.parametrize("path", ["/silent", "/stalls"])
@@ -197,11 +202,28 @@ def test_a_stalled_server_is_left_after_the_silence_allowed(server, tmp_path, pa
 
 def test_a_server_that_drips_is_left_at_the_deadline(server, tmp_path):
     """Each byte would start a socket's timeout anew."""
-    limits = download.Limits(silence=10.0, deadline=0.7, size=1 << 20, waits=(0.01,))
+    limits = download.Limits(silence=10.0, deadline=0.7, size=1 << 20, retries=1, pause=0.01)
     start = time.monotonic()
 
-    assert refusal(server, "/drips", tmp_path, limits) == "not finished after 0.7 s"
+    assert refusal(server, "/drips/200", tmp_path, limits) == "not finished after 0.7 s"
     assert time.monotonic() - start < 9  # sooner than the silence allowed
+
+
+def test_the_body_of_an_error_is_not_read(server, tmp_path):
+    """It might never end, and neither the deadline nor the cap on size would see it."""
+    start = time.monotonic()
+
+    assert refusal(server, "/drips/503", tmp_path) == "HTTP 503 Service Unavailable"
+    assert time.monotonic() - start < LIMITS.silence
+    assert len(server.seen) == 1 + LIMITS.retries
+
+
+def test_a_server_does_not_say_how_long_to_wait(server, tmp_path):
+    """`Retry-After: 3600` would hold the stage for an hour."""
+    start = time.monotonic()
+
+    assert refusal(server, "/busy", tmp_path) == "HTTP 503 Service Unavailable"
+    assert time.monotonic() - start < LIMITS.silence
 
 
 def test_a_body_beyond_the_cap_is_not_kept(server, tmp_path):
@@ -293,7 +315,8 @@ def test_a_cache_that_cannot_be_written_is_one_error(server, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_download_stopped_halfway_leaves_no_archive_and_the_next_one_works(server, tmp_path, number):
     """After SIGKILL a hidden partial file stays; the next download of that URL takes its place."""
-    program = f"from segline.sources.collecting.download import *; fetch({server.url('/stalls')!r}, 'key', Path({str(tmp_path)!r}))"
+    call = f"fetch({server.url('/stalls')!r}, 'key', Path({str(tmp_path)!r}))"
+    program = f"from segline.sources.collecting.download import *; {call}"
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     assert server.halfway.wait(30)
     process.send_signal(number)
