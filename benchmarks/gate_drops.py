@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import gate_runs
-from segline.gate import bootstrap, decision
+from segline.gate import decision
 from segline.gate.bootstrap import Counts, Noise
 from segline.gate.decision import Verdict
 from segline.gate.pairing import Pair
 from segline.monitoring import console
+from segline.scoring import confusion
 
 FEW = 5  # seeds, as `segline noise` takes by default
 DROPS = (0.0, 0.005, 0.01, 0.02, 0.05)
@@ -33,7 +34,7 @@ def planted(pair: Pair, drop: float, draw: np.random.Generator) -> Counts:
     """
     counts = pair.base.counts.copy()
     total = counts.sum(axis=0)
-    goal = np.clip(float(bootstrap.miou(total)) - drop, 0.01, 0.99)
+    goal = np.clip(float(confusion.miou(total)) - drop, 0.01, 0.99)
     source, sink, sign = (0, 2, 1) if drop > 0 else (2, 0, -1)  # from tp to fn, or back
     while True:
         image, k, other = draw.integers(len(counts)), *draw.permutation(counts.shape[1])[:2]
@@ -43,7 +44,7 @@ def planted(pair: Pair, drop: float, draw: np.random.Generator) -> Counts:
         flip = np.zeros_like(total)
         flip[k, source], flip[k, sink], flip[other, 1] = -1, 1, sign
         tries = total + np.arange(most + 1)[:, None, None] * flip  # (most + 1, K, 3)
-        pixels = int(np.argmin(np.abs(bootstrap.miou(tries) - goal)))
+        pixels = int(np.argmin(np.abs(confusion.miou(tries) - goal)))
         counts[image] += pixels * flip
         total = tries[pixels]
         if pixels < most:
@@ -53,7 +54,7 @@ def planted(pair: Pair, drop: float, draw: np.random.Generator) -> Counts:
 def accuracy_of_miou(pair: Pair) -> float:
     """By how much accuracy moves where planted errors move mIoU by 1: what seeds do to one, they do to both."""
     before, after = (counts.sum(axis=0) for counts in (pair.base.counts, planted(pair, DROPS[-1], _draws())))
-    moved = [float(score(before) - score(after)) for score in (bootstrap.accuracy, bootstrap.miou)]
+    moved = [float(score(before) - score(after)) for score in (confusion.accuracy, confusion.miou)]
     return moved[0] / moved[1]
 
 

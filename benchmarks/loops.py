@@ -46,7 +46,8 @@ def plain(data: batches.Samples) -> Callable[[], None]:
     network.dropout = nn.Dropout(NETWORK.dropout)
     optimizer = optim.Adam(network.parameters(), lr=1e-3, fused=False)
     labels = batches.onehot(data.packed, NUM_CLASSES).argmax(dim=1)
-    loader = DataLoader(TensorDataset(batches.inputs(data.images).contiguous(), labels), BATCH, shuffle=True)
+    inputs = batches.inputs(data.images, batches.MEAN, batches.STD).contiguous()
+    loader = DataLoader(TensorDataset(inputs, labels), BATCH, shuffle=True)
 
     def step() -> None:
         network.train()

@@ -81,7 +81,7 @@ def measured(how: str, folder: Path) -> tuple[float, float]:
         picks = batches.portions(randomness.permutation(1, 1, len(samples)), BATCH)
         began = time.perf_counter()
         for batch in samples.picked(picks):
-            batches.inputs(batch.images)
+            batches.inputs(batch.images, batches.MEAN, batches.STD)
         rates.append(len(samples) / (time.perf_counter() - began))
 
     highest = highest_memory(read)

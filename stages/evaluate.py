@@ -36,13 +36,13 @@ def parse(argv: Sequence[str] | None) -> Namespace:
 def require_match(
     args: Namespace, document: params.Document, model: checkpoint.Description, split: processed.Split
 ) -> None:
-    """Raises IntegrityError if the model is not one for these parameters and these data."""
+    """Raises IntegrityError if the model does not fit the parameters and the data."""
     remedy = "Train it again: dvc repro train."
     wanted = params.text(document, "model.name")
     if model.network != wanted:
-        raise IntegrityError(args.model, f"holds a {model.network}, but params.yaml: model.name is {wanted}", remedy)
+        raise IntegrityError(args.model, f"contains a {model.network}, but params.yaml: model.name is {wanted}", remedy)
     if model.classes != split.index.classes:
-        raise IntegrityError(args.model, f"its class table is not that of {args.processed}", remedy)
+        raise IntegrityError(args.model, f"its class table differs from that of {args.processed}", remedy)
     if model.channels != split.images.shape[3]:
         raise IntegrityError(args.model, f"expects {model.channels} channels, got {split.images.shape[3]}", remedy)
 
@@ -62,7 +62,7 @@ def write_outputs(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Scores the model and writes what it came to."""
+    """Scores the model and writes the results."""
     args = parse(argv)
     document = params.load()
     section = params.section(document, "evaluate", evaluation.Section)
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = {"processed": args.processed, "raw": args.raw, "model": args.model}
     with mlflow_run.run("evaluate", inputs, {"evaluate": document["evaluate"]}, model=args.model) as run:
         run.tags({f"evaluate.{name}": fact for name, fact in device.description(target).items()})
-        logits = score_split.logits(network, split, section.batch_size)
+        logits = score_split.logits(network, model, split, section.batch_size)
         watched = console.progress(logits, len(split.index.rows), "evaluate")
         with device.within_memory("lower evaluate.batch_size"):
             predictions, working, own = score_split.score(args.raw, split, watched)

@@ -21,7 +21,7 @@ from segline.training.augmentation import plan, samples
 from segline.training.augmentation.samples import Augmented
 from segline.training.state import State
 
-AUGMENTED = 12  # samples to show
+AUGMENTED = 12  # samples that are written as epoch 1 shows them
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -34,7 +34,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
         model="model file to write",
         history="CSV of losses and scores by epoch to write",
         metrics="JSON of the epoch that was kept to write",
-        augmented="folder of samples as the first epoch showed them to write",
+        augmented="folder of samples, as the first epoch showed them, to write",
     )
 
 
@@ -51,12 +51,12 @@ def write_outputs(args: Namespace, section: loop.Section, state: State, model: c
     kept = state.best_epoch if best else state.history[-1]
     checkpoint.write(args.model, state.best if best else state.kept.state_dict(), model)
     history.write(args.history, state.history)
-    history.write_kept(args.metrics, kept)
+    history.write_kept(args.metrics, kept, {"precision": state.precision})
     console.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
 
 
 def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
-    """Writes the first samples of the split as epoch 1 shows them: images, and classes with `encode.VOID`."""
+    """Writes the first samples of the split as epoch 1 shows them: images, and classes with `onehot.VOID`."""
     images, packed = samples.first_epoch(augmented, AUGMENTED, seed)
     with atomic.folder(folder) as temporary:
         np.save(temporary / "images.npy", images.cpu().numpy())
@@ -76,17 +76,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     device.keep_memory()
     splits = {folder: processed.read(folder) for folder in (args.train, args.val)}
     model = model_from_params.from_params(document, section, splits[args.train])
-    values = {"train": section.model_dump(), "augment": augment.model_dump(), "model": asdict(model)}
+    precision = device.precision(target, section.precision)
+    train_values = section.model_dump() | {"precision": precision}
+    values = {"train": train_values, "augment": augment.model_dump(), "model": asdict(model)}
     saver = resume.Saver(resume.key(values, [*pipeline.code("train", document), args.train, args.val]))
     with mlflow_run.run("train", {"train": args.train, "val": args.val}, document) as run:
-        run.tags(device.description(target))
+        run.tags(device.description(target) | {"precision": precision})
         randomness.deterministic(section.seed)
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
         shown = Augmented(train_split, augment)
         network = checkpoint.network(model)
         pretrained.load(network, document)
         state = loop.start(network.to(target), section, len(train_split), model.class_weights)
-        saver.take_up(state, section.epochs)
+        saver.resume(state, section.epochs)
         with (
             device.within_memory("lower train.batch_size or the width of the network"),
             progress.Progress(

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from segline.scoring import confusion
+
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -41,48 +43,14 @@ class Noise:
         return self.deviation * float(special.stdtrit(self.seeds - 1, 1 - level / 2))
 
 
-def truth(counts: Counts) -> Counts:
-    """Pixels that are of each class in truth: (..., K)."""
-    return np.asarray(counts[..., 0] + counts[..., 2])
-
-
-def present(counts: Counts) -> npt.NDArray[np.bool_]:
-    """Which classes have a truth pixel in any image: bool (K,)."""
-    return np.asarray(truth(counts).sum(axis=0) > 0)
-
-
-def accuracy(total: Any) -> Floats:
-    """The share of labelled pixels that are right, of summed counts (..., K, 3)."""
-    return _ratio(total[..., 0].sum(axis=-1), truth(total).sum(axis=-1))
-
-
-def iou(total: Any) -> Floats:
-    """tp / (tp + fp + fn) of each class: (..., K), NaN for a class that is neither there nor predicted."""
-    return _ratio(total[..., 0], total.sum(axis=-1))
-
-
-def miou(total: Any) -> Floats:
-    """The mean IoU over the classes with a truth pixel in these counts (..., K, 3), never over others: (...).
-
-    Truth is equal on both sides, so two sides of one resample are means over the same classes.
-    """
-    there = truth(total) > 0
-    return _ratio(np.where(there, iou(total), 0.0).sum(axis=-1), there.sum(axis=-1))
-
-
-def _ratio(part: Any, whole: Any) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.asarray(whole) > 0, np.divide(part, whole, dtype=np.float64), np.nan)
-
-
 def score(name: str, total: Any, names: tuple[str, ...]) -> Floats:
     """accuracy, miou or iou.CLASS of summed counts (..., K, 3): (...), NaN for a class without a truth pixel there."""
     if name == "accuracy":
-        return accuracy(total)
+        return confusion.accuracy(total)
     if name == "miou":
-        return miou(total)
+        return confusion.miou(total)  # truth is equal on both sides, so both are means over the same classes
     place = names.index(name.removeprefix("iou."))
-    return np.where(truth(total)[..., place] > 0, iou(total)[..., place], np.nan)
+    return np.where(confusion.present(total)[..., place], confusion.iou(total)[..., place], np.nan)
 
 
 def by_group(counts: Counts, groups: tuple[str | None, ...]) -> Counts | None:

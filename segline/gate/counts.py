@@ -15,10 +15,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segline.core.errors import DataError
-from segline.gate import bootstrap
 from segline.gate.baseline import EVALUATION, IMAGES, Saved
 from segline.reporting import formatting
-from segline.scoring import evaluation
+from segline.scoring import confusion, evaluation
 
 CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
 FIRST = evaluation.image_columns([])
@@ -170,18 +169,18 @@ def _require_sound(saved: Saved, side: Side) -> None:
     if bad := [stem for stem, (fp, fn) in zip(side.stems, wrong.tolist(), strict=True) if fp != fn]:
         found = f"image {bad[0]!r}: as many fp as fn expected, summed over the classes"
         raise DataError(f"{saved.place}{IMAGES}", found, saved.remedy)
-    if not bootstrap.truth(side.counts).any():
+    if not confusion.truth(side.counts).any():
         raise DataError(f"{saved.place}{IMAGES}", "not one labelled pixel", saved.remedy)
 
 
 def _require_same_run(saved: Saved, side: Side, scores: _Scores, images: str) -> None:
     """The scores of eval.json are those of the counts: the two files come from one run."""
-    present = bootstrap.present(side.counts)
     total = side.counts.sum(axis=0)
+    present = confusion.present(total)
     there = [name for name, known in zip(side.classes, present, strict=True) if known]
-    iou = zip(side.classes, bootstrap.iou(total), strict=True)
+    iou = zip(side.classes, confusion.iou(total), strict=True)
     own = {f"iou.{name}": float(value) for name, value in iou if name in there}
-    own |= {"accuracy": float(bootstrap.accuracy(total)), "miou": float(bootstrap.miou(total))}
+    own |= {"accuracy": float(confusion.accuracy(total)), "miou": float(confusion.miou(total))}
     said = {f"iou.{name}": value for name, value in scores.iou.items()}
     said |= {"accuracy": scores.accuracy, "miou": scores.miou}
     remedy = "Both files must come from one run: make repro."

@@ -14,6 +14,7 @@ from segline.gate import bootstrap
 from segline.gate.bootstrap import Counts, Floats, Interval, Noise
 from segline.gate.pairing import Pair
 from segline.gate.rules import Criterion
+from segline.scoring import confusion
 
 LEVEL = 0.05  # of two-sided intervals: the chance that a branch is wrongly found worse in any criterion is half of it
 
@@ -53,7 +54,7 @@ def groups(pair: Pair) -> int | None:
 
 def _units(pair: Pair) -> tuple[list[Counts], list[Counts]]:
     """What is drawn, for either side: images (N, K, 3) and, unless no two images are of one group, groups (U, K, 3)."""
-    labelled = np.asarray(bootstrap.truth(pair.base.counts).any(axis=1))
+    labelled = np.asarray(confusion.truth(pair.base.counts).any(axis=1))
     images = [one.counts[labelled] for one in (pair.base, pair.candidate)]
     named = tuple(group for group, kept in zip(pair.base.groups, labelled, strict=True) if kept)
     return images, [summed for counts in images if (summed := bootstrap.by_group(counts, named)) is not None]

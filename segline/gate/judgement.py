@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from segline.gate import baseline, bootstrap, decision, freshness, messages, pairing, rule_source, rules
+from segline.gate import baseline, decision, freshness, messages, pairing, rule_source, rules
 from segline.gate.decision import Finding, Verdict
 from segline.gate.pairing import Pair
 from segline.gate.rules import Criterion, SeedNoise
 from segline.reporting import results
+from segline.scoring import confusion
 
 WORST = 5  # images that are named
 CANDIDATE = "Make it again: make repro. (git checkout metrics brings the committed one back.)"
@@ -90,7 +91,7 @@ def _same(pair: Pair) -> bool:
 
 def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
     notes = [messages.SAME] if _same(pair) else []
-    images = int(bootstrap.truth(pair.base.counts).any(axis=1).sum())
+    images = int(confusion.truth(pair.base.counts).any(axis=1).sum())
     if images < results.FEW:
         notes.append(messages.few(images))
     holding = pair.holding
@@ -108,8 +109,8 @@ def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
 
 
 def _classes(pair: Pair) -> list[Change]:
-    present = bootstrap.present(pair.base.counts)
-    scores = [bootstrap.iou(one.counts.sum(axis=0)).tolist() for one in (pair.base, pair.candidate)]
+    present = confusion.present(pair.base.counts.sum(axis=0))
+    scores = [confusion.iou(one.counts.sum(axis=0)).tolist() for one in (pair.base, pair.candidate)]
     rows = zip(pair.base.classes, *scores, present, strict=True)
     changes = [Change(name, base, candidate) for name, base, candidate, there in rows if there]
     return sorted(changes, key=lambda change: (change.difference, change.name))
@@ -123,8 +124,8 @@ def _images(pair: Pair) -> list[Change]:
     return sorted(lost, key=lambda change: (change.difference, change.name))[:WORST]
 
 
-def _image_miou(counts: bootstrap.Counts) -> float:
-    return float(bootstrap.miou(counts))
+def _image_miou(counts: confusion.Counts) -> float:
+    return float(confusion.miou(counts))
 
 
 def _cost(pair: Pair) -> list[Change]:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 
 from segline.core.errors import DataError, combined
-from segline.gate import bootstrap, counts
+from segline.gate import counts
 from segline.gate.baseline import Saved
 from segline.gate.counts import Side
 from segline.reporting import formatting
+from segline.scoring import confusion
 
 NAMED = 5  # of the images that do not pair
 REMEDY = "Only equal evaluations compare: run the pipeline again on one of the sides."
@@ -23,7 +24,7 @@ class Pair:
     @property
     def holding(self) -> dict[str, int]:
         """How many images hold each class in truth."""
-        images = (bootstrap.truth(self.base.counts) > 0).sum(axis=0).tolist()
+        images = confusion.present(self.base.counts).sum(axis=0).tolist()
         return dict(zip(self.base.classes, images, strict=True))
 
 
@@ -77,7 +78,7 @@ def _require_same_images(where: str, base: Side, candidate: Side) -> None:
 
 def _require_same_truth(where: str, base: Side, candidate: Side) -> None:
     """The same masks have the same pixels of each class, whatever was predicted."""
-    differ = (bootstrap.truth(base.counts) != bootstrap.truth(candidate.counts)).any(axis=1)
+    differ = (confusion.truth(base.counts) != confusion.truth(candidate.counts)).any(axis=1)
     if differ.any():
         stems = {stem for stem, other in zip(base.stems, differ, strict=True) if other}
         raise DataError(where, f"the true pixels of the classes differ in {_named(stems)}", REMEDY)

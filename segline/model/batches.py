@@ -1,8 +1,8 @@
 """Processed arrays -> tensors on the device, in batches.
 
-N images, H x W pixels, C channels, K classes. What is stored stays bytes until a batch needs it. A split that fits
-lies on the device; a larger one stays in its memory map, and every batch is read while those before it are computed.
-Which of the two, no output byte can tell.
+N images, H x W pixels, C channels, K classes. Images and masks stay bytes until a batch needs them. A split that fits
+is kept on the device; a larger one stays in its memory map, and its batches are read while earlier ones are computed.
+Both give the same output bytes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,12 +21,12 @@ from segline.model import device
 Uint8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
 
-# Bytes 0..255 become -1..1, as in S1. A model file carries these two numbers.
+# What training scales bytes 0..255 by, to -1..1. The model file records both; whoever uses a model reads them there.
 MEAN = 127.5
 STD = 127.5
-# Of the free memory, for one split: train and val leave over half of it to the network.
+# The largest share of the free memory for one split: train and val leave over half of it to the network.
 SHARE = 0.25
-# Batches that are read before they are asked for.
+# Batches that are read ahead.
 AHEAD = 2
 
 
@@ -43,7 +43,7 @@ class Samples:
 
     @property
     def device(self) -> torch.device:
-        """Where they lie."""
+        """The device that both tensors are on."""
         return self.images.device
 
     def picked(self, picks: Iterable[Int64]) -> Iterator["Samples"]:
@@ -55,7 +55,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Streamed:
-    """A split that stays in its memory map; what is picked comes to `device`."""
+    """A split that stays in its memory map; the rows picked are copied to `device`."""
 
     images: Uint8
     packed: Uint8
@@ -85,34 +85,34 @@ def load(images: Uint8, packed: Uint8, num_classes: int, target: torch.device) -
 
 
 def place(images: Uint8, packed: Uint8, num_classes: int, target: torch.device) -> AnySamples:
-    """The arrays of a split on `target` if they take at most `SHARE` of its free memory, else streamed to it."""
+    """The arrays of a split: on `target` if they take at most `SHARE` of its free memory, else streamed to it."""
     if images.nbytes + packed.nbytes <= SHARE * device.free_memory(target):
         return load(images, packed, num_classes, target)
     return Streamed(images, packed, num_classes, target)
 
 
 def on(array: npt.NDArray[Any], target: torch.device) -> Tensor:
-    """The array on the device. From page-locked memory, for else the host would wait for the GPU."""
+    """The array on the device. A copy from page-locked memory does not make the host wait for the GPU."""
     return _page_locked(array, target).to(target, non_blocking=True)
 
 
 def _page_locked(array: npt.NDArray[Any], target: torch.device) -> Tensor:
-    """The array on the host, in memory that a GPU can copy from by itself if `target` is one."""
+    """The array on the host; if `target` is a GPU, in memory that the GPU can copy from by itself."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory() if target.type == "cuda" else tensor
 
 
-def inputs(images: Tensor) -> Tensor:
-    """What a network sees: uint8 (n, H, W, C) -> float32 (n, C, H, W) in -1..1, channels last in memory."""
-    return ((images.float() - MEAN) / STD).permute(0, 3, 1, 2)
+def inputs(images: Tensor, mean: float, std: float) -> Tensor:
+    """What a network sees: uint8 (n, H, W, C) -> float32 (n, C, H, W), (x - mean) / std, channels last in memory."""
+    return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 
 
 def onehot(packed: Tensor, num_classes: int) -> Tensor:
     """Unpacked targets: uint8 (n, H, W, ceil(K / 8)) -> float32 (n, K, H, W) of 0 and 1; void is all 0.
 
-    Class by class in memory, not pixel by pixel: the losses, which sum over pixels, take half the time so.
+    Class by class in memory, not pixel by pixel: the losses, which sum over pixels, then take half the time.
     """
-    places = torch.arange(8, dtype=torch.uint8, device=packed.device)  # in bytes, for else a shift makes int64 of all
+    places = torch.arange(8, dtype=torch.uint8, device=packed.device)  # int64 here would make the shifted bits int64
     bits = (packed.permute(0, 3, 1, 2)[:, :, None] >> places.view(8, 1, 1)).bitwise_and_(1)
     return bits.flatten(1, 2)[:, :num_classes].float()
 
@@ -122,7 +122,7 @@ def portions(rows: Int64, size: int) -> list[Int64]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def in_order(samples: AnySamples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (inputs, one-hot) of up to `size` samples, as stored."""
+def in_order(samples: AnySamples, size: int, mean: float, std: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches (inputs, one-hot) of up to `size` samples, as stored; `inputs` takes `mean` and `std`."""
     for batch in samples.picked(portions(np.arange(len(samples)), size)):
-        yield inputs(batch.images), onehot(batch.packed, batch.num_classes)
+        yield inputs(batch.images, mean, std), onehot(batch.packed, batch.num_classes)

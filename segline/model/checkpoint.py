@@ -1,7 +1,7 @@
-"""The model file: weights in safetensors, and in its metadata what rebuilds the network.
+"""The model file: weights as safetensors, with a description in the metadata from which the network is rebuilt.
 
-It says nothing about time, host or run: equal weights and metadata give equal bytes, so the hash of the file is the
-identity of the model.
+The file records no time, host or run: equal weights and descriptions give equal bytes, so the hash of the file
+identifies the model.
 """
 
 import json
@@ -15,21 +15,22 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from segline.core import atomic, plugins
-from segline.core.errors import IntegrityError
+from segline.core.errors import IntegrityError, PipelineError
 from segline.dataset import raw
 from segline.model import output_head
 
-# One key alone: with several, their order in the file would follow a hash table.
+# A single key: with several, their order in the file would be that of a hash table.
 KEY = "segline"
 REMEDY = "Train it again: dvc repro train."
+NAMED_REMEDY = "Train one (make repro), fetch it (dvc pull), or name another file."
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a model is: its network by name and parameters, its `head` (see `segline.model.output_head`), K `classes`, input scaling
-    (x - mean) / std of bytes, input size (height, width) it was trained at, and C `channels`.
+    """The network by name and parameters, its `head` (see `output_head`) and its K `classes`; C `channels`, the size
+    (height, width) it was trained at, and the scaling of its inputs: a byte x enters as (x - mean) / std.
 
-    `class_weights` are those of the loss it was trained with, one a class, or none.
+    `class_weights` are those of the loss it was trained with, one per class, or empty.
     """
 
     network: str
@@ -47,7 +48,7 @@ class Description:
 def network(description: Description) -> nn.Module:
     """A new network as described, with weights drawn from torch's global generator, channels last in memory.
 
-    Raises ParameterError if there is no such network or head, or if the head does not fit the classes.
+    Raises ParameterError if the network or head is unknown, or if the head does not fit the classes.
     """
     module = plugins.choose("segline.networks", description.network, key="model.name")
     section = module.Section.model_validate(description.parameters)
@@ -68,15 +69,15 @@ def write(path: Path, weights: dict[str, Tensor], description: Description) -> N
 def read(path: Path) -> tuple[nn.Module, Description]:
     """The trained network in eval mode on the CPU, and its description. Raises IntegrityError naming what differs.
 
-    Weights of half precision become float32 as they are loaded.
-    safetensors holds no code, so a file of unknown origin can do no worse than fail here.
+    Weights of half precision become float32 when they are loaded.
+    safetensors contains no code, so a file of unknown origin can do no worse than fail here.
     """
     if not path.is_file():
         raise IntegrityError(path, "missing", REMEDY)
     try:
         with safe_open(path, framework="pt") as archive:
             content = json.loads((archive.metadata() or {})[KEY])
-            weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 - it is no dict
+            weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 - it is not a dict
         content["classes"] = raw.labels_from_json(content["classes"])
         content["class_weights"] = tuple(content["class_weights"])
         description = Description(**content)
@@ -88,12 +89,22 @@ def read(path: Path) -> tuple[nn.Module, Description]:
     return built.eval(), description
 
 
-def _check(path: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    if different := sorted(found.keys() ^ expected.keys()):
-        raise IntegrityError(path, f"weights missing or too many: {', '.join(different[:5])}", REMEDY)
+def read_named(path: Path) -> tuple[nn.Module, Description]:
+    """As `read`, for a file that a user named on a command line. Raises only IntegrityError, with remedies that fit."""
+    if path.is_dir():
+        raise IntegrityError(path, "a folder, expected a model file", NAMED_REMEDY)
+    try:
+        return read(path)
+    except PipelineError as error:  # a ParameterError would name params.yaml, which does not describe this file
+        raise IntegrityError(path, error.problem, NAMED_REMEDY) from None
+
+
+def _check(path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    if different := sorted(weights.keys() ^ expected.keys()):
+        raise IntegrityError(path, f"missing or unexpected weights: {', '.join(different[:5])}", REMEDY)
     for name, tensor in expected.items():
-        if found[name].shape != tensor.shape:
-            shapes = f"expected {tuple(tensor.shape)}, got {tuple(found[name].shape)}"
+        if weights[name].shape != tensor.shape:
+            shapes = f"expected {tuple(tensor.shape)}, got {tuple(weights[name].shape)}"
             raise IntegrityError(path, f"weight {name}: {shapes}", REMEDY)
-        if not bool(torch.isfinite(found[name]).all()):
+        if not bool(torch.isfinite(weights[name]).all()):
             raise IntegrityError(path, f"weight {name} is not finite", REMEDY)

@@ -11,14 +11,14 @@ from segline.model import output_head
 
 
 def logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    """Float32 (N, K, H, W) for float32 inputs (N, C, H, W), without gradients, dropout or batch statistics."""
+    """Float32 (N, K, H, W) of float32 inputs (N, C, H, W), without gradients, dropout or batch statistics."""
     with torch.inference_mode():
         out = output_head.class_logits(network.eval()(inputs))
     return out.float()
 
 
 def classes(logits_nkhw: Tensor) -> npt.NDArray[np.uint8]:
-    """The class of highest logit, the first of several: uint8 (N, H, W) on the CPU. K <= 255."""
+    """The class of the highest logit, the first of equals: uint8 (N, H, W) on the CPU. K <= 255."""
     highest, *others = logits_nkhw.unbind(dim=1)
     labels = torch.zeros_like(highest, dtype=torch.uint8)
     for k, plane in enumerate(others, 1):  # on a CPU 1.4 to 4 times as fast as max(dim=1)
@@ -29,25 +29,25 @@ def classes(logits_nkhw: Tensor) -> npt.NDArray[np.uint8]:
 
 
 def counts(logits_nkhw: Tensor, onehot_nkhw: Tensor) -> Tensor:
-    """What `confusion.count` makes of the classes, int64 (K, K), left beside the logits: nothing waits for a GPU."""
+    """`confusion.count` of the classes, int64 (K, K), on the device of the logits: nothing waits for a GPU."""
     num_classes = onehot_nkhw.shape[1]
     labelled, truth = onehot_nkhw.max(dim=1)
     _, highest = logits_nkhw.max(dim=1)
     cells = torch.where(labelled > 0, truth * num_classes + highest, num_classes**2).flatten()
-    size = num_classes**2 + 1  # the last is void
-    found = torch.bincount(cells, minlength=size) if cells.device.type == "cpu" else _tally(cells, size)
-    return found[:-1].view(num_classes, num_classes)
+    size = num_classes**2 + 1  # the last cell is void
+    pixels = torch.bincount(cells, minlength=size) if cells.device.type == "cpu" else _tally(cells, size)
+    return pixels[:-1].view(num_classes, num_classes)
 
 
 def _tally(cells: Tensor, size: int) -> Tensor:
-    """What `torch.bincount` finds, int64 (size,), which on a GPU makes the host wait for the largest value."""
+    """`torch.bincount`, int64 (size,), which on a GPU makes the host wait for the largest value; this does not."""
     return torch.searchsorted(cells.sort().values, torch.arange(size + 1, device=cells.device)).diff()
 
 
 def classes_at(logits_khw: Tensor, height: int, width: int) -> npt.NDArray[np.uint8]:
     """The classes of one image at another size: logits (K, H, W) resized bilinearly, then argmax: uint8."""
     logits_nkhw = logits_khw[None]
-    if logits_khw.shape[1:] != (height, width):  # torch would resize to the same size, value by value
+    if logits_khw.shape[1:] != (height, width):  # torch would compute every value even for the same size
         logits_nkhw = F.interpolate(logits_nkhw, size=(height, width), mode="bilinear", align_corners=False)
     labels: npt.NDArray[np.uint8] = classes(logits_nkhw)[0]
     return labels

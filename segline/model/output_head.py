@@ -1,10 +1,10 @@
 """What the outputs of a network mean. N images, K classes, H x W pixels.
 
-    softmax    K logits, one a class
+    softmax    K logits, one per class
     sigmoid    one logit z, that of class 1 of two (background, object)
 
-z stands for the pair (0, z): softmax((0, z))[1] = sigmoid(z), so that binary cross entropy is cross entropy on the
-pair, and sigmoid(z) > 0.5 its argmax. All that comes after the head therefore sees K logits.
+z is taken as the pair (0, z): softmax((0, z))[1] = sigmoid(z), so binary cross entropy is cross entropy on the pair,
+and sigmoid(z) > 0.5 is its argmax. Losses, scores and predictions therefore always see K logits.
 """
 
 import torch
@@ -19,23 +19,23 @@ KEY = "params.yaml: model.head"
 def require_known(head: str) -> None:
     """Raises ParameterError unless `head` is one of the two."""
     if head not in NAMES:
-        found = f"expected {' or '.join(NAMES)}, got {head!r}"
-        raise ParameterError(KEY, found, suggestion(head, NAMES, "Write one of them."))
+        problem = f"expected {' or '.join(NAMES)}, got {head!r}"
+        raise ParameterError(KEY, problem, suggestion(head, NAMES, "Write one of them."))
 
 
 def outputs(head: str, num_classes: int) -> int:
-    """How many outputs a network has for K classes. Raises ParameterError on a head that does not fit them."""
+    """How many outputs a network has for K classes. Raises ParameterError if the head does not fit them."""
     require_known(head)
     if head == "softmax":
         return num_classes
     if num_classes != 2:
-        found = f"sigmoid is for two classes, background and object, and these data have {num_classes}"
-        raise ParameterError(KEY, found, "Write softmax.")
+        problem = f"sigmoid is for two classes, background and object, and these data have {num_classes}"
+        raise ParameterError(KEY, problem, "Write softmax.")
     return 1
 
 
 def class_logits(outputs_nkhw: Tensor) -> Tensor:
-    """One logit a class, (N, K, H, W), of what a network gave: a single output is the z of the pair (0, z)."""
+    """One logit per class, (N, K, H, W), of the outputs of a network: a single output is the z of the pair (0, z)."""
     if outputs_nkhw.shape[1] > 1:
         return outputs_nkhw
     return torch.cat([torch.zeros_like(outputs_nkhw), outputs_nkhw], dim=1)

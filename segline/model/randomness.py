@@ -1,7 +1,7 @@
 """Seeds, determinism switches and counter-based draws. The only writer of global random state.
 
-Every draw about data is a pure function of its key, such as (seed, stream, epoch), never of what was drawn before:
-the stream is the same for any batch split, worker count or resume point.
+Every draw about data is a pure function of its key, such as (seed, stream, epoch), never of earlier draws: it is the
+same for any batch size, number of workers or point of resumption.
 """
 
 import os
@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 import torch.utils.deterministic as deterministic_mode
 
-ORDER, DROPOUT, AUGMENT, PARTNER = range(4)  # streams: draws of one never repeat those of another
+ORDER, DROPOUT, AUGMENT, PARTNER = range(4)  # streams: draws of one are independent of those of another
 
 
 def generator(*key: int) -> np.random.Generator:
-    """A numpy generator that depends on the key alone (Philox, a counter-based generator: Salmon et al. 2011)."""
+    """A numpy generator that depends only on the key (Philox, a counter-based generator: Salmon et al. 2011)."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
@@ -27,7 +27,7 @@ def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
 def deterministic(seed: int) -> None:
     """From here on torch gives the same bytes for the same machine and seed, or raises.
 
-    On CUDA the switches cover cuDNN and cuBLAS; the workspace setting counts only before CUDA is first used.
+    On CUDA the switches cover cuDNN and cuBLAS; the workspace setting only works before CUDA is first used.
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True)
@@ -38,6 +38,6 @@ def deterministic(seed: int) -> None:
 
 
 def reseed(seed: int, step: int) -> None:
-    """Dropout masks of a step depend on (seed, step) alone."""
+    """From here on dropout masks depend only on (seed, step)."""
     state = np.random.SeedSequence((seed, DROPOUT, step)).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0] >> np.uint64(1)))

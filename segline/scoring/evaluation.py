@@ -1,4 +1,4 @@
-"""Counts of an evaluated split -> the numbers that are reported. N images, K classes."""
+"""Confusion matrices of an evaluated split -> the numbers that are reported. N images, K classes."""
 
 import hashlib
 import json
@@ -15,11 +15,12 @@ from segline.scoring import confusion
 SCHEMA = "1"
 
 Interval = dict[str, float]
-Statistic = Callable[[confusion.Scores], float]
+# Cells (B, K, 3), see `confusion`, and the classes (K,) that means run over -> (B,).
+Statistic = Callable[[confusion.Floats, confusion.Bools], confusion.Floats]
 
 
 class Section(params.Section):
-    """`split` is evaluated; `resamples` and `seed` make the bootstrap intervals."""
+    """`split` is evaluated; `resamples` and `seed` are those of the bootstrap intervals."""
 
     split: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     batch_size: int = Field(ge=1, le=4096)
@@ -28,7 +29,7 @@ class Section(params.Section):
 
 
 def protocol(index: processed.Index) -> dict[str, str]:
-    """What was evaluated and how: two results compare only where all of this is equal."""
+    """What was evaluated and how: two results are comparable only if all of this is equal."""
     void = "none" if index.void is None else "class" if index.void_is_class else "ignored"
     return {
         "data": data_hash(index),
@@ -41,7 +42,7 @@ def protocol(index: processed.Index) -> dict[str, str]:
 
 
 def data_hash(index: processed.Index) -> str:
-    """The first 16 hex digits of a SHA-256 over the split's images, masks, class table and merging."""
+    """The first 16 hex digits of a SHA-256 over the images, masks, class table and merged classes of the split."""
     rows = [(row.stem, row.group, row.sha256_image, row.sha256_mask) for row in index.rows]
     table = [(label.name, label.rgb) for label in index.classes]
     content = json.dumps([rows, table, index.values, index.void_is_class, index.encoding])
@@ -51,56 +52,55 @@ def data_hash(index: processed.Index) -> str:
 def summary(
     own: confusion.Counts, working: confusion.Counts, index: processed.Index, section: Section
 ) -> dict[str, Any]:
-    """eval.json without its cost: `at` of the counts at the masks' own resolution, and under `working` at that one."""
+    """eval.json without its cost: `at` of the masks' own resolution, and under `working` of the working resolution."""
     names = [label.name for label in index.classes]
     return at(own, names, section) | {"working": at(working, names, section), "protocol": protocol(index)}
 
 
-def at(counts: confusion.Counts, names: list[str], section: Section) -> dict[str, Any]:
-    """The scores of int64 (N, K, K) counts, summed over the images first.
+def at(matrices: confusion.Counts, names: list[str], section: Section) -> dict[str, Any]:
+    """The scores of int64 (N, K, K) matrices, summed over the images first.
 
-    Four rates, IoU of each class that has a truth pixel (the set that mIoU is the mean over), and 95 % intervals of
-    accuracy and mIoU. What is undefined is left out.
+    Four rates, the IoU of each class that has a true pixel (mIoU is their mean), and 95 % intervals of accuracy and
+    mIoU. Undefined values are left out.
     """
-    scores = confusion.scores(counts.sum(axis=0))
+    scores = confusion.scores(matrices.sum(axis=0))
     iou = {name: float(value) for name, value, there in zip(names, scores.iou, scores.present, strict=True) if there}
-    statistics: dict[str, Statistic] = {"accuracy": lambda s: s.accuracy, "miou": lambda s: s.miou}
+    statistics: dict[str, Statistic] = {"accuracy": lambda cells, _: confusion.accuracy(cells), "miou": confusion.miou}
     bounds = {
-        name: interval_over_images(counts, statistic, section.resamples, section.seed)
+        name: interval_over_images(matrices, statistic, section.resamples, section.seed)
         for name, statistic in statistics.items()
     }
-    rates = {name: rate for name, rate in means(counts).items() if rate is not None}
+    rates = {name: rate for name, rate in means(matrices).items() if rate is not None}
     return rates | {
         "iou": iou,
         "interval": {name: bound for name, bound in bounds.items() if bound is not None},
     }
 
 
-def interval_over_images(counts: confusion.Counts, statistic: Statistic, resamples: int, seed: int) -> Interval | None:
-    """A 95 % bootstrap interval: the 2.5 % and 97.5 % percentiles of `statistic` under resampling of images: {"low", "high"}.
+def interval_over_images(
+    matrices: confusion.Counts, statistic: Statistic, resamples: int, seed: int
+) -> Interval | None:
+    """The 2.5 % and 97.5 % percentiles of `statistic` under resampling of images: {"low", "high"}, a 95 % interval.
 
-    `counts` is int64 (N, K, K), one matrix an image; images without a labelled pixel are left out, and fewer than two
-    have no interval (None). Each resample sums as many matrices as there are and scores the sum. The set of classes is
-    that of all images; one that a resample holds neither in truth nor in prediction has no IoU there and leaves its
-    mean. As scipy's `bootstrap`, whose import takes longer than the draws. Source: Efron and Tibshirani 1993, ch. 13.
+    `matrices` is int64 (N, K, K). Images without a labelled pixel are left out, and fewer than two have no interval
+    (None). Each resample adds up as many images as there are and scores the sum. Means run over the classes present in
+    all images; one that a resample has neither in truth nor in prediction has no IoU there and is left out of its mean.
+    Equals scipy's `bootstrap`, whose import takes longer than the draws. Source: Efron and Tibshirani 1993, ch. 13.
     """
-    counts = counts[counts.any(axis=(1, 2))]
-    if len(counts) < 2:
+    cells = confusion.by_class(matrices[matrices.any(axis=(1, 2))])
+    if len(cells) < 2:
         return None
-    classes = confusion.present(counts.sum(axis=0))
-    drawn = np.random.default_rng(seed).integers(0, len(counts), (resamples, len(counts)))
-    flat = counts.reshape(len(counts), -1).astype(np.float64)  # exact: sums stay below 2^53; and BLAS knows no integers
-    values = []
-    for rows in drawn:
-        total = (np.bincount(rows, minlength=len(counts)) @ flat).astype(np.int64).reshape(counts.shape[1:])
-        values.append(statistic(confusion.scores(total, classes)))
+    drawn = np.random.default_rng(seed).integers(0, len(cells), (resamples, len(cells)))
+    flat = cells.reshape(len(cells), -1).astype(np.float64)  # for BLAS; exact, because sums stay below 2^53
+    totals = np.stack([np.bincount(rows, minlength=len(cells)) @ flat for rows in drawn])
+    values = statistic(totals.reshape(resamples, *cells.shape[1:]), confusion.present(cells.sum(axis=0)))
     low, high = np.percentile(values, [2.5, 97.5])
     return {"low": float(low), "high": float(high)}
 
 
-def means(counts: confusion.Counts) -> dict[str, float | None]:
-    """The four rates of int64 (N, K, K) counts, summed over the images first; None if no pixel is labelled."""
-    scores = confusion.scores(counts.sum(axis=0))
+def means(matrices: confusion.Counts) -> dict[str, float | None]:
+    """The four rates of int64 (N, K, K) matrices, summed over the images first; None if no pixel is labelled."""
+    scores = confusion.scores(matrices.sum(axis=0))
     return {
         "accuracy": _defined(scores.accuracy),
         "mean_class_accuracy": _defined(scores.mean_class_accuracy),
@@ -109,17 +109,17 @@ def means(counts: confusion.Counts) -> dict[str, float | None]:
     }
 
 
-def class_rows(counts: confusion.Counts, names: list[str]) -> list[tuple[Any, ...]]:
-    """(class, iou, accuracy, dice, pixels) a class; None where undefined."""
-    total = counts.sum(axis=0)
+def class_rows(matrices: confusion.Counts, names: list[str]) -> list[tuple[Any, ...]]:
+    """(class, iou, accuracy, dice, pixels) of each class; None if undefined."""
+    total = matrices.sum(axis=0)
     scores = confusion.scores(total)
     columns = zip(names, scores.iou, scores.class_accuracy, scores.dice, total.sum(axis=1), strict=True)
     return [(name, *map(_defined, rates), int(pixels)) for name, *rates, pixels in columns]
 
 
-def confusion_rows(counts: confusion.Counts, names: list[str]) -> list[dict[str, Any]]:
+def confusion_rows(matrices: confusion.Counts, names: list[str]) -> list[dict[str, Any]]:
     """{actual, predicted, count} of every pair of classes, summed over the images."""
-    total = counts.sum(axis=0).tolist()
+    total = matrices.sum(axis=0).tolist()
     return [
         {"actual": actual, "predicted": predicted, "count": count}
         for actual, row in zip(names, total, strict=True)
@@ -132,16 +132,14 @@ def image_columns(names: list[str]) -> list[str]:
     return ["image", "group", "accuracy", "miou", *(f"{name}_{kind}" for name in names for kind in ("tp", "fp", "fn"))]
 
 
-def image_rows(counts: confusion.Counts, index: processed.Index) -> list[tuple[Any, ...]]:
-    """One row an image: stem, group, accuracy, mIoU over the classes in it, then tp, fp, fn of every class."""
-    return [_image_row(matrix, row) for matrix, row in zip(counts, index.rows, strict=True)]
-
-
-def _image_row(matrix: confusion.Counts, row: processed.Row) -> tuple[Any, ...]:
-    scores = confusion.scores(matrix)
-    hit = np.diagonal(matrix)
-    cells = np.stack([hit, matrix.sum(axis=0) - hit, matrix.sum(axis=1) - hit], axis=1)
-    return (row.stem, row.group, _defined(scores.accuracy), _defined(scores.miou), *cells.ravel().tolist())
+def image_rows(matrices: confusion.Counts, index: processed.Index) -> list[tuple[Any, ...]]:
+    """One row per image: stem, group, accuracy, mIoU over the classes in it, then tp, fp and fn of every class."""
+    cells = confusion.by_class(matrices)
+    columns = zip(index.rows, confusion.accuracy(cells), confusion.miou(cells), cells, strict=True)
+    return [
+        (row.stem, row.group, _defined(accuracy), _defined(miou), *counts.ravel().tolist())
+        for row, accuracy, miou, counts in columns
+    ]
 
 
 def _defined(value: Any) -> float | None:

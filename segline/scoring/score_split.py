@@ -1,4 +1,4 @@
-"""The network's logits for a split -> predictions, and counts of right and wrong pixels against the truth."""
+"""The model's logits for a split -> predictions and confusion matrices."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,30 +9,32 @@ from torch import Tensor, nn
 
 from segline.dataset import onehot, processed
 from segline.dataset.raw import ENCODINGS
-from segline.model import batches, forward
+from segline.model import batches, checkpoint, forward
 from segline.preprocessing import images, mask_values
 from segline.scoring import confusion
 
 
-def logits(network: nn.Module, split: processed.Split, batch_size: int) -> Iterator[Tensor]:
+def logits(
+    network: nn.Module, model: checkpoint.Description, split: processed.Split, batch_size: int
+) -> Iterator[Tensor]:
     """The logits float32 (K, H, W) of one image after another, in the order of the split."""
     device = next(network.parameters()).device
     samples = batches.place(split.images, split.onehot, len(split.index.classes), device)
-    for inputs, _ in batches.in_order(samples, batch_size):
+    for inputs, _ in batches.in_order(samples, batch_size, model.mean, model.std):
         yield from forward.logits(network, inputs)
 
 
 def score(
-    raw: Path, split: processed.Split, found: Iterable[Tensor]
+    raw: Path, split: processed.Split, logits_of_images: Iterable[Tensor]
 ) -> tuple[npt.NDArray[np.uint8], confusion.Counts, confusion.Counts]:
-    """Predictions uint8 (N, H, W), counts (N, K, K) at the working resolution, and counts at that of the raw masks.
+    """Predictions uint8 (N, H, W), and matrices (N, K, K) at the working resolution and at that of the raw masks.
 
-    `found` holds the logits of each image; `raw` is the raw folder of the split.
+    `raw` is the raw folder of the split.
     """
     num_classes = len(split.index.classes)
     lookup = onehot.lookup(split.index.values, ENCODINGS[split.index.encoding])
     predictions, working, own = [], [], []
-    for image_logits, packed, row in zip(found, split.onehot, split.index.rows, strict=True):
+    for image_logits, packed, row in zip(logits_of_images, split.onehot, split.index.rows, strict=True):
         predictions.append(forward.classes(image_logits[None])[0])
         working.append(confusion.count(onehot.unpack(packed, num_classes), predictions[-1], num_classes))
         resized = forward.classes_at(image_logits, row.height, row.width)
@@ -41,5 +43,5 @@ def score(
 
 
 def _raw_truth(path: Path, lookup: onehot.Lookup, encoding: str) -> npt.NDArray[np.uint8]:
-    """The classes of a raw mask (H, W); `encode.VOID` lies above every class."""
+    """The classes of a raw mask (H, W); `onehot.VOID` is above every class."""
     return mask_values.classes(images.decode_mask(images.read(path), path, encoding), path, lookup, encoding)

@@ -1,10 +1,10 @@
 """Logits and one-hot targets -> a scalar to minimise. N images, K classes, H x W pixels; both are (N, K, H, W).
 
-The named losses take `log_p`, float32 (N, K, H, W): the log-softmax of the logits, made once for all of them.
+The named losses take `log_p`, float32 (N, K, H, W): the log-softmax of the logits, computed once for all of them.
 
-A pixel is valid if any bit of its target is set; void pixels (the zero vector) give no loss and no gradient, and where
-all are void, each loss is 0. Targets are 0 or 1, at most one 1 a pixel. Everything is computed in float32 and written
-with products and sums alone, clear of the 2-D NLL kernel that has no deterministic form on CUDA.
+Targets are 0 or 1, with at most one 1 per pixel. A pixel with a 1 is valid; void pixels (the zero vector) give no loss
+and no gradient, and if all are void, every loss is 0. Everything is computed in float32 with products and sums only:
+torch's 2-D NLL kernel has no deterministic form on CUDA.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ from torch import Tensor
 Name = Literal["cross_entropy", "weighted_cross_entropy", "dice", "focal"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-FOCUS = 2  # gamma: the value that Lin et al. 2017 found best (table 1b)
+FOCUS = 2  # gamma: the best value in Lin et al. 2017 (table 1b)
 
 
 def criterion(names: Sequence[Name], label_smoothing: float, class_weights: Tensor) -> Loss:
-    """The sum of the named losses. `class_weights` (K,), those of weighted_cross_entropy, may be empty without it."""
+    """The sum of the named losses. `class_weights` (K,) may be empty without weighted_cross_entropy."""
     parts: dict[Name, Loss] = {
         "cross_entropy": partial(cross_entropy, smoothing=label_smoothing),
         "weighted_cross_entropy": partial(cross_entropy, smoothing=label_smoothing, class_weights=class_weights),
@@ -38,7 +38,7 @@ def criterion(names: Sequence[Name], label_smoothing: float, class_weights: Tens
 
 
 def num_valid(onehot: Tensor) -> Tensor:
-    """How many pixels of a target are labelled: a scalar tensor."""
+    """The number of labelled pixels of a target, a scalar tensor."""
     return onehot.sum()
 
 
@@ -46,8 +46,8 @@ def cross_entropy(log_p: Tensor, onehot: Tensor, smoothing: float = 0.0, class_w
     """Mean over valid pixels of -sum_k w_k q_k log p_k, in nats.
 
     q is the target; with `smoothing` s it is (1 - s) target + s / K at a valid pixel (Szegedy et al. 2016, sec. 7).
-    w is `class_weights` (K,) or 1 throughout. The mean divides by the sum of w at the valid pixels' own classes, as
-    `torch.nn.functional.cross_entropy` does, and is 0 where that sum is.
+    w is `class_weights` (K,), or 1. The mean divides by the sum of w over the classes of the valid pixels, as
+    `torch.nn.functional.cross_entropy` does; it is 0 if that sum is 0.
     """
     own = onehot if class_weights is None else class_weights.view(1, -1, 1, 1) * onehot
     total = -(own * log_p).sum()
@@ -59,16 +59,16 @@ def cross_entropy(log_p: Tensor, onehot: Tensor, smoothing: float = 0.0, class_w
 
 
 def dice(log_p: Tensor, onehot: Tensor) -> Tensor:
-    """Mean over the classes that the batch has of 1 - 2 |p t| / (|p| + |t|), in 0..1.
+    """Mean over the classes present in the batch of 1 - 2 |p t| / (|p| + |t|), in 0..1.
 
-    t is the target; p and t are taken at valid pixels, and |x| is the sum over the batch. Source: Milletari et al.
+    t is the target, p the probability, both at valid pixels; |x| is the sum over the batch. Source: Milletari et al.
     2016, without their squares, as in Drozdzal et al. 2016.
     """
     valid = onehot.sum(dim=1, keepdim=True)
     probabilities = log_p.exp()
     pixels = (0, 2, 3)
     truth = onehot.sum(dim=pixels)
-    # Where a class is in the batch the sum of the sizes is 1 at least; elsewhere its term is not counted.
+    # For a class in the batch the sum of the sizes is at least 1; the terms of others are not counted.
     sizes = ((probabilities * valid).sum(dim=pixels) + truth).clamp(min=1)
     present = (truth > 0).float()
     terms = 1 - 2 * (probabilities * onehot).sum(dim=pixels) / sizes
@@ -82,5 +82,5 @@ def focal(log_p: Tensor, onehot: Tensor) -> Tensor:
 
 
 def _mean(total: Tensor, weight: Tensor) -> Tensor:
-    """total / weight, and 0 with no gradient where the weight is 0."""
+    """total / weight, and 0 with no gradient if the weight is 0."""
     return total * (weight > 0) / weight.clamp(min=torch.finfo(torch.float32).tiny)

@@ -1,4 +1,4 @@
-"""The model that params.yaml asks for, for the data at hand."""
+"""The model that params.yaml describes, for the data of the train split."""
 
 from segline.core import params, plugins
 from segline.dataset import processed
@@ -7,9 +7,9 @@ from segline.training import class_weights, loop, pretrained
 
 
 def from_params(document: params.Document, section: loop.Section, split: processed.Split) -> checkpoint.Description:
-    """The chosen network with its parameters and head; inputs and classes are those of `split`, the train split.
+    """The chosen network with its parameters and head; inputs and classes are those of the train split.
 
-    Raises ParameterError naming the key if there is no such network, or if its section is not valid.
+    Raises ParameterError naming the key if the network is unknown or its section is not valid.
     """
     name = params.text(document, "model.name")
     network = params.section(document, f"model.{name}", plugins.choose("segline.networks", name, "model.name").Section)

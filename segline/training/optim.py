@@ -1,4 +1,4 @@
-"""How the weights move: optimisers, schedules of the learning rate, and the moving average of the weights."""
+"""Optimisers, schedules of the learning rate, and the moving average of the weights."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -9,7 +9,7 @@ from torch.optim import lr_scheduler
 Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine", "one_cycle", "poly"]
 
-SHORTEST_CYCLE = 4
+SHORTEST_CYCLE = 4  # steps
 POWER = 0.9  # of the poly schedule. Source: Chen et al. 2017 (DeepLab), sec. 4.1.2
 
 
@@ -19,13 +19,13 @@ def optimizer(name: Optimizer, weights: Iterable[nn.Parameter], rate: float, wei
     return kind(weights, lr=rate, weight_decay=weight_decay, fused=True)
 
 
-def schedule(name: Schedule, of: optim.Optimizer, rate: float, steps: int) -> lr_scheduler.LRScheduler:
-    """The rate over `steps` steps: `rate` at its highest, and nothing at the end of all but the constant one.
+def lr_schedule(name: Schedule, of: optim.Optimizer, rate: float, steps: int) -> lr_scheduler.LRScheduler:
+    """The rate over `steps` steps: `rate` at its highest and, unless it is constant, close to 0 at the end.
 
-    Of fewer than four steps one_cycle would be nearly nothing: there, too, the rate is constant.
+    With fewer than four steps one_cycle would stay close to 0; the rate is constant then too.
     """
     if name == "one_cycle" and steps >= SHORTEST_CYCLE:
-        # Smith and Topin 2018: up to the full rate over the first 30 % of the steps, then down to nothing.
+        # Smith and Topin 2018: up to the full rate in the first 30 % of the steps, then down to almost 0.
         return lr_scheduler.OneCycleLR(of, rate, total_steps=steps, cycle_momentum=False)
     if name == "cosine":
         return lr_scheduler.CosineAnnealingLR(of, T_max=steps)
@@ -37,8 +37,8 @@ def schedule(name: Schedule, of: optim.Optimizer, rate: float, steps: int) -> lr
 def average(kept: nn.Module, network: nn.Module, decay: float, steps_before: int) -> None:
     """Moves `kept` towards `network`, in place: an exponential moving average of its weights and batch statistics.
 
-    The decay starts at 0.1 and rises to `decay`, since the average starts from random weights. Counts (of batches) are
-    copied. Source: the `num_updates` of TensorFlow's ExponentialMovingAverage.
+    The decay starts at 0.1 and rises to `decay`, because the average starts from random weights. Counts of batches are
+    copied. Source: `num_updates` in TensorFlow's ExponentialMovingAverage.
     """
     share = 1 - min(decay, (1 + steps_before) / (10 + steps_before))
     for mean, value in zip(kept.state_dict().values(), network.state_dict().values(), strict=True):

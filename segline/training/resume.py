@@ -1,8 +1,9 @@
-"""An interrupted training on disk: its `State`, and which training it belongs to.
+"""An interrupted training on disk: its `State`, and the key of the training it belongs to.
 
-It lies outside of DVC's outputs, which DVC removes before a stage runs. Like the cache of `fetch` it spares work and
-changes no output byte: the training whose key it has takes it up, and ends with the bytes of one never interrupted.
-The global generators are no part of it: data are drawn from (seed, epoch, sample), dropout is reseeded at every step.
+The file is not one of DVC's outputs, which DVC removes before a stage runs. Like a download cache it saves work and
+changes no output byte: the training with the same key resumes from it, and ends with the bytes of one that was never
+interrupted. Global generators are not saved: data are drawn from (seed, epoch, sample), and dropout is reseeded at
+every step.
 """
 
 import hashlib
@@ -26,14 +27,14 @@ from segline.model import device
 from segline.monitoring import console
 from segline.training.state import State
 
-FOLDER = Path(".segline")  # in the project's top folder; git and DVC ignore it, and it holds nothing else
+FOLDER = Path(".segline")  # in the project's top folder; git and DVC ignore it, and it contains nothing else
 FILE = FOLDER / "train.safetensors"
-SAVED_EVERY = 30.0  # seconds of training, at least, that an interruption may cost
+SAVED_EVERY = 30.0  # seconds: an interruption costs these and at most one epoch
 
 
 def key(values: Mapping[str, Any], paths: Iterable[Path]) -> str:
-    """Equal for trainings that give the same bytes: sha256 over `values` (as JSON), the bytes of the files at `paths`
-    (the code of the stage) and in folders there (its data), numpy's version and the device with torch's.
+    """Equal for trainings that give the same bytes: sha256 over `values` (as JSON), the files in `paths` (code) and in
+    its folders (data), the versions of numpy and torch, and the device.
     """
     facts = {"values": values, "numpy": np.__version__, "device": device.fingerprint()}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
@@ -44,23 +45,23 @@ def key(values: Mapping[str, Any], paths: Iterable[Path]) -> str:
 
 
 class Saver:
-    """Keeps the state of the training that has `key` on disk, as often as it pays."""
+    """Saves the state of the training that has `own_key`, every `SAVED_EVERY` seconds."""
 
     def __init__(self, own_key: str) -> None:
         self._key = own_key
         self._saved = time.perf_counter()
 
-    def take_up(self, state: State, num_epochs: int) -> None:
-        """If this training was interrupted, `state` is what it had come to."""
+    def resume(self, state: State, num_epochs: int) -> None:
+        """If this training was interrupted, `state` becomes the one that was saved last."""
         try:
             if restore(self._key, state):
-                done = f"goes on after epoch {len(state.history)} of {num_epochs}"
+                done = f"resumes after epoch {len(state.history)} of {num_epochs}"
                 console.say(f"{done}; remove {FILE} to train from the beginning")
         except IntegrityError as error:
             console.warn(str(error))
 
     def epoch_done(self, state: State) -> None:
-        """Writes the state if the last time is long ago; where it cannot, the training goes on all the same."""
+        """Saves the state if the last time was long ago; if it cannot, it warns and the training continues."""
         if time.perf_counter() - self._saved < SAVED_EVERY:
             return
         try:
@@ -71,13 +72,13 @@ class Saver:
 
 
 def write(own_key: str, state: State) -> None:
-    """Writes the state, between two epochs, in place of an earlier one. Raises OSError if it cannot."""
+    """Writes the state after an epoch, replacing an earlier one. Raises OSError if it cannot."""
     tensors = _tensors(state)
     content = {
         "key": own_key,
         "history": [astuple(epoch) for epoch in state.history],
         "groups": state.optimizer.state_dict()["param_groups"],
-        "schedule": state.schedule.state_dict(),
+        "lr_schedule": state.lr_schedule.state_dict(),
     }
     text = json.dumps(content)
     with atomic.file(FILE) as temporary:
@@ -88,20 +89,20 @@ def write(own_key: str, state: State) -> None:
 
 
 def restore(own_key: str, state: State) -> bool:
-    """Whether the file is of this training; then `state`, fresh from `training.start`, is as it was when written.
+    """Whether the file belongs to this training; if so, `state`, fresh from `loop.start`, becomes the one written.
 
-    Raises IntegrityError if the file is damaged. Only numbers and tensors are read from it, no code.
+    Raises IntegrityError if the file is damaged. Only numbers and tensors are read from it, never code.
     """
     if not FILE.is_file():
         return False
-    remedy = "The training starts from its beginning."
+    remedy = "Training starts from the beginning."
     try:
         with safe_open(FILE, framework="pt") as archive:
             metadata = archive.metadata()
             content = json.loads(metadata["state"])
             if content["key"] != own_key:
                 return False
-            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 - it is no dict
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 - it is not a dict
         expected = metadata["sha256"]
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise IntegrityError(FILE, f"damaged ({type(error).__name__}: {error})", remedy) from None
@@ -112,7 +113,7 @@ def restore(own_key: str, state: State) -> bool:
 
 
 def remove() -> None:
-    """After this there is nothing to go on from, nor what a write that was killed left."""
+    """Removes the saved state, and what a write that was killed left behind."""
     atomic.remove(FOLDER)
 
 
@@ -148,14 +149,14 @@ def _fill(state: State, content: Mapping[str, Any], tensors: Mapping[str, Tensor
     slots = {
         index: {name: _laid_out(tensor, parameter) for name, tensor in tables[f"optimizer.{index}"].items()}
         for index, parameter in enumerate(state.network.parameters())
-        if f"optimizer.{index}" in tables  # a frozen one has none
+        if f"optimizer.{index}" in tables  # frozen parameters have none
     }
     state.optimizer.load_state_dict({"state": slots, "param_groups": content["groups"]})
-    state.schedule.load_state_dict(content["schedule"])
+    state.lr_schedule.load_state_dict(content["lr_schedule"])
     state.history = [Epoch(*row) for row in content["history"]]
     state.best = tables["best"]
 
 
 def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """The fused optimisers walk through memory, so their tensors must lie there as the parameter does."""
+    """The tensor in the memory layout of its parameter: fused optimisers pair the two by their place in memory."""
     return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor

@@ -1,4 +1,4 @@
-"""All that a training run is made of, as one value: whoever has it can go on from there."""
+"""The whole state of a training, from which it can be resumed."""
 
 from dataclasses import dataclass, field
 
@@ -6,30 +6,32 @@ from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
 
 from segline.dataset.history import Epoch
+from segline.model.device import Precision
 
 
 @dataclass
 class State:
-    """Changes in place from step to step. `network` is what learns.
+    """Changes in place with every step. `network` is what learns, `precision` what it is computed in.
 
-    `kept` is what is validated and kept: the moving average of `network`, or `network` itself. `class_weights` (K,) are
-    those of the loss, empty if it has none. `best` holds the weights of the best epoch so far.
+    `kept` is what is validated and written: the moving average of `network`, or `network` itself. `class_weights` (K,)
+    are those of the loss, empty if it has none. `best` contains the weights of the best epoch so far.
     """
 
     network: nn.Module
     kept: nn.Module
     optimizer: optim.Optimizer
-    schedule: lr_scheduler.LRScheduler
+    lr_schedule: lr_scheduler.LRScheduler
     class_weights: Tensor
+    precision: Precision
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def best_epoch(self) -> Epoch:
-        """The epoch of highest val mIoU, the first of equals."""
+        """The epoch with the highest val mIoU, the first of equals."""
         return max(self.history, key=lambda epoch: epoch.val_miou)
 
     @property
     def epochs_since_best(self) -> int:
-        """How many epochs in a row were not better than the best; 0 before the first."""
+        """The number of epochs since the best one; 0 before the first."""
         return len(self.history) - self.best_epoch.epoch if self.history else 0

@@ -25,13 +25,14 @@ def test_the_table_has_a_row_an_epoch_and_keeps_six_digits_of_a_small_rate(tmp_p
 
 
 def test_the_kept_epoch_is_told_without_its_rate(tmp_path: Path) -> None:
-    history.write_kept(tmp_path / "train.json", SECOND)
+    history.write_kept(tmp_path / "train.json", SECOND, {"precision": "float32"})
 
     kept = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    assert {"precision": "float32"} == kept.pop("protocol")
     assert {"epoch": 2, "train_loss": 1, "val_loss": 1.125, "val_accuracy": 0.666667, "val_miou": 0.375} == kept
 
 
 def test_a_record_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="finite"):
-        history.write_kept(tmp_path / "train.json", Epoch(1, 0.1, float("nan"), 1.0, 0.5, 0.5))
+        history.write_kept(tmp_path / "train.json", Epoch(1, 0.1, float("nan"), 1.0, 0.5, 0.5), {})
     assert not (tmp_path / "train.json").exists()

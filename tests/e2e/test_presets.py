@@ -71,14 +71,13 @@ def test_an_unknown_preset_names_the_nearest(checkout):
 
 def test_every_preset_is_valid(checkout):
     check = ("python", "-m", "segline", "check")
-    bfloat16 = {"SEGLINE_FORCE_BFLOAT16": "1"}  # also where it is slow
     for path in sorted((ROOT / "presets").glob("*.yaml")):
         checkout.write("params.yaml", path.read_text(encoding="utf-8"))
         place = yaml.safe_load(checkout.read("params.yaml"))["data"]["input"]
         if (checkout.root / place).exists():
-            assert "params.yaml: valid\n" == checkout.run(*check, **bfloat16)
+            assert "params.yaml: valid\n" == checkout.run(*check)
         else:  # a template: all is valid but that the user's files are not there yet
-            output = checkout.run(*check, fails=True, **bfloat16)
+            output = checkout.run(*check, fails=True)
             assert output.startswith(f"error: params.yaml: data.input: no such folder: {place}. ")
             assert 1 == len(output.splitlines())
 

@@ -50,7 +50,7 @@ def test_a_record_that_is_stopped_goes_on_and_ends_with_table_and_weights(prepar
     weights = prepared.root / "pretrained/tiny.safetensors"
     about = json.loads(prepared.read("pretrained/tiny.json"))
 
-    assert re.search(r"^goes on after epoch \d+ of 12; ", output, re.M)
+    assert re.search(r"^resumes after epoch \d+ of 12; ", output, re.M)
     assert ["1", "2"] == [seed for seed, _ in rows]
     assert ["download", "preprocess"] == stages_from_cache(output), "the second seed has them of the first"
     assert "| mean (standard deviation) | |" in output

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import gate_broken, gate_drops, gate_power, gate_runs
 from segline.dataset import onehot
-from segline.gate import bootstrap
+from segline.scoring import confusion
 from tests import tiny
 from tests.gate import sides
 
@@ -34,7 +34,7 @@ def table(text: str) -> list[list[str]]:
 
 def test_noise_of_runs_is_their_standard_deviation(runs):
     paths = sorted(runs.iterdir())
-    scores = [bootstrap.accuracy(gate_runs.paired(path, path).base.counts.sum(axis=0)) for path in paths]
+    scores = [confusion.accuracy(gate_runs.paired(path, path).base.counts.sum(axis=0)) for path in paths]
     found = gate_runs.noise(paths)
 
     assert found.metrics.accuracy == pytest.approx(np.std(scores, ddof=1), abs=1e-6)
@@ -49,10 +49,10 @@ def test_a_planted_drop_is_exactly_as_large_as_asked_and_leaves_the_truth(runs, 
     large = sides.save(runs / "large", sides.predicted(50 * TRUE, 0.8))
     pair = gate_runs.paired(large, large)
     counts = gate_drops.planted(pair, drop, np.random.default_rng(seed))
-    before, after = (float(bootstrap.miou(one.sum(axis=0))) for one in (pair.base.counts, counts))
+    before, after = (float(confusion.miou(one.sum(axis=0))) for one in (pair.base.counts, counts))
 
     assert before - after == pytest.approx(drop, abs=1e-4)
-    assert np.array_equal(bootstrap.truth(pair.base.counts), bootstrap.truth(counts))
+    assert np.array_equal(confusion.truth(pair.base.counts), confusion.truth(counts))
     assert np.array_equal(counts[..., 1].sum(axis=1), counts[..., 2].sum(axis=1))
     assert counts.min() >= 0
 

@@ -10,6 +10,7 @@ from segline.dataset.onehot import VOID, pack
 from segline.model import batches, device
 
 K = 11
+SCALING = batches.MEAN, batches.STD
 
 
 def samples(count: int, height: int = 3, width: int = 4) -> tuple[batches.Samples, np.ndarray]:
@@ -23,7 +24,7 @@ def samples(count: int, height: int = 3, width: int = 4) -> tuple[batches.Sample
 
 def test_bytes_become_minus_one_to_one_channels_last():
     images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 4, 5, 3).contiguous()
-    inputs = batches.inputs(images)
+    inputs = batches.inputs(images, *SCALING)
 
     assert inputs.shape == (2, 3, 4, 5)
     assert inputs.is_contiguous(memory_format=torch.channels_last)
@@ -42,9 +43,9 @@ def test_unpacked_targets_are_the_one_hot_masks():
 
 def test_in_order_means_as_stored():
     data, _ = samples(7, 1, 1)
-    rows = torch.cat([images for images, _ in batches.in_order(data, 3)])
+    rows = torch.cat([images for images, _ in batches.in_order(data, 3, *SCALING)])
 
-    assert torch.equal(batches.inputs(data.images), rows)
+    assert torch.equal(batches.inputs(data.images, *SCALING), rows)
 
 
 def streamed(data: batches.Samples) -> batches.Streamed:
@@ -70,7 +71,9 @@ def test_what_is_streamed_is_what_lies_on_the_device(picks):
 def test_streamed_batches_come_in_order_too(size):
     data, _ = samples(7)
 
-    for expected, actual in zip(batches.in_order(data, size), batches.in_order(streamed(data), size), strict=True):
+    for expected, actual in zip(
+        batches.in_order(data, size, *SCALING), batches.in_order(streamed(data), size, *SCALING), strict=True
+    ):
         assert all(torch.equal(one, other) for one, other in zip(expected, actual, strict=True))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from segline.core.errors import IntegrityError, ParameterError
 from segline.dataset import raw
@@ -106,7 +107,7 @@ def test_safetensors_of_another_program_are_refused(tmp_path):
         ({"network": "unett"}, "not in segline.networks. Did you mean unet?"),
         ({"network": "os"}, "not in segline.networks"),
         ({"parameters": {**DESCRIPTION.parameters, "width": 8}}, "expected (8, 3, 3, 3), got (4, 3, 3, 3)"),
-        ({"parameters": {**DESCRIPTION.parameters, "depth": 1}}, "missing or too many"),
+        ({"parameters": {**DESCRIPTION.parameters, "depth": 1}}, "missing or unexpected"),
         ({"parameters": {**DESCRIPTION.parameters, "depth": "two"}}, "not a Segline model"),
         ({"head": "sigmoid"}, "expected (1, 4, 1, 1), got (2, 4, 1, 1)"),
         ({"head": "tanh"}, "expected softmax or sigmoid, got 'tanh'"),
@@ -163,3 +164,27 @@ def test_sigmoid_is_refused_for_three_classes():
 
     with pytest.raises(ParameterError, match=r"model.head: sigmoid is for two classes"):
         checkpoint.network(replace(DESCRIPTION, head="sigmoid", classes=classes))
+
+
+NAMED_REMEDY = r"Train one \(make repro\), fetch it \(dvc pull\), or name another file\.$"
+
+
+def test_a_wrong_name_a_folder_and_another_file_named_by_a_user_have_a_remedy_that_fits(tmp_path):
+    (tmp_path / "notes.txt").write_text("no weights")
+    for name, problem in {
+        "gone": "missing",
+        "": "a folder, expected a model file",
+        "notes.txt": "not a Segline model",
+    }.items():
+        with pytest.raises(IntegrityError, match=rf"{tmp_path / name}: {problem}.*{NAMED_REMEDY}"):
+            checkpoint.read_named(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "head"), [("segformer", "softmax"), ("fcn", "argmax")])
+def test_a_network_or_head_of_another_version_is_not_a_fault_of_params_yaml(tmp_path, name, head):
+    classes = tuple(raw.Label(label, (0, 0, 0)) for label in "ab")
+    model = checkpoint.Description(name, {"width": 2}, head, 3, 8, 8, 127.5, 127.5, classes, ())
+    checkpoint.write(tmp_path / "other.safetensors", nn.Identity().state_dict(), model)
+
+    with pytest.raises(IntegrityError, match=rf"^{tmp_path}/other\.safetensors: .*{NAMED_REMEDY}"):
+        checkpoint.read_named(tmp_path / "other.safetensors")

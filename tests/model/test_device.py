@@ -14,7 +14,7 @@ from segline.model import device
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 
 
-def test_auto_takes_cuda_where_it_is_and_else_the_cpu(monkeypatch):
+def test_auto_takes_cuda_if_there_is_one_and_otherwise_the_cpu(monkeypatch):
     monkeypatch.delenv(device.VARIABLE, raising=False)
 
     assert device.pick().type == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -58,8 +58,28 @@ def test_bfloat16_is_refused_on_a_cpu_without_it_unless_forced(monkeypatch):
     device.require_precision(torch.device("cpu"), "float32")
 
 
-def test_want_of_memory_is_one_line_with_what_to_lower():
-    """A real allocation, which no machine can grant: 4 PiB."""
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_bfloat16_if_the_cpu_computes_it_natively(monkeypatch, native, expected):
+    """Also where SEGLINE_FORCE_BFLOAT16=1 would let a slow bfloat16 through."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setenv(device.FORCE_BFLOAT16, "1")
+    cpu = torch.device("cpu")
+    device.require_precision(cpu, "auto")
+
+    assert expected == device.precision(cpu, "auto")
+    assert ["float32", "bfloat16"] == [device.precision(cpu, wanted) for wanted in ("float32", "bfloat16")]
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_does_not_take_bfloat16_that_a_gpu_emulates(monkeypatch, native, expected):
+    """torch says that every GPU supports it unless told to leave emulation out."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+
+    assert expected == device.precision(torch.device("cuda"), "auto")
+
+
+def test_running_out_of_memory_is_one_line_that_says_what_to_lower():
+    """A real allocation that no machine can make: 4 PiB."""
     with pytest.raises(DeviceError) as caught, device.within_memory("lower train.batch_size"):
         torch.empty(1 << 50)
 
@@ -69,7 +89,7 @@ def test_want_of_memory_is_one_line_with_what_to_lower():
     assert "\n" not in str(caught.value)
 
 
-def test_another_fault_of_torch_is_no_want_of_memory():
+def test_other_errors_of_torch_are_not_taken_for_a_lack_of_memory():
     with pytest.raises(RuntimeError, match="must match the size"), device.within_memory("lower train.batch_size"):
         torch.ones(2) + torch.ones(3)
 
@@ -81,7 +101,7 @@ def test_the_fingerprint_names_what_the_bytes_depend_on(monkeypatch):
 
 
 def test_a_gpu_is_named_with_the_cuda_that_torch_was_built_for(monkeypatch):
-    """As MLflow's tags: torch is asked of the device in question, here by stand-ins that need no GPU."""
+    """torch is asked about the device in question; stand-ins replace it here, so no GPU is needed."""
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda asked: f"NVIDIA H100, {asked}")
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     expected = {
@@ -95,11 +115,11 @@ def test_a_gpu_is_named_with_the_cuda_that_torch_was_built_for(monkeypatch):
     assert expected == device.description(torch.device("cuda"))
 
 
-def test_a_cpu_has_no_name_of_a_gpu():
-    found = device.description(torch.device("cpu"))
+def test_a_cpu_has_no_gpu_name():
+    facts = device.description(torch.device("cpu"))
 
-    assert torch.backends.cpu.get_cpu_capability() == found["cpu_capability"]
-    assert {"gpu/name", "cuda"}.isdisjoint(found)
+    assert torch.backends.cpu.get_cpu_capability() == facts["cpu_capability"]
+    assert {"gpu/name", "cuda"}.isdisjoint(facts)
 
 
 def test_the_peak_memory_of_a_gpu_is_in_mebibytes_and_a_cpu_has_none(monkeypatch):
@@ -114,9 +134,11 @@ def test_the_free_memory_of_a_cpu_is_part_of_what_the_machine_has():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or not platform.libc_ver()[0], reason="glibc's allocator alone is asked")
-def test_memory_that_was_freed_is_not_asked_of_the_system_again():
-    """In a process of its own, for the setting stays: page faults of a block, made and freed, before and after."""
+@pytest.mark.skipif(
+    sys.platform != "linux" or not platform.libc_ver()[0], reason="only glibc's allocator has these settings"
+)
+def test_freed_memory_is_not_requested_from_the_system_again():
+    """Page faults of a block, allocated and freed, before and after; in another process, because the setting stays."""
     script = """
 import ctypes, resource
 from segline.model import device

@@ -141,8 +141,9 @@ def torchvision_mobilenet_v2() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-# For each network: names and shapes by the rules above; some of them copied from torchvision's files; then what torchvision
-# publishes: parameters without the dense layers; those of the dense layers, and multiply-adds in billions at 224x224.
+# For each network: names and shapes by the rules above, some of them copied from torchvision's files; then what
+# torchvision publishes: parameters without the dense layers; those of the dense layers, and multiply-adds in billions
+# at 224x224.
 PUBLISHED = {
     "unet_vgg16": (
         torchvision_vgg16(),
@@ -218,8 +219,8 @@ def test_an_inverted_residual_adds_its_input_if_the_shapes_agree():
 def test_an_encoder_gets_what_imagenet_weights_expect():
     """(x / 255 - mean) / std by channel; with one channel the mean of the three numbers of each."""
     pixels = torch.randint(256, (2, 5, 4, 3), dtype=torch.uint8)
-    rgb = blocks.ImageNetScaling(3)(batches.inputs(pixels))
-    gray = blocks.ImageNetScaling(1)(batches.inputs(pixels[..., :1]))
+    rgb = blocks.ImageNetScaling(3)(batches.inputs(pixels, batches.MEAN, batches.STD))
+    gray = blocks.ImageNetScaling(1)(batches.inputs(pixels[..., :1], batches.MEAN, batches.STD))
 
     for channel, (mean, std) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
         torch.testing.assert_close(rgb[:, channel], (pixels[..., channel] / 255 - mean) / std, atol=1e-6, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Counts agree with a double loop, and scores with their definitions."""
+"""Counts agree with a double loop, and scores with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -66,8 +66,8 @@ def test_a_class_without_any_pixel_is_undefined_and_leaves_the_mean_alone():
     assert (3 / 4 + 4 / 5) / 2 == pytest.approx(scores.miou)
 
 
-def test_a_class_that_is_predicted_but_nowhere_true_scores_0_and_is_not_in_the_mean():
-    """mIoU is the mean over classes with a truth pixel; a false alarm costs the class it was taken from."""
+def test_a_class_that_is_predicted_but_never_true_scores_0_and_is_not_in_the_mean():
+    """mIoU is the mean over the classes with a true pixel; a false positive costs the class it was taken from."""
     scores = confusion.scores(np.array([[3, 1], [0, 0]]))
 
     assert scores.iou[1] == 0
@@ -75,10 +75,23 @@ def test_a_class_that_is_predicted_but_nowhere_true_scores_0_and_is_not_in_the_m
 
 
 def test_a_resample_keeps_the_classes_of_the_full_split():
-    full = np.array([True, True])
-    scores = confusion.scores(np.array([[2, 2], [0, 0]]), full)
+    cells = confusion.by_class(np.array([[2, 2], [0, 0]]))
 
-    assert scores.miou == pytest.approx((2 / 4 + 0) / 2)
+    assert confusion.miou(cells, np.array([True, True])) == pytest.approx((2 / 4 + 0) / 2)
+
+
+@given(hnp.arrays(np.int64, (5, K, K), elements=st.integers(0, 9)))
+def test_the_rates_of_many_matrices_are_those_of_each(matrices):
+    """The gate and the intervals score thousands of resamples at once."""
+    cells, each = confusion.by_class(matrices), [confusion.scores(matrix) for matrix in matrices]
+
+    for name in ("accuracy", "class_accuracy", "iou", "dice", "miou"):
+        rates = getattr(confusion, name)(cells)
+        assert np.array_equal(rates, [getattr(scores, name) for scores in each], equal_nan=True)
+
+
+def test_the_cells_of_a_class_are_true_positives_false_positives_and_false_negatives():
+    assert [[3, 5, 1], [4, 1, 5]] == confusion.by_class(np.array([[3, 1], [5, 4]])).tolist()
 
 
 def test_nothing_but_void_is_undefined_not_zero():

@@ -1,4 +1,4 @@
-"""Bootstrap intervals cover what they should and repeat with their seed."""
+"""Bootstrap intervals cover what they should and depend only on their seed."""
 
 import numpy as np
 import pytest
@@ -15,11 +15,11 @@ def split(num_images: int, rate: float, seed: int) -> confusion.Counts:
     return counts
 
 
-def accuracy(scores: confusion.Scores) -> float:
-    return scores.accuracy
+def accuracy(cells: confusion.Floats, _: confusion.Bools) -> confusion.Floats:
+    return confusion.accuracy(cells)
 
 
-def test_the_interval_holds_the_true_rate_about_95_times_in_100():
+def test_the_interval_contains_the_true_rate_about_95_times_in_100():
     hits = 0
     for seed in range(100):
         interval = evaluation.interval_over_images(split(40, 0.8, seed), accuracy, 200, seed)
@@ -30,7 +30,7 @@ def test_the_interval_holds_the_true_rate_about_95_times_in_100():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_interval_is_that_of_scipy(seed):
-    """The oracle draws from the same stream, and hands over the rows of each resample."""
+    """scipy draws from the same stream, and passes on the rows of each resample."""
     counts = split(30, 0.7, seed)
 
     def rate(rows):
@@ -38,9 +38,9 @@ def test_the_interval_is_that_of_scipy(seed):
 
     rows, rng = (np.arange(30),), np.random.default_rng(seed)
     expected = stats.bootstrap(rows, rate, n_resamples=200, method="percentile", vectorized=False, rng=rng)
-    found = evaluation.interval_over_images(counts, accuracy, 200, seed)
+    interval = evaluation.interval_over_images(counts, accuracy, 200, seed)
 
-    assert found == pytest.approx(expected.confidence_interval._asdict(), abs=1e-12)
+    assert interval == pytest.approx(expected.confidence_interval._asdict(), abs=1e-12)
 
 
 def test_equal_seeds_give_equal_intervals_and_other_seeds_do_not():
@@ -68,7 +68,7 @@ def test_images_without_a_labelled_pixel_are_left_out():
     assert evaluation.interval_over_images(np.concatenate([void, counts[:1]]), accuracy, 100, 0) is None
 
 
-def test_images_that_are_all_alike_have_an_interval_of_no_width():
+def test_the_interval_of_equal_images_has_no_width():
     interval = evaluation.interval_over_images(np.repeat(split(1, 0.5, 0), 5, axis=0), accuracy, 100, 0)
 
     assert interval["low"] == interval["high"]

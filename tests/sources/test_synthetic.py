@@ -303,7 +303,8 @@ def test_an_untrained_network_scores_under_a_tenth(folder: Path, drawn: Dataset)
         for pair in drawn.splits["test"]:
             image = cv2.imread(str(folder / "test" / pair.image))[..., ::-1]
             mask = cv2.imread(str(folder / "test" / pair.mask), cv2.IMREAD_UNCHANGED)
-            logits = forward.logits(network, batches.inputs(torch.from_numpy(image.copy())[None]))
+            inputs = batches.inputs(torch.from_numpy(image.copy())[None], batches.MEAN, batches.STD)
+            logits = forward.logits(network, inputs)
             counts += confusion.count(mask, forward.classes(logits)[0], 11)
 
     assert confusion.scores(counts).miou < 0.10

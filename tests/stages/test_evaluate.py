@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from segline.core import records
 from segline.core.errors import DataError, IntegrityError
@@ -16,6 +17,8 @@ from segline.preprocessing import images
 from segline.scoring import evaluation
 from stages import evaluate, preprocess, train
 from tests import tiny
+
+MODEL = Path("models/model.safetensors")
 
 
 @pytest.fixture
@@ -34,28 +37,52 @@ def rows(path: str) -> list[dict[str, str]]:
     return records.read_csv(Path(path))
 
 
-def test_the_headline_is_a_count_by_hand_over_the_raw_masks(project):
-    evaluate.main(tiny.EVALUATE)
-    split = processed.read(Path("data/processed/test"))
-    network, _ = checkpoint.read(Path("models/model.safetensors"))
-    inputs = batches.inputs(batches.load(split.images, split.onehot, 3, "cpu").images)
-    logits = forward.logits(network, inputs)
-    hits = dict.fromkeys(range(3), 0)
-    unions = dict.fromkeys(range(3), 0)
+def logits_by_hand(mean: float, std: float) -> torch.Tensor:
+    """The logits of the model for the split, whose bytes are scaled here."""
+    network, _ = checkpoint.read(MODEL)
+    images = processed.read(Path("data/processed/test")).images
+    inputs = (torch.tensor(images, dtype=torch.float32) - mean) / std
+    return forward.logits(network, inputs.permute(0, 3, 1, 2))
+
+
+def scores_by_hand(logits: torch.Tensor) -> tuple[float, float]:
+    """Accuracy and mIoU, counted over the raw masks."""
+    hits, unions = dict.fromkeys(range(3), 0), dict.fromkeys(range(3), 0)
     right = total = 0
-    for image_logits, row in zip(logits, split.index.rows, strict=True):
+    index = processed.read(Path("data/processed/test")).index
+    for image_logits, row in zip(logits, index.rows, strict=True):
         truth = cv2.imread(f"data/raw/test/{row.mask}", cv2.IMREAD_UNCHANGED)
-        found = forward.classes_at(image_logits, *tiny.SIZE)
+        predicted = forward.classes_at(image_logits, *tiny.SIZE)
         valid = truth != tiny.VOID.value
-        right += int((truth == found)[valid].sum())
+        right += int((truth == predicted)[valid].sum())
         total += int(valid.sum())
         for k in range(3):
-            hits[k] += int(((truth == k) & (found == k)).sum())
-            unions[k] += int((((truth == k) | (found == k)) & valid).sum())
-
-    assert scores()["accuracy"] == pytest.approx(right / total, abs=1e-6)
-    assert scores()["miou"] == pytest.approx(np.mean([hits[k] / unions[k] for k in range(3)]), abs=1e-6)
+            hits[k] += int(((truth == k) & (predicted == k)).sum())
+            unions[k] += int((((truth == k) | (predicted == k)) & valid).sum())
     assert total == 4 * (18 - 2) * 30
+    return right / total, float(np.mean([hits[k] / unions[k] for k in range(3)]))
+
+
+def test_the_headline_is_a_count_by_hand_over_the_raw_masks(project):
+    evaluate.main(tiny.EVALUATE)
+    accuracy, miou = scores_by_hand(logits_by_hand(127.5, 127.5))
+
+    assert scores()["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert scores()["miou"] == pytest.approx(miou, abs=1e-6)
+
+
+def test_images_are_scaled_by_the_mean_and_std_of_the_model_file(project):
+    """As `predict` does, and whoever uses an exported model."""
+    network, model = checkpoint.read(MODEL)
+    checkpoint.write(MODEL, network.state_dict(), replace(model, mean=60.0, std=200.0))
+    evaluate.main(tiny.EVALUATE)
+    own, default = logits_by_hand(60.0, 200.0), logits_by_hand(127.5, 127.5)
+    accuracy, miou = scores_by_hand(own)
+
+    assert scores()["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert scores()["miou"] == pytest.approx(miou, abs=1e-6)
+    assert np.array_equal(forward.classes(own), np.load("data/predictions/test.npy"))
+    assert not np.array_equal(forward.classes(own), forward.classes(default))
 
 
 def test_every_record_adds_up_to_the_same_counts(project):
@@ -85,15 +112,15 @@ def test_a_split_larger_than_memory_gives_the_same_bytes(project, monkeypatch):
 
 def test_accuracy_and_miou_lie_within_their_intervals(project):
     evaluate.main(tiny.EVALUATE)
-    found = scores()
+    content = scores()
 
-    assert {"accuracy", "miou"} == found["interval"].keys()
-    for metric, interval in found["interval"].items():
-        assert interval["low"] <= found[metric] <= interval["high"]
+    assert {"accuracy", "miou"} == content["interval"].keys()
+    for metric, interval in content["interval"].items():
+        assert interval["low"] <= content[metric] <= interval["high"]
         assert interval["low"] < interval["high"]
 
 
-def test_the_same_scores_stand_at_both_resolutions(project):
+def test_both_resolutions_have_the_same_scores(project):
     evaluate.main(tiny.EVALUATE)
     own, working = scores(), scores()["working"]
 
@@ -143,7 +170,7 @@ def test_the_protocol_knows_the_data_and_not_the_machine(project):
 
 
 def test_void_as_a_class_is_counted(project):
-    """With `preprocess.void: class` the two void lines of each mask are pixels like any other."""
+    """With `preprocess.void: class` the two void lines of each mask are pixels like any others."""
     tiny.write_params(project, preprocess__void="class", train__epochs=1)
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
     train.main(tiny.TRAIN)
@@ -176,7 +203,7 @@ def test_a_model_of_other_classes_is_refused(project):
     content["classes"][0]["name"] = "night"
     index.write_text(json.dumps(content))
 
-    with pytest.raises(IntegrityError, match="class table is not that of"):
+    with pytest.raises(IntegrityError, match="class table differs from that of"):
         evaluate.main(tiny.EVALUATE)
 
 

@@ -1,4 +1,4 @@
-"""Every file of presets/ trains for an epoch and is drawn: its network, loss and schedule, on tiny data of its own."""
+"""Every preset trains for an epoch, is scored and drawn: its network, loss and schedule, on tiny data."""
 
 import hashlib
 import json
@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from segline.commands import presets
 from segline.dataset import raw
+from segline.model import device
 from segline.preprocessing import images
 from segline.sources import camvid, synthetic, voc
 from stages import evaluate, plot, preprocess, train
@@ -29,12 +31,12 @@ NAMES = {
 
 
 def class_names(data: dict[str, Any]) -> list[str]:
-    """Those of the preset's source; a folder's stand in its section."""
+    """Those of the preset's source; for a folder, those of its section."""
     return [*(NAMES.get(data["source"]) or [each["name"] for each in data["folder"]["classes"]])]
 
 
 def write_raw(folder: Path, names: list[str]) -> None:
-    """Pictures of noise; masks of stripes, one a class and one void."""
+    """Images of noise; masks of stripes, one per class and one void."""
     values = [*range(len(names)), 255]
     splits: dict[str, list[raw.Pair]] = {}
     for split, count in SPLITS.items():
@@ -53,13 +55,21 @@ def write_raw(folder: Path, names: list[str]) -> None:
     raw.write(folder, raw.Dataset("noise", classes, tuple(range(len(names))), void, "index", splits))
 
 
+@pytest.mark.parametrize("name", presets.names(ROOT))
+def test_a_preset_starts_on_a_cpu_without_bfloat16(name, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.delenv(device.FORCE_BFLOAT16, raising=False)
+    document = yaml.safe_load((ROOT / f"presets/{name}.yaml").read_text(encoding="utf-8"))
+
+    device.require_precision(torch.device("cpu"), document["train"]["precision"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", presets.names(ROOT))
 def test_a_preset_trains_is_scored_and_drawn(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEGLINE_TRACKING", "off")
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
-    monkeypatch.setenv("SEGLINE_FORCE_BFLOAT16", "1")
     document = yaml.safe_load((ROOT / f"presets/{name}.yaml").read_text(encoding="utf-8"))
     write_raw(Path("data/raw"), class_names(document["data"]))
     for section, values in SMALLER.items():

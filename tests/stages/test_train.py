@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from segline.core import records
+from segline.core import pipeline, records
 from segline.core.errors import DataError, DeviceError, PipelineError, TrainingError
 from segline.dataset import processed
 from segline.dataset.onehot import unpack
-from segline.model import batches, checkpoint
+from segline.model import batches, checkpoint, device
 from segline.monitoring import mlflow_run, progress
 from segline.training import class_weights, resume
 from stages import evaluate, train
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
-# The train stage, but it saves its state after every epoch, and kills itself at a certain line.
+# The train stage, which here saves its state after every epoch and kills itself when it prints a certain line.
 MORTAL = """
 import os, signal
 from segline.monitoring import console; from segline.training import resume
@@ -49,6 +49,18 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[mlflow_run.Message]:
+    """Fills with what the stage sends to MLflow, to which nothing is sent."""
+    sent: list[mlflow_run.Message] = []
+
+    @contextmanager
+    def run(*_, **__):
+        yield mlflow_run.Run(sent.append)
+
+    monkeypatch.setattr(mlflow_run, "run", run)
+    return sent
+
+
 def written(folder: Path) -> dict[str, bytes]:
     paths = [path for part in ("models", "metrics", "data/augmented") for path in (folder / part).glob("*")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
@@ -63,6 +75,8 @@ def test_it_writes_the_model_its_history_and_the_epoch_it_kept(project):
     assert ["1", "2"] == [row["epoch"] for row in history]
     assert list(history[0]) == ["epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou"]
     assert f"{kept['val_miou']:.6f}" == max(row["val_miou"] for row in history)
+    assert {"epoch", "train_loss", "val_loss", "val_accuracy", "val_miou", "protocol"} == kept.keys()
+    assert {"precision": "float32"} == kept["protocol"]
     assert (description.height, description.width, description.channels) == (12, 20, 3)
     assert tiny.CLASSES == description.classes
 
@@ -77,7 +91,7 @@ def test_the_same_inputs_give_the_same_bytes(project):
 
 
 class Unseen:
-    """A progress that shows and measures nothing."""
+    """A progress display that shows and measures nothing."""
 
     def __init__(self, *facts, **more):
         pass
@@ -95,19 +109,19 @@ class Unseen:
         pass
 
 
-def test_what_is_seen_of_a_training_changes_no_byte(project, monkeypatch):
+def test_the_progress_display_changes_no_byte(project, monkeypatch):
     """So `progress` need not be a dependency of the stage."""
     train.main(tiny.TRAIN)
-    seen = written(project)
+    shown = written(project)
     monkeypatch.setattr(progress, "Progress", Unseen)
     train.main(tiny.TRAIN)
 
-    assert seen == written(project)
+    assert shown == written(project)
 
 
 @pytest.mark.parametrize("changes", [{}, {"cut_mix": 0.7, "rotation": 20.0, "noise": 9.0}], ids=["off", "on"])
 def test_a_data_set_larger_than_memory_gives_the_same_bytes(project, monkeypatch, changes):
-    """Where the samples lie is no parameter: not a byte of any output may depend on it."""
+    """Whether samples are streamed is not a parameter: no output byte may depend on it."""
     tiny.write_params(project, train__batch_size=4, **{f"augment__{name}": value for name, value in changes.items()})
     train.main(tiny.TRAIN)
     resident = written(project)
@@ -119,7 +133,7 @@ def test_a_data_set_larger_than_memory_gives_the_same_bytes(project, monkeypatch
 
 
 def test_it_writes_the_first_samples_as_epoch_1_shows_them(project):
-    """With everything off as they are stored."""
+    """With everything off, they are as stored."""
     train.main(tiny.TRAIN)
     images, classes = (np.load(f"data/augmented/{name}.npy") for name in ("images", "classes"))
     split = processed.read(Path("data/processed/train"))
@@ -168,7 +182,7 @@ def test_sigmoid_on_three_classes_is_refused(project):
         train.main(tiny.TRAIN)
 
 
-def test_the_weights_of_the_classes_are_in_the_model_file_where_the_loss_has_them(project):
+def test_class_weights_are_in_the_model_file_if_the_loss_has_them(project):
     train.main(tiny.TRAIN)
     _, without = checkpoint.read(Path("models/model.safetensors"))
     tiny.write_params(project, train__loss=["weighted_cross_entropy", "dice"])
@@ -195,7 +209,7 @@ def test_the_average_is_what_is_written(project, keep):
     assert not torch.equal(plain["head.weight"], averaged["head.weight"])
 
 
-def test_a_run_that_patience_ends_says_so(project, capsys):
+def test_a_training_that_runs_out_of_patience_says_so(project, capsys):
     tiny.write_params(project, train__epochs=50, train__patience=1, train__learning_rate=1e-9)
     train.main(tiny.TRAIN)
     lines = capsys.readouterr().out.splitlines()
@@ -205,7 +219,7 @@ def test_a_run_that_patience_ends_says_so(project, capsys):
     assert len(history) < 50
 
 
-def test_piped_output_has_one_line_an_epoch(project, capsys):
+def test_piped_output_has_one_line_per_epoch(project, capsys):
     train.main(tiny.TRAIN)
     lines = capsys.readouterr().out.splitlines()
 
@@ -264,7 +278,7 @@ def test_a_broken_split_is_named(project):
 
 
 def trained(killed_at: str = "never") -> list[str]:
-    """What the stage says in a process of its own, which is killed when a line starts with `killed_at`."""
+    """What the stage prints in another process, which is killed when a line starts with `killed_at`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KILLED_AT": killed_at}
     command = [sys.executable, "-c", MORTAL, *tiny.TRAIN]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -280,7 +294,7 @@ def forget(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_training_that_is_killed_twice_ends_with_the_bytes_of_one_that_was_not(project):
-    """With dropout, a moving average, one cycle of the rate, and augmentation."""
+    """With dropout, a moving average, one_cycle and augmentation."""
     tiny.write_params(project, train__epochs=8, train__ema=0.9, augment__rotation=20.0, augment__cut_mix=0.5)
     whole = trained()
     expected = written(project)
@@ -290,8 +304,8 @@ def test_a_training_that_is_killed_twice_ends_with_the_bytes_of_one_that_was_not
     assert {} == written(project)
     third = trained()
 
-    assert second[0].startswith("goes on after epoch 3 of 8; ")
-    assert third[0].startswith("goes on after epoch 6 of 8; ")
+    assert second[0].startswith("resumes after epoch 3 of 8; ")
+    assert third[0].startswith("resumes after epoch 6 of 8; ")
     assert [line.split(",")[0] for line in whole[6:]] == [line.split(",")[0] for line in third[1:]]
     assert expected == written(project)
     assert not Path(".segline").exists()
@@ -299,7 +313,7 @@ def test_a_training_that_is_killed_twice_ends_with_the_bytes_of_one_that_was_not
 
 @pytest.fixture
 def interrupted(project, monkeypatch, capsys):
-    """The project with the state of a training that ended after epoch 4 of 5 (it is kept here), and its outputs."""
+    """The project after a training of 5 epochs whose state, saved after epoch 4, was not removed."""
     tiny.write_params(project, train__epochs=5)
     with monkeypatch.context() as patch:
         patch.setattr(resume, "SAVED_EVERY", 0.0)
@@ -309,12 +323,12 @@ def interrupted(project, monkeypatch, capsys):
     return project
 
 
-def test_it_says_where_it_goes_on_and_how_not_to(interrupted, capsys):
+def test_it_says_where_it_resumes_and_how_to_start_over(interrupted, capsys):
     before = written(interrupted)
     train.main(tiny.TRAIN)
     lines = capsys.readouterr().out.splitlines()
 
-    assert "goes on after epoch 4 of 5; remove .segline/train.safetensors to train from the beginning" == lines[0]
+    assert "resumes after epoch 4 of 5; remove .segline/train.safetensors to train from the beginning" == lines[0]
     assert lines[1].startswith("epoch 5/5: ")
     assert before == written(interrupted)
     assert not Path(".segline").exists()
@@ -332,8 +346,52 @@ def test_a_damaged_state_costs_a_warning_and_the_epochs(interrupted, capsys):
     assert before == written(interrupted)
 
 
+@pytest.mark.parametrize(
+    ("edited", "first"),
+    [("segline/reporting/charts.py", "resumes after epoch 4 of 5"), ("segline/training/losses.py", "epoch 1/5")],
+)
+def test_only_an_edit_of_its_own_code_makes_it_start_over(interrupted, monkeypatch, capsys, edited, first):
+    """Its code is what dvc.yaml lists for train."""
+    copy = interrupted / "code"
+    for name in ("segline", "stages"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(pipeline, "ROOT", copy)
+    with (copy / edited).open("a", encoding="utf-8") as file:
+        file.write("# edited\n")
+    train.main(tiny.TRAIN)
+
+    assert capsys.readouterr().out.startswith(first)
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_trains_in_the_precision_that_it_records(project, monkeypatch, native, expected):
+    sent = messages(monkeypatch)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setenv(device.FORCE_BFLOAT16, "1")
+    models = []
+    for precision in ("auto", expected):
+        tiny.write_params(project, train__precision=precision)
+        train.main(tiny.TRAIN)
+        models.append(Path("models/model.safetensors").read_bytes())
+
+    assert models[0] == models[1]
+    assert {"precision": expected} == json.loads(Path("metrics/train.json").read_text())["protocol"]
+    assert [expected] * 2 == [
+        message["tags"]["precision"] for message in sent if "precision" in message.get("tags", {})
+    ]
+
+
+@pytest.mark.parametrize(("native", "first"), [(False, "resumes after epoch 4 of 5"), (True, "epoch 1/5")])
+def test_a_training_in_float32_resumes_under_auto_if_auto_is_float32(interrupted, monkeypatch, capsys, native, first):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    tiny.write_params(interrupted, train__epochs=5, train__precision="auto")
+    train.main(tiny.TRAIN)
+
+    assert capsys.readouterr().out.startswith(first)
+
+
 @pytest.mark.parametrize("change", ["train__seed", "train__epochs", "preprocessed"])
-def test_another_training_starts_from_its_beginning_without_a_word(interrupted, capsys, change):
+def test_another_training_starts_from_the_beginning_silently(interrupted, capsys, change):
     if change == "preprocessed":
         images = Path("data/processed/val/images.npy")
         images.write_bytes(images.read_bytes()[:-1] + b"\7")
@@ -356,14 +414,8 @@ def test_a_state_that_cannot_be_saved_costs_a_warning_and_no_training(project, m
     assert 5 == len(written(project))
 
 
-def test_the_run_of_a_training_that_goes_on_has_the_scores_of_every_epoch(interrupted, monkeypatch):
-    sent: list[mlflow_run.Message] = []
-
-    @contextmanager
-    def run(*_, **__):
-        yield mlflow_run.Run(sent.append)
-
-    monkeypatch.setattr(mlflow_run, "run", run)
+def test_the_run_of_a_training_that_resumes_has_the_scores_of_every_epoch(interrupted, monkeypatch):
+    sent = messages(monkeypatch)
     train.main(tiny.TRAIN)
     logged = [(key, step) for message in sent for key, _, _, step in message.get("metrics", [])]
 

@@ -264,7 +264,7 @@ def test_every_loss_learns_an_easy_task(name):
 def test_val_loss_is_the_loss_that_is_trained_on():
     section = with_(**EVERYTHING, epochs=1, batch_size=10)
     state = run(section)
-    images, onehot = next(batches.in_order(samples(5, seed=1), 10))
+    images, onehot = next(batches.in_order(samples(5, seed=1), 10, batches.MEAN, batches.STD))
     criterion = losses.criterion(section.loss, section.label_smoothing, torch.tensor(WEIGHTS))
 
     assert criterion(forward.logits(state.kept, images), onehot).item() == pytest.approx(state.history[0].val_loss)

@@ -11,7 +11,7 @@ STEPS, RATE = 50, 0.2
 
 def rates(name: str, steps: int = STEPS) -> list[float]:
     optimizer = optim.optimizer("adam", nn.Linear(1, 1).parameters(), RATE, 0.0)
-    schedule = optim.schedule(name, optimizer, RATE, steps)
+    schedule = optim.lr_schedule(name, optimizer, RATE, steps)
     found = []
     for _ in range(steps):
         found.append(schedule.get_last_lr()[0])

@@ -33,7 +33,7 @@ def build(name: str = MOBILENET, channels: int = 3, seed: int = 1) -> nn.Module:
 
 
 def published(name: str = MOBILENET) -> dict[str, Tensor]:
-    """What torchvision's file holds, dense layers included; tests/networks/test_networks.py holds the names against its."""
+    """The content of torchvision's file, dense layers included; tests/networks/test_networks.py checks the names."""
     return {**build(name, seed=7).encoder.state_dict(), "classifier.1.weight": torch.ones(10, 1280)}
 
 
@@ -215,7 +215,7 @@ def test_a_broken_pickle_is_refused_whatever_it_spells(tmp_path, zipped):
         ({"features.1.conv.1.weight": None}, "features.1.conv.1.weight is missing"),
         ({"features.19.weight": torch.ones(1)}, "features.19.weight is not part of it"),
         ({"features.0.0.weight": torch.ones(32, 1, 3, 3)}, "has shape (32, 1, 3, 3), expected (32, 3, 3, 3)"),
-        ({"features.0.1.bias": torch.ones(32).char()}, "features.0.1.bias holds torch.int8, expected torch.float32"),
+        ({"features.0.1.bias": torch.ones(32).char()}, "features.0.1.bias is torch.int8, expected torch.float32"),
         ({"features.0.1.bias": torch.full((32,), torch.nan)}, "features.0.1.bias is not finite"),
         ({"features.0.1.running_var": torch.full((32,), torch.inf)}, "features.0.1.running_var is not finite"),
     ],

@@ -1,7 +1,7 @@
-"""What becomes of a sample in an epoch, drawn on the host and rounded to integers. Knows no pixels.
+"""How each sample is changed in an epoch, drawn on the host and rounded to integers. Pixels are not touched here.
 
-N samples of H x W. The sines and powers here may differ in their last bits from one kind of CPU to another; rounded to
-`pixels.BITS` fractional bits, less than one number in a million would.
+N samples of H x W. Sines and powers may differ in their last bits between kinds of CPU; rounded to `transforms.BITS`
+fractional bits, fewer than one number in a million would.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Float64 = npt.NDArray[np.float64]
 
 
 class Section(params.Section):
-    """Each is a probability or a strength: how far a sample may be changed to either side; see params.yaml."""
+    """Each key is a probability, or how far a sample may be changed to either side; see params.yaml."""
 
     flip_horizontal: float = Field(ge=0, le=1)
     flip_vertical: float = Field(ge=0, le=1)
@@ -37,7 +37,7 @@ class Section(params.Section):
 
     @property
     def moves(self) -> bool:
-        """Whether a pixel can come to lie elsewhere."""
+        """Whether a pixel can change its place."""
         turns = self.flip_horizontal + self.flip_vertical + self.rotation + self.shift > 0
         return turns or self.zoom > 1 or self.crop < 1
 
@@ -48,7 +48,7 @@ class Section(params.Section):
 
 
 class Draws(NamedTuple):
-    """What a sample draws in an epoch, whatever is on: float64 (N,) each, uniform in 0..1. New ones go to the end."""
+    """The draws of each sample, whatever is switched on: float64 (N,), uniform in 0..1. Append new ones at the end."""
 
     flip_horizontal: Float64
     flip_vertical: Float64
@@ -70,10 +70,10 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of each of N samples, all integers; a group is None where its parameters are off.
+    """How each of N samples is changed, in integers; a group is None if its parameters are off.
 
-    `affine`, `colours` and `boxes` are for the functions of `segline.training.augmentation.transforms`; `partners` are the samples that boxes
-    come from, -1 for no box.
+    `affine`, `colours` and `boxes` are arguments of the functions of `transforms`; `partners` are the samples that
+    boxes are taken from, -1 for no box.
     """
 
     size: tuple[int, int]
@@ -86,13 +86,13 @@ class Plan:
 
 
 def draw(seed: int, epoch: int, count: int) -> Draws:
-    """The draws of `count` samples; those of row i depend on (seed, epoch, i) alone."""
+    """The draws of `count` samples; those of row i depend only on (seed, epoch, i)."""
     streams = [randomness.generator(seed, randomness.AUGMENT, epoch, place) for place in range(len(Draws._fields))]
     return Draws(*(stream.random(count) for stream in streams))
 
 
 def plan(section: Section, height: int, width: int, drawn: Draws, partners: Int64) -> Plan:
-    """The draws as a plan for samples of H x W; `partners` (N,) are the samples that a box may come from."""
+    """The draws as a plan for samples of H x W; `partners` (N,) are the samples that boxes may be taken from."""
     size = max(1, round(section.crop * height)), max(1, round(section.crop * width))
     mixes = drawn.cut_mix < section.cut_mix
     return Plan(
@@ -111,9 +111,9 @@ def _either_side(strength: float, drawn: Float64) -> Float64:
 
 
 def _affine(section: Section, size: tuple[int, int], window: tuple[int, int], drawn: Draws) -> Int64:
-    """Pixel of the window that is kept -> place in the picture, as `pixels.places` takes it.
+    """Pixel of the cropped window -> place in the image, as `transforms.places` takes it.
 
-    The picture is flipped, turned counterclockwise and scaled about its middle, then shifted, then cropped.
+    The image is flipped, rotated counterclockwise and scaled about its centre, then shifted, then cropped.
     """
     angle = np.deg2rad(_either_side(section.rotation, drawn.rotation))
     scale = section.zoom ** _either_side(1, drawn.zoom)
@@ -122,7 +122,7 @@ def _affine(section: Section, size: tuple[int, int], window: tuple[int, int], dr
     corners = [drawn.crop_y, drawn.crop_x]
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
     turn *= np.where(flipped, -1, 1)[:, None]
-    # Places are counted from the middle in half pixels, so that they are integers; hence the half of ONE.
+    # Places are counted from the centre in half pixels, which makes them integers; hence ONE // 2.
     linear = np.rint(turn * (ONE // 2)).astype(np.int64)
     start = np.array([np.full(angle.shape, (side - 1) * (ONE // 2)) for side in size])
     for axis, (side, kept) in enumerate(zip(size, window, strict=True)):
@@ -133,7 +133,7 @@ def _affine(section: Section, size: tuple[int, int], window: tuple[int, int], dr
 
 
 def _colours(section: Section, drawn: Draws) -> Int64:
-    """Own weight, luma weight and offset: saturation, then contrast about the middle of the range, then brightness."""
+    """Own weight, luma weight and offset of saturation, then contrast about mid-gray, then brightness."""
     saturation = 1 + _either_side(section.saturation, drawn.saturation)
     contrast = 1 + _either_side(section.contrast, drawn.contrast)
     brightness = 255 * _either_side(section.brightness, drawn.brightness)
@@ -142,7 +142,7 @@ def _colours(section: Section, drawn: Draws) -> Int64:
 
 
 def _boxes(size: tuple[int, int], drawn: Draws) -> Int64:
-    """Top, bottom, left, right: a share of the area that is uniform in 0..1, about a pixel that is, cut at the edges.
+    """Top, bottom, left, right of boxes whose share of the area and centre are uniform, cut off at the edges.
 
     Source: Yun et al. 2019, "CutMix", section 3.1 with alpha = 1.
     """

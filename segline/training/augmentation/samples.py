@@ -1,8 +1,8 @@
 """Samples changed at random, image and mask together, in batches on the device.
 
-The host draws a few numbers a sample for the whole epoch and rounds them to integers (`segline.training.augmentation.plan`); the device
-computes in integers only (`segline.training.augmentation.transforms`). So what a sample becomes depends on (seed, epoch, its row) alone, and is
-the same bytes on every device, in any batch. n samples in a batch, h x w pixels each, C channels, K classes.
+The host draws a few numbers per sample for the whole epoch and rounds them to integers (`plan`); the device computes in
+integers only (`transforms`). The result therefore depends only on (seed, epoch, row of the sample), and has the same
+bytes on every device and in any batch. n samples in a batch, h x w pixels each, C channels, K classes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from segline.training.augmentation.plan import Plan
 
 @dataclass(frozen=True)
 class Augmented:
-    """Samples, and how they may be changed each time that they are shown."""
+    """Samples, and how much they may be changed each time they are used."""
 
     samples: AnySamples
     section: plan.Section
@@ -29,7 +29,7 @@ class Augmented:
 
 
 def epoch_plan(augmented: Augmented, seed: int, epoch: int) -> Plan:
-    """What becomes of every sample in the epoch of (seed, epoch)."""
+    """How every sample is changed in an epoch, a function of (seed, epoch)."""
     count, height, width, _ = augmented.samples.images.shape
     partners = randomness.generator(seed, randomness.PARTNER, epoch).permutation(count)
     drawn = plan.draw(seed, epoch, count)
@@ -39,7 +39,7 @@ def epoch_plan(augmented: Augmented, seed: int, epoch: int) -> Plan:
 def views(samples: AnySamples, planned: Plan, picks: Sequence[Int64]) -> Iterator[tuple[Tensor, Tensor]]:
     """The rows of each pick as planned: images uint8 (n, h, w, C) and packed one-hot uint8 (n, h, w, ceil(K / 8)).
 
-    What comes from outside a picture is mid-gray and void. A box shows its partner as that one is without its box.
+    Pixels from outside an image are mid-gray and void. A box shows its partner as it is without a box of its own.
     """
     shown = [_with_partners(planned, rows) for rows in picks]
     for rows, together, stored in zip(picks, shown, samples.picked(shown), strict=True):
@@ -47,13 +47,13 @@ def views(samples: AnySamples, planned: Plan, picks: Sequence[Int64]) -> Iterato
 
 
 def _with_partners(planned: Plan, rows: Int64) -> Int64:
-    """The rows, then the partners of those that have one."""
+    """The rows, followed by the partners of those that have one."""
     partners = planned.partners[rows]
     return np.concatenate([rows, partners[partners >= 0]])
 
 
 def _alone(stored: Samples, planned: Plan, rows: Int64) -> tuple[Tensor, Tensor]:
-    """The samples stored, which are those of `rows`, without their boxes."""
+    """The samples of `rows`, which are `stored`, changed as planned but without their boxes."""
     images, packed, outside = stored.images, stored.packed, None
     if planned.affine is not None:
         affine = batches.on(planned.affine[rows], stored.device)
@@ -66,7 +66,7 @@ def _alone(stored: Samples, planned: Plan, rows: Int64) -> tuple[Tensor, Tensor]
 
 
 def _pasted(planned: Plan, rows: Int64, images: Tensor, packed: Tensor) -> tuple[Tensor, Tensor]:
-    """The samples of `rows` with their boxes; those of their partners come after them."""
+    """The samples of `rows` with their boxes pasted in; `images` and `packed` have those of the partners at the end."""
     mixing = np.flatnonzero(planned.partners[rows] >= 0)
     if not len(mixing):
         return images, packed
@@ -77,15 +77,15 @@ def _pasted(planned: Plan, rows: Int64, images: Tensor, packed: Tensor) -> tuple
 
 
 def first_epoch(augmented: Augmented, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The first `count` samples, or all, as epoch 1 shows them: `views` of them."""
+    """The first `count` samples, or all if fewer, as they are in epoch 1: `views` of them."""
     rows = np.arange(min(count, len(augmented)))
     [shown] = views(augmented.samples, epoch_plan(augmented, seed, epoch=1), [rows])
     return shown
 
 
 def shuffled(augmented: Augmented, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (inputs, one-hot) of up to `size` samples in the order of (seed, epoch); every sample comes once."""
+    """Batches (inputs, one-hot) of up to `size` samples in the order of (seed, epoch); every sample once."""
     planned = epoch_plan(augmented, seed, epoch)
     picks = batches.portions(randomness.permutation(seed, epoch, len(augmented)), size)
     for images, packed in views(augmented.samples, planned, picks):
-        yield batches.inputs(images), batches.onehot(packed, augmented.samples.num_classes)
+        yield batches.inputs(images, batches.MEAN, batches.STD), batches.onehot(packed, augmented.samples.num_classes)

@@ -1,8 +1,8 @@
-"""Batches of pictures and masks moved, recoloured and pasted on the device, in integers only.
+"""Batches of images and masks moved, recoloured and pasted on the device, in integers only.
 
-So a result is the same bytes on every device, for any number of threads and whatever else is in the batch. n pictures
-of C channels, from H x W to h x w pixels. A place y, x is that of a pixel's centre; fixed-point numbers have `BITS`
-fractional bits.
+A result therefore has the same bytes on every device, for any number of threads and whatever else is in the batch. n
+images of C channels, from H x W to h x w pixels. A place y, x is that of a pixel's centre; fixed-point numbers have
+`BITS` fractional bits.
 """
 
 import torch
@@ -11,11 +11,11 @@ from torch import Tensor
 BITS = 20
 ONE = 1 << BITS
 GREY = 128
-# Places are used in 1/256 of a pixel.
+# Places have 8 fractional bits: 1/256 of a pixel.
 FINE = 8
-# The luma of ITU-R BT.601, of 1024.
+# The weights of R, G and B in the luma of ITU-R BT.601, times 1024.
 LUMA = (306, 601, 117)
-# Standard deviation of the sum of four random bytes, of which the variance of each is (256^2 - 1) / 12.
+# Standard deviation of the sum of four random bytes; each has the variance (256^2 - 1) / 12.
 FOUR_BYTES = ((256**2 - 1) / 3) ** 0.5
 WORD = (1 << 32) - 1
 
@@ -34,10 +34,10 @@ def places(affine: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def moved(images: Tensor, packed: Tensor, affine: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Pictures and their masks as `affine` takes them, and which of their pixels are from outside.
+    """Images and masks moved by `affine`, and which of their pixels come from outside: bool (n, h, w).
 
-    Of uint8 (n, H, W, C) images bilinear, of uint8 (n, H, W, P) packed masks the nearest pixel; void where outside,
-    bool (n, h, w), is set.
+    uint8 (n, H, W, C) images are interpolated bilinearly; uint8 (n, H, W, P) packed masks take the nearest pixel, void
+    from outside.
     """
     count, height, width, _ = images.shape
     y, x = places(affine, *size)
@@ -62,8 +62,8 @@ def moved(images: Tensor, packed: Tensor, affine: Tensor, size: tuple[int, int])
 def recoloured(images: Tensor, colours: Tensor, noise: Tensor | int) -> Tensor:
     """own * pixel + luma * (luma of the pixel) + offset + noise, rounded and clamped: uint8 (n, h, w, C).
 
-    `colours` is int64 (n, 3): own, luma and offset; `noise` is added to each value; both fixed-point. Exact while
-    own and luma are at most 4 and 2, and offset and noise at most 512.
+    `colours` is int64 (n, 3): own, luma and offset; `noise` is added to each value; both are fixed-point. Exact if own
+    is at most 4, luma at most 2, and offset and noise at most 512.
     """
     own, luma, offset = colours.int().view(-1, 3, 1, 1, 1).unbind(dim=1)
     total = images * own
@@ -74,7 +74,7 @@ def recoloured(images: Tensor, colours: Tensor, noise: Tensor | int) -> Tensor:
 
 
 def _luma(images: Tensor) -> Tensor:
-    """1024 times the luma of each pixel, which of a single channel is its value: int32 (n, h, w, 1)."""
+    """1024 times the luma of each pixel (for a single channel, its value): int32 (n, h, w, 1)."""
     if images.shape[-1] == 1:
         return images.int() << 10
     red, green, blue = images.int().unbind(dim=-1)
@@ -93,7 +93,7 @@ def noise(keys: Tensor, shape: tuple[int, ...], amplitude: int) -> Tensor:
 
 
 def _mixed(values: Tensor) -> Tensor:
-    """A bijection of 32-bit words that looks random (the two multipliers of splitmix32, below 2^31: int64 holds all).
+    """A bijection of 32-bit words that looks random (splitmix32's two multipliers are below 2^31: nothing overflows).
 
     Source: TheIronBorn in github.com/skeeto/hash-prospector, issue 19.
     """
@@ -106,7 +106,7 @@ def _mixed(values: Tensor) -> Tensor:
 
 
 def pasted(stack: Tensor, others: Tensor, boxes: Tensor) -> Tensor:
-    """The first n of `stack` (m, h, w, C), each with what stack[others] shows in its box.
+    """The first n of `stack` (m, h, w, C), each with the pixels of stack[others] in its box.
 
     `others` is int64 (n,); `boxes` is int64 (n, 4): top, bottom, left, right, the ends exclusive.
     """

@@ -98,7 +98,9 @@ def test_an_epoch_holds_every_sample_once(count, size, seed, number):
     data = load(np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1), masks, 2)
     inputs, _ = epoch(data, section(), size, seed, number)
 
-    assert sorted(inputs.flatten().tolist()) == batches.inputs(data.images).flatten().tolist()
+    assert (
+        sorted(inputs.flatten().tolist()) == batches.inputs(data.images, batches.MEAN, batches.STD).flatten().tolist()
+    )
 
 
 @pytest.mark.parametrize("strengths", [section(), section(**ALL)], ids=["off", "on"])
@@ -136,7 +138,7 @@ def test_all_off_is_what_is_stored_in_its_order():
     order = np.random.Generator(np.random.Philox(np.random.SeedSequence((7, 0, 3)))).permutation(9)
     inputs, onehot = epoch(data, section(), size=2, seed=7, number=3)
 
-    assert torch.equal(batches.inputs(data.images[order]), inputs)
+    assert torch.equal(batches.inputs(data.images[order], batches.MEAN, batches.STD), inputs)
     assert torch.equal(batches.onehot(data.packed[order], data.num_classes), onehot)
 
 
