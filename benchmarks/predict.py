@@ -52,17 +52,18 @@ def network_alone(predictor: Predictor) -> None:
     """The network on as many batches, made before."""
     target = next(predictor.network.parameters()).device
     height, width = predictor.sizes[0]
-    inputs = batches.inputs(torch.zeros((BATCH, height, width, 3), dtype=torch.uint8, device=target))
+    images = torch.zeros((BATCH, height, width, 3), dtype=torch.uint8, device=target)
+    inputs = batches.inputs(images, batches.MEAN, batches.STD)
     for _ in range(NUM_IMAGES // BATCH):
         forward.logits(predictor.network, inputs)
     if target.type == "cuda":
         torch.cuda.synchronize()
 
 
-def files_to_files(predictor: Predictor, found: Sequence[input_files.Found], out: Path) -> None:
+def files_to_files(predictor: Predictor, inputs: Sequence[input_files.InputImage], out: Path) -> None:
     """The command, once the model is read."""
-    with output_folder.opened(out, predictor.model.classes, (), [image.name for image in found]) as results:
-        predict_all(predictor, found, results)
+    with output_folder.opened(out, predictor.model.classes, (), [image.name for image in inputs]) as results:
+        predict_all(predictor, inputs, results)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         made, out = Path(temporary) / "made", Path(temporary) / "out"
         make(made, NUM_IMAGES)
-        found = input_files.find([made / "images"], out, problems=[])
+        inputs = input_files.find([made / "images"], out, problems=[])
         for height, width in SIZES:
             model = description(height, width)
             network = checkpoint.network(model).to(device.pick())
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             alone, whole = [], []
             for _ in range(ROUNDS + 1):
                 alone.append(seconds(partial(network_alone, predictor)))
-                whole.append(seconds(partial(files_to_files, predictor, found, out)))
+                whole.append(seconds(partial(files_to_files, predictor, inputs, out)))
             for clock, name in enumerate(("wall", "CPU")):
                 # The first round warms up.
                 a, b = (

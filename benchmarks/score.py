@@ -20,7 +20,6 @@ from benchmarks.record import ROOT, changed
 from benchmarks.turns import timed
 from segline.commands import presets
 from segline.core import params, records
-from segline.inference import model_file
 from segline.model import checkpoint
 from segline.monitoring import console, mlflow_run
 from segline.reproducibility import sandbox
@@ -78,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another parameter; repeatable")
     args: argparse.Namespace = parser.parse_args(sys.argv[1:] if argv is None else argv)
     model = args.model.absolute()
-    _, description = model_file.read(model)
+    _, description = checkpoint.read_named(model)
     document = changed(params.load(ROOT / presets.FOLDER / f"{args.preset}.yaml"), args.set)
     os.environ[mlflow_run.SWITCH] = "off"
     content, seconds = score(settings(document, description, args.split), model)

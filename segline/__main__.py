@@ -1,4 +1,4 @@
-"""The `segline` command: what a user types besides `dvc`."""
+"""The `segline` command: everything that a user runs besides `dvc`."""
 
 import argparse
 import importlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segline.monitoring import console
 
-# Command -> the function that runs it. A command imports nothing that only another one needs: torch takes over a second.
+# Command -> the function that runs it, imported only for that command: torch alone takes over a second.
 COMMANDS = {
     "check": "segline.commands.check:command",
     "preset": "segline.commands.presets:command",
@@ -22,7 +22,7 @@ COMMANDS = {
     "noise": "segline.reproducibility.seed_noise:command",
     "export": "segline.inference.export_onnx:command",
 }
-JUDGES = ("gate", "replay")  # their exit codes 0 and 1 are answers; 2 means that there is none
+JUDGES = ("gate", "replay")  # their exit codes 0 and 1 are answers; 2 means no answer
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -37,56 +37,57 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add("check", "validate params.yaml before anything runs")
     preset = add("preset", "copy presets/NAME.yaml over params.yaml")
     preset.add_argument("name", metavar="NAME")
-    inspect = add("inspect", "write the data section of params.yaml for a folder of yours")
+    inspect = add("inspect", "write the data section of params.yaml for your own folder of images and masks")
     inspect.add_argument("folder", type=Path, metavar="FOLDER")
-    add("restore", "bring back the outputs that dvc.lock names after a run that failed")
-    add("machine", "print what must be equal for a rerun to give the same model bytes")
+    add("restore", "restore the outputs recorded in dvc.lock after a failed run")
+    add("machine", "print the properties of this machine that decide the bytes of a model")
     _predict_arguments(add("predict", "label images of any size with a trained model"))
     _gate_arguments(
-        add("gate", "compare metrics/ with a baseline: exit code 0 no regression, 1 regression, 2 cannot judge")
+        add("gate", "compare metrics/ with a baseline; exit code 0: no regression, 1: regression, 2: cannot judge")
     )
-    replay = add("replay", "run stages again elsewhere and compare their bytes with dvc.lock")
-    replay.add_argument("stages", nargs="*", metavar="STAGE", help="all, if none is named")
-    noise = add("noise", "measure how much scores vary with the training seed: metrics/noise.json")
-    noise.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings (%(default)s)")
-    export = add("export", "write a trained model as ONNX, checked against torch")
-    export.add_argument("--model", type=Path, required=True, metavar="FILE", help="as the train stage wrote it")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write, such as model.onnx")
+    replay = add("replay", "run stages again in a temporary copy and compare their outputs with dvc.lock, byte by byte")
+    replay.add_argument("stages", nargs="*", metavar="STAGE", help="stages to run (default: all)")
+    noise = add("noise", "train with several seeds and write the spread of the scores to metrics/noise.json")
+    noise.add_argument("--seeds", type=int, default=5, metavar="N", help="number of trainings (default: %(default)s)")
+    export = add("export", "convert a trained model to ONNX and check it against torch")
+    export.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file from the train stage")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write, such as model.onnx")
     return parser.parse_args(argv)
 
 
 def _predict_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "inputs", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="PNG and JPEG, gray or RGB; name them first"
-    )
-    command.add_argument("--model", type=Path, required=True, metavar="FILE", help="as the train stage wrote it")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="new, empty, or an earlier prediction")
-    command.add_argument("--flip", action="store_true", help="average with the mirrored image")
-    scales = "average over input sizes, relative to the model's own, such as 0.75 1.0 1.25; images first"
+    images = "PNG and JPEG files, gray or RGB; give them before the options"
+    command.add_argument("inputs", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help=images)
+    command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file from the train stage")
+    folder = "folder for the results: new, empty, or an earlier prediction to replace"
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help=folder)
+    command.add_argument("--flip", action="store_true", help="average with the prediction of the mirrored image")
+    scales = "average over these input sizes, relative to the model's own, such as 0.75 1.0 1.25"
     command.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help=scales)
-    command.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at once (%(default)s)")
-    objects = "number the objects of these classes, such as car pedestrian; images first"
+    batch = "images per batch (default: %(default)s)"
+    command.add_argument("--batch-size", type=int, default=8, metavar="N", help=batch)
+    objects = "number the objects of these classes, such as car pedestrian"
     command.add_argument("--instances", nargs="+", default=[], metavar="CLASS", help=objects)
 
 
 def _gate_arguments(command: argparse.ArgumentParser) -> None:
-    where = "a revision, such as origin/main, or a folder of saved metrics"
+    where = "a git revision, such as origin/main, or a folder of saved metrics"
     command.add_argument("--base", required=True, metavar="REV_OR_DIR", help=where)
     form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", dest="form", action="store_const", const="json", default="text", help="for programs")
-    form.add_argument("--md", dest="form", action="store_const", const="markdown", help="for a pull request")
-    command.add_argument("--strict", action="store_true", help="exit with 2 where the result is inconclusive")
+    form.add_argument("--json", dest="form", action="store_const", const="json", default="text", help="print JSON")
+    form.add_argument("--md", dest="form", action="store_const", const="markdown", help="print Markdown")
+    command.add_argument("--strict", action="store_true", help="exit with 2 if the result is inconclusive")
 
 
 def run(args: Namespace) -> int:
-    """Imports and runs the command that `args` names; its exit code."""
+    """Imports and runs the command that `args` names; returns its exit code."""
     module, _, name = COMMANDS[args.command].partition(":")
     code: int | None = getattr(importlib.import_module(module), name)(args)
     return code or 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code of the command that `argv` names."""
+    """Runs the command that `argv` names and returns its exit code."""
     args = parse(argv)
     if args.command in JUDGES:
         return console.guarded(partial(run, args), fault=2)
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """What the installed `segline` command calls."""
+    """The entry point of the installed `segline` command."""
     console.run(main)
 
 

@@ -1,4 +1,4 @@
-"""Which images a person means by files and folders, and the name that each result goes under. Opens no image."""
+"""The images that a user names as files and folders, and the name of the results of each. Opens no image."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,37 +9,38 @@ from segline.dataset.raw import SUFFIXES
 
 
 @dataclass(frozen=True)
-class Found:
-    """An image and its name: "frame" for a file `frame.png`, "left/frame" for `left/frame.png` in a folder given."""
+class InputImage:
+    """An image and its name: "frame" for a file `frame.png`, "left/frame" for `left/frame.png` in a given folder."""
 
     path: Path
     name: str
 
 
-def find(inputs: Sequence[Path], out: Path, problems: list[PipelineError]) -> list[Found]:
-    """The files as given and the PNG and JPEG files in the folders, sorted within each; none in `out`, hidden ones
-    only where given by name. Links to folders are followed, but never round in a circle.
+def find(inputs: Sequence[Path], out: Path, problems: list[PipelineError]) -> list[InputImage]:
+    """The files as given, and the PNG and JPEG files in the folders, sorted within each, except those in `out`.
 
-    What cannot be used is added to `problems`: a missing input, an image whose name another has already, a name that no
-    table could hold. Raises DataError for `out` itself and for an image that lies in it at any depth or by a link
-    (results would replace it), and if there is none at all.
+    Hidden files are ignored unless given by name. Links to folders are followed; circles of links end.
+
+    Adds to `problems` what cannot be used: a missing input, an image of the same name as an earlier one, a name that
+    cannot be written into a table. Raises DataError for `out` itself, for an image inside it (results would replace
+    it), however deep or by a link, and if no image remains.
     """
-    found: dict[str, Found] = {}
+    by_name: dict[str, InputImage] = {}
     for image in (image for given in inputs for image in _images(given, out.resolve(), problems)):
-        if (first := found.setdefault(image.name, image)) is not image:
-            problem = f"its results would be called {image.name}, as those of {first.path}"
-            problems.append(DataError(image.path, problem, "Rename one, or predict them into two folders."))
-    if not found:
+        if (first := by_name.setdefault(image.name, image)) is not image:
+            problem = f"its results would have the name {image.name}, like those of {first.path}"
+            problems.append(DataError(image.path, problem, "Rename one, or predict them into different folders."))
+    if not by_name:
         where = ", ".join(str(given) for given in inputs)
         nothing = DataError(where, f"no images, expected files ending in {', '.join(sorted(SUFFIXES))}", "Name others.")
         raise combined(where, problems or [nothing])
-    return list(found.values())
+    return list(by_name.values())
 
 
-def _images(given: Path, out: Path, problems: list[PipelineError]) -> Iterator[Found]:
+def _images(given: Path, out: Path, problems: list[PipelineError]) -> Iterator[InputImage]:
     if given.is_dir():
         if given.resolve() == out:
-            raise DataError(given, "is the folder where the results go", "Name another folder with --out.")
+            raise DataError(given, "the folder for the results", "Name another folder with --out.")
         paths = [(path, path.relative_to(given)) for path in _walk(given, frozenset(), out)]
     elif not given.exists() and not given.is_symlink():
         problems.append(DataError(given, "missing, expected an image or a folder of images", "Check the path."))
@@ -47,15 +48,15 @@ def _images(given: Path, out: Path, problems: list[PipelineError]) -> Iterator[F
     else:
         paths = [(given, Path(given.name))]
     for path, relative in paths:
-        if path.exists() and out in path.resolve().parents:  # a link to itself does not exist, and has no place
-            raise DataError(path, f"lies in {out}, where the results go", "Name another folder with --out.")
+        if path.exists() and out in path.resolve().parents:  # a link to itself does not exist and cannot be resolved
+            raise DataError(path, f"inside {out}, the folder for the results", "Name another folder with --out.")
         name = relative.with_suffix("").as_posix()
         try:
             name.encode()
         except UnicodeEncodeError:
             problems.append(DataError(repr(str(path)), "a name that is not UTF-8 text", "Rename the file."))
         else:
-            yield Found(path, name)
+            yield InputImage(path, name)
 
 
 def _walk(folder: Path, above: frozenset[Path], out: Path) -> Iterator[Path]:

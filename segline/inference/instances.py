@@ -1,4 +1,4 @@
-"""Objects in a mask: the connected pixels of a class, each with a number. H x W pixels."""
+"""Objects in a mask: connected pixels of one class, numbered. H x W pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Uint16 = npt.NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Instance:
-    """Object `number` of class `class_index`: its pixels, the box around them and their mean place, in pixels."""
+    """Object `number` of class `class_index`: its area, bounding box and centroid, in pixels."""
 
     number: int
     class_index: int
@@ -32,25 +32,25 @@ class Instance:
 
 
 def find(mask: Uint8, chosen: Sequence[int], where: Path) -> tuple[Uint16, list[Instance]]:
-    """Numbers uint16 (H, W), 0 where there is no object, and the objects, numbered from 1 through the chosen classes.
+    """Numbers uint16 (H, W), 0 = no object, and the objects, numbered from 1 across the chosen classes.
 
-    Pixels that touch, at a corner too, are one object. Raises DataError that names `where` above 65,535 objects.
+    Pixels that touch, even only at a corner, are one object. Raises DataError that names `where` above 65,535 objects.
     """
     numbers = np.zeros(mask.shape, np.uint16)
-    found: list[Instance] = []
+    objects: list[Instance] = []
     for k in chosen:
-        there = np.equal(mask, k).view(np.uint8)
-        count, labels, boxes, centres = cv2.connectedComponentsWithStats(there, connectivity=8, ltype=cv2.CV_32S)
-        if len(found) + count - 1 > MAX_NUMBER:
-            problem = f"over {MAX_NUMBER} objects, more than a 16-bit PNG can number"
+        of_class = np.equal(mask, k).view(np.uint8)
+        count, labels, boxes, centres = cv2.connectedComponentsWithStats(of_class, connectivity=8, ltype=cv2.CV_32S)
+        if len(objects) + count - 1 > MAX_NUMBER:
+            problem = f"more than {MAX_NUMBER} objects, the most that a 16-bit PNG can number"
             raise DataError(where, problem, "Choose fewer classes with --instances, or predict without it.")
-        numbers += np.where(labels, labels + len(found), 0).astype(np.uint16)
+        numbers += np.where(labels, labels + len(objects), 0).astype(np.uint16)
         for (left, top, width, height, area), (x, y) in zip(boxes[1:].tolist(), centres[1:].tolist(), strict=True):
-            found.append(Instance(len(found) + 1, k, area, left, top, width, height, x, y))
-    return numbers, found
+            objects.append(Instance(len(objects) + 1, k, area, left, top, width, height, x, y))
+    return numbers, objects
 
 
 def png(numbers: Uint16) -> bytes:
-    """The numbers as a 16-bit gray PNG file."""
+    """The numbers as the bytes of a 16-bit gray PNG."""
     _, content = cv2.imencode(".png", numbers)
     return content.tobytes()

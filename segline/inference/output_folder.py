@@ -3,10 +3,10 @@
     summary.csv             image, height, width, share of each class
     masks/<image>.png       the class of each pixel, 8-bit gray
     overlays/<image>.png    the image under the colours of its classes
-    instances.csv           image, instance, class, area, box, centroid            where objects were asked for
+    instances.csv           image, instance, class, area, box, centroid            if objects were requested
     instances/<image>.png   the number of each pixel's object, 16-bit gray, 0 = none
 
-An image may be called "left/frame": then there are folders within.
+The name of an image may be "left/frame": then its results are in subfolders.
 """
 
 import csv
@@ -33,8 +33,8 @@ Uint8 = npt.NDArray[np.uint8]
 Row = list[Any]
 
 
-class Gallery:
-    """The folder while predictions are added to it, by any thread. Classes `counted` are numbered object by object."""
+class OutputFolder:
+    """The folder while any thread adds predictions to it. The objects of the classes `counted` are numbered."""
 
     def __init__(self, folder: Path, classes: Sequence[raw.Label], counted: Sequence[int]) -> None:
         self.folder, self.classes, self.counted = folder, classes, counted
@@ -42,25 +42,25 @@ class Gallery:
         self._rows: dict[str, Row] = {}
         self._instances: dict[str, list[Row]] = {}
 
-    def add(self, found: input_files.Found, image: Uint8, mask: Uint8) -> None:
-        """Writes what belongs to the image (H, W, C) with classes (H, W). Raises DataError for too many objects."""
+    def add(self, source: input_files.InputImage, image: Uint8, mask: Uint8) -> None:
+        """Writes the results of an image (H, W, C) with classes (H, W). Raises DataError for too many objects."""
         if self.counted:
-            numbers, objects = instances.find(mask, self.counted, found.path)
-            with atomic.file(self._path("instances", found.name)) as temporary:
+            numbers, objects = instances.find(mask, self.counted, source.path)
+            with atomic.file(self._path("instances", source.name)) as temporary:
                 temporary.write_bytes(instances.png(numbers))
-            self._instances[found.name] = [self._instance_row(found.name, one) for one in objects]
-        images.write_png(self._path("masks", found.name), mask)
-        images.write_png(self._path("overlays", found.name), overlay.picture(image, mask, self.classes))
+            self._instances[source.name] = [self._instance_row(source.name, one) for one in objects]
+        images.write_png(self._path("masks", source.name), mask)
+        images.write_png(self._path("overlays", source.name), overlay.picture(image, mask, self.classes))
         shares = np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
-        self._rows[found.name] = [found.name, *mask.shape, *shares.tolist()]
+        self._rows[source.name] = [source.name, *mask.shape, *shares.tolist()]
 
     def announce(self, names: Sequence[str]) -> None:
-        """Lists the images to come, without values: so a run that is killed leaves the names of all it has written."""
+        """Lists the images to come, without values, so that a killed run leaves the names of everything it wrote."""
         unknown = [""] * (len(self._columns) - 1)
         records.write_csv(self.folder / SUMMARY, self._columns, [[name, *unknown] for name in names])
 
     def write_tables(self, order: Sequence[str]) -> None:
-        """Writes the tables of those images in `order` that were added."""
+        """Writes the tables of the images that were added, in this order."""
         done = [name for name in order if name in self._rows]
         records.write_csv(self.folder / SUMMARY, self._columns, [self._rows[name] for name in done])
         if self.counted:
@@ -78,20 +78,20 @@ class Gallery:
 @contextmanager
 def opened(
     folder: Path, classes: Sequence[raw.Label], counted: Sequence[int], names: Sequence[str]
-) -> Iterator[Gallery]:
-    """A gallery in place of the earlier one in `folder`; when the block ends, however it does, its tables list what was
-    added, in the order of `names`. Raises ParameterError for a folder that holds anything but a gallery."""
+) -> Iterator[OutputFolder]:
+    """A new output folder in place of an earlier prediction in `folder`. However the block ends, its tables then list
+    what was added, in the order of `names`. Raises ParameterError for a folder that contains anything else."""
     _clear(folder, earlier(folder))
-    gallery = Gallery(folder, classes, counted)
-    gallery.announce(names)
+    results = OutputFolder(folder, classes, counted)
+    results.announce(names)
     try:
-        yield gallery
+        yield results
     finally:
-        gallery.write_tables(names)
+        results.write_tables(names)
 
 
 def earlier(folder: Path) -> list[str]:
-    """The images in the summary of an earlier prediction, none for a new or empty folder. Raises ParameterError."""
+    """The images listed by an earlier prediction; none for a new or empty folder. Otherwise raises ParameterError."""
     where = f"--out {folder}"
     if folder.exists() and not folder.is_dir():
         raise ParameterError(where, "a file, expected a folder", "Name another.")
@@ -103,17 +103,17 @@ def earlier(folder: Path) -> list[str]:
     except (FileNotFoundError, ValueError, csv.Error):
         header, rows = [], []
     if header[: len(COLUMNS)] != COLUMNS:
-        found = f"not empty, and no earlier prediction: it has no {SUMMARY} of one"
-        raise ParameterError(where, found, "Name a new folder, or empty this one.")
+        problem = f"neither empty nor an earlier prediction: {SUMMARY} is missing or of another kind"
+        raise ParameterError(where, problem, "Name a new folder, or empty this one.")
     return [row[0] for row in rows if row]
 
 
 def _clear(folder: Path, names: Sequence[str]) -> None:
-    """Removes what an earlier prediction lists, and nothing else."""
+    """Removes the results of the images that an earlier prediction lists, and nothing else."""
     for name in names:
         relative = PurePosixPath(f"{name}.png")
         if relative.is_absolute() or ".." in relative.parts:
-            continue  # not written by us
+            continue  # not written by `OutputFolder`
         for kind in KINDS:
             (folder / kind / relative).unlink(missing_ok=True)
     (folder / INSTANCES).unlink(missing_ok=True)

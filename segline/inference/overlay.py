@@ -1,4 +1,4 @@
-"""An image under the colours of its classes, with a legend below. Pictures are uint8 (H, W, 3), RGB."""
+"""An image blended with the colours of its classes, with a legend below. Pictures are uint8 (H, W, 3), RGB."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,20 +15,20 @@ Uint8 = npt.NDArray[np.uint8]
 
 ALPHA = 0.5
 NAME_LENGTH = 24
-LINE = 22  # pixels of a line of the legend; more for pictures of over 40 lines a side, which are viewed shrunk
+LINE = 22  # pixels of a line of the legend; at least 1/40 of the longer side, as large pictures are viewed shrunk
 INK, FRAME = (31, 36, 48), (107, 114, 128)
 _FONT, _SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5 / LINE
-_DRAWING = Lock()  # OpenCV reads its font anew in each thread that draws (25 ms): one draws, the others wait for it
+_DRAWING = Lock()  # OpenCV reads its font once per drawing thread (25 ms): one draws, the others wait for it
 
 
 def blend(image: Uint8, mask: Uint8, colours: Uint8) -> Uint8:
-    """(1 - ALPHA) of the image (H, W, C) and ALPHA of each pixel's class colour; `colours` is uint8 (256, 3)."""
+    """(1 - ALPHA) times the image (H, W, C) plus ALPHA times each pixel's class colour; `colours` is uint8 (256, 3)."""
     colour = cv2.applyColorMap(mask, colours.reshape(256, 1, 3))
     return np.asarray(cv2.addWeighted(drawing.rgb(image), 1 - ALPHA, colour, ALPHA, 0), np.uint8)
 
 
 def picture(image: Uint8, mask: Uint8, classes: Sequence[raw.Label]) -> Uint8:
-    """`blend` at the image's own size in the upper left corner, and below it the legend of the classes in the mask."""
+    """`blend` at the image's own size in the upper left corner, and below it a legend of the classes in the mask."""
     height, width = mask.shape
     line = max(LINE, max(height, width) // 40)
     present = np.bincount(mask.ravel(), minlength=len(classes)) > 0

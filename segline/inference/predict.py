@@ -1,4 +1,4 @@
-"""Image files -> a gallery of predictions: decoding and writing go on in threads while the network computes."""
+"""Image files -> a folder of predictions: threads decode and write while the network computes."""
 
 import math
 from argparse import Namespace
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from segline.core import parallel
 from segline.core.errors import DataError, ParameterError, PipelineError, suggestion
-from segline.inference import input_files, model_file, output_folder, test_time_augmentation
-from segline.model import checkpoint, device, randomness
+from segline.inference import input_files, output_folder, test_time_augmentation
+from segline.model import batches, checkpoint, device, randomness
 from segline.monitoring import console
 from segline.preprocessing import decoder_warnings, headers, images
 from segline.sources.collecting import unsupported_formats
@@ -28,8 +28,8 @@ MAX_SIDE = 8192
 
 @dataclass(frozen=True)
 class Request:
-    """How to predict: images in a batch, input sizes relative to the model's own, mirrored ones too; and the names of
-    the classes whose objects are numbered."""
+    """Images per batch, input sizes relative to the model's own, whether to average with the mirrored image, and the
+    names of the classes whose objects are numbered."""
 
     batch_size: int
     scales: tuple[float, ...]
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network on its device, and what `Request` comes to for it: input sizes (height, width), batch size, mirror."""
+    """A network on its device, and `Request` resolved for it: input sizes (height, width), batch size, mirroring."""
 
     network: nn.Module
     model: checkpoint.Description
@@ -52,7 +52,7 @@ class Predictor:
 class _Decoded:
     """An image uint8 (H, W, C), and the same at each input size."""
 
-    found: input_files.Found
+    source: input_files.InputImage
     image: Uint8
     inputs: list[Uint8]
 
@@ -61,19 +61,19 @@ _Predicted = tuple[_Decoded, Uint8]
 
 
 def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> None:
-    """Predicts every image into the folder `out`. Raises DataError at the end if some could not be."""
+    """Predicts every image into the folder `out`. Raises DataError at the end if some images could not be predicted."""
     problems: list[PipelineError] = []
     for line in unsupported_formats.left_out(given for given in inputs if given.is_dir()):
         console.warn(line)
-    found = input_files.find(inputs, out, problems)
-    total = len(found) + len(problems)
-    network, description = model_file.read(model)
+    sources = input_files.find(inputs, out, problems)
+    total = len(sources) + len(problems)
+    network, description = checkpoint.read_named(model)
     sizes = _sizes(description, request)
     counted = [_class_index(description, name) for name in request.instances]
     predictor = Predictor(network.to(device.pick()), description, sizes, request.batch_size, request.flip)
     randomness.deterministic(0)  # the same kernels as `evaluate`
-    with output_folder.opened(out, description.classes, counted, [image.name for image in found]) as results:
-        problems += predict_all(predictor, found, results)
+    with output_folder.opened(out, description.classes, counted, [source.name for source in sources]) as results:
+        problems += predict_all(predictor, sources, results)
     for problem in problems:
         console.warn(str(problem))
     if len(problems) == total:
@@ -81,55 +81,55 @@ def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> Non
     kinds = ", ".join(output_folder.KINDS if counted else output_folder.KINDS[:2])
     console.say(f"predict: {total - len(problems)} of {total} images -> {out}: {kinds}, {output_folder.SUMMARY}")
     if problems:
-        found_bad = f"{len(problems)} of {total} images could not be predicted"
-        raise DataError(out, found_bad, "They are named above; all others are there.")
+        failed = f"{len(problems)} of {total} images could not be predicted"
+        raise DataError(out, failed, "They are named above; all others were.")
 
 
 def predict_all(
-    predictor: Predictor, found: Sequence[input_files.Found], results: output_folder.Gallery
+    predictor: Predictor, sources: Sequence[input_files.InputImage], results: output_folder.OutputFolder
 ) -> list[PipelineError]:
-    """Adds each image to `results`; what is wrong with those that could not be."""
+    """Adds each image to `results`; returns the problems of those that could not be predicted."""
     images.single_threaded()
     ahead = predictor.batch_size + parallel.count()
     lock = Lock()
     with (
         decoder_warnings.muffled() as heard,
-        ThreadPoolExecutor(parallel.count() + 2) as pool,
-    ):  # writers wait for the disk
+        ThreadPoolExecutor(parallel.count() + 2) as pool,  # writers wait for the disk
+    ):
 
-        def decode(image: input_files.Found) -> _Decoded | PipelineError:
+        def decode(source: input_files.InputImage) -> _Decoded | PipelineError:
             try:
-                pixels = _pixels(image.path, predictor.model.channels, heard, lock)
+                pixels = _pixels(source.path, predictor.model.channels, heard, lock)
             except PipelineError as error:
                 return error
-            return _Decoded(image, pixels, [images.resize_image(pixels, *size) for size in predictor.sizes])
+            return _Decoded(source, pixels, [images.resize_image(pixels, *size) for size in predictor.sizes])
 
         def write(outcome: _Predicted | PipelineError) -> PipelineError | None:
             if isinstance(outcome, PipelineError):
                 return outcome
             decoded, mask = outcome
             try:
-                results.add(decoded.found, decoded.image, mask)
+                results.add(decoded.source, decoded.image, mask)
             except PipelineError as error:
                 return error
             return None
 
-        decoded = parallel.ahead(pool, decode, found, ahead)
+        decoded = parallel.ahead(pool, decode, sources, ahead)
         predicted = _predictions(predictor, decoded)
-        outcomes = console.progress(parallel.ahead(pool, write, predicted, ahead), len(found), "predict")
+        outcomes = console.progress(parallel.ahead(pool, write, predicted, ahead), len(sources), "predict")
         with device.within_memory("lower --batch-size, or give smaller images"):
             return [problem for problem in outcomes if problem]
 
 
 def _sizes(model: checkpoint.Description, request: Request) -> list[tuple[int, int]]:
-    """The input size (height, width) of each scale. Raises ParameterError for a request that makes no sense."""
+    """The input size (height, width) of each scale. Raises ParameterError for values out of range."""
     if request.batch_size < 1:
-        raise ParameterError("--batch-size", f"expected 1 or more, got {request.batch_size}", "Mend it.")
+        raise ParameterError("--batch-size", f"expected 1 or more, got {request.batch_size}", "The default is 8.")
     largest = MAX_SIDE / max(model.height, model.width)
     for scale in request.scales:
         if not (math.isfinite(scale) and 0 < scale <= largest):
-            found = f"expected numbers above 0 and up to {largest:.4g} for this model, got {scale}"
-            raise ParameterError("--scales", found, "1.0 is the size that it was trained at.")
+            problem = f"expected numbers above 0 and up to {largest:.4g} for this model, got {scale}"
+            raise ParameterError("--scales", problem, "1.0 is the size that it was trained at.")
     return [(max(1, round(model.height * scale)), max(1, round(model.width * scale))) for scale in request.scales]
 
 
@@ -137,7 +137,7 @@ def _class_index(model: checkpoint.Description, name: str) -> int:
     known = [label.name for label in model.classes]
     if name not in known:
         remedy = f"{suggestion(name, known, '')} The model knows: {', '.join(known)}."
-        raise ParameterError("--instances", f"{name!r} is no class of the model", remedy)
+        raise ParameterError("--instances", f"{name!r} is not a class of the model", remedy)
     return known.index(name)
 
 
@@ -157,7 +157,7 @@ def _pixels(path: Path, channels: int, heard: Callable[[], str], lock: Lock) -> 
 def _predictions(
     predictor: Predictor, decoded: Iterable[_Decoded | PipelineError]
 ) -> Iterator[_Predicted | PipelineError]:
-    """Each image with its classes uint8 (H, W), batch by batch; what is no image goes through at once."""
+    """Each image with its classes uint8 (H, W), batch by batch; problems are passed on at once."""
     batch: list[_Decoded] = []
     for item in decoded:
         if isinstance(item, PipelineError):
@@ -176,7 +176,7 @@ def _batch(predictor: Predictor, batch: Sequence[_Decoded]) -> Iterator[_Predict
     views: list[Tensor] = []
     for pixels in zip(*(item.inputs for item in batch), strict=True):
         stacked = torch.from_numpy(np.stack(pixels)).to(target)
-        inputs = ((stacked.float() - model.mean) / model.std).permute(0, 3, 1, 2)
+        inputs = batches.inputs(stacked, model.mean, model.std)
         views += test_time_augmentation.views(predictor.network, inputs, predictor.flip)
     for row, item in enumerate(batch):
         yield item, test_time_augmentation.classes_at([view[row] for view in views], *item.image.shape[:2])

@@ -1,4 +1,4 @@
-"""The class of each pixel from one view of an image, or from several: other input sizes, and each one mirrored.
+"""The class of each pixel from one view of an image or several: at other input sizes, and mirrored.
 
 N images, C channels, K classes, H x W pixels.
 """
@@ -15,16 +15,16 @@ from segline.model import forward
 
 def views(network: nn.Module, inputs: Tensor, flip: bool) -> list[Tensor]:
     """Logits (N, K, H, W) of inputs (N, C, H, W); with `flip` also those of the mirrored inputs, mirrored back."""
-    found = [forward.logits(network, inputs)]
+    logits = [forward.logits(network, inputs)]
     if flip:
-        found.append(forward.logits(network, inputs.flip(-1)).flip(-1))
-    return found
+        logits.append(forward.logits(network, inputs.flip(-1)).flip(-1))
+    return logits
 
 
 def classes_at(logits: Sequence[Tensor], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """The classes of one image at (height, width) from logits (K, h, w), one a view, whose sizes may differ.
+    """The classes of one image at (height, width) from the logits (K, h, w) of each view, whose sizes may differ.
 
-    One view is what `predict.classes_at` makes of it; of several, each is resized, and their probabilities averaged.
+    One view gives what `forward.classes_at` does; several are resized, and their probabilities averaged.
     """
     if len(logits) == 1:
         return forward.classes_at(logits[0], height, width)

@@ -1,4 +1,4 @@
-"""`segline export`: the file computes what torch does, says how to use it, and is not there if it does not."""
+"""`segline export`: the file computes what torch does and describes its use; a wrong one is not kept."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ def outputs(onnxruntime: ModuleType, path: Path, images: np.ndarray) -> np.ndarr
 
 
 class Planted(nn.Module):
-    """A network for SMALL that a trace at one size gets wrong at others, in the way that its function has."""
+    """A network for SMALL with a function that a trace at one size gets wrong at others."""
 
     def __init__(self, function):
         super().__init__()
@@ -98,13 +98,13 @@ def test_the_file_gives_torch_s_class_logits_at_any_batch_height_and_width(name,
     for count, height, width in [(1, 1, 1), (3, 5, 8), (1, 64, 32), (2, 33, 47), (1, 50, 31)]:
         images = noise(count, 3, height, width) / 128 - 1
         expected = forward.logits(network, torch.from_numpy(images)).numpy()
-        found = outputs(onnxruntime, out, images)
+        actual = outputs(onnxruntime, out, images)
 
-        assert (count, len(classes), height, width) == found.shape
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max()))
+        assert (count, len(classes), height, width) == actual.shape
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
-def test_the_file_alone_says_how_to_label_an_image_as_torch_does(tmp_path, onnx, onnxruntime):
+def test_the_file_alone_is_enough_to_label_an_image_as_torch_does(tmp_path, onnx, onnxruntime):
     out = exported(tmp_path)
     facts = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
     network, _ = checkpoint.read(tmp_path / "model.safetensors")
@@ -149,7 +149,7 @@ def test_exporting_twice_gives_equal_bytes_and_no_path_of_this_machine(tmp_path,
     assert str(Path(export_onnx.__file__).parent).encode() not in content
 
 
-def test_one_line_says_what_was_written_and_how_near_it_is(tmp_path, onnxruntime, capfd):
+def test_one_line_reports_what_was_written_and_how_close_it_is(tmp_path, onnxruntime, capfd):
     out = exported(tmp_path)
     said = capfd.readouterr()
 
@@ -168,7 +168,7 @@ def test_one_line_says_what_was_written_and_how_near_it_is(tmp_path, onnxruntime
         (lambda features: features[..., : int(features.shape[-1])], r"expected logits \(1, 3, 20, 28\), got \("),
         (lambda features: features / 0, r"got nan"),
     ],
-    ids=["a branch on the size", "a size that is baked in", "a crop to one size", "no numbers"],
+    ids=["a branch on the size", "a fixed size", "a crop to one size", "no numbers"],
 )
 @pytest.mark.parametrize("before", [None, b"an earlier export"])
 @pytest.mark.usefixtures("onnxruntime")
@@ -208,8 +208,8 @@ def test_a_missing_model_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_the_extra_one_line_says_how_to_install_it(package, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)  # what Python itself does to forbid an import
+def test_without_the_extra_one_line_names_the_command_that_installs_it(package, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)  # makes Python refuse the import
 
     with pytest.raises(PipelineError) as caught:
         exported(tmp_path)
@@ -218,9 +218,9 @@ def test_without_the_extra_one_line_says_how_to_install_it(package, tmp_path, mo
     assert not (tmp_path / "out").exists()
 
 
-def test_more_weights_than_a_file_can_hold_are_refused(tmp_path, onnxruntime, monkeypatch):
+def test_more_weights_than_a_file_can_contain_are_refused(tmp_path, onnxruntime, monkeypatch):
     monkeypatch.setattr(export_onnx, "LARGEST", 1000)
 
-    with pytest.raises(PipelineError, match=r"bytes of weights, and an ONNX file holds 1000. Train a narrower network"):
+    with pytest.raises(PipelineError, match=r"an ONNX file can contain 1000. Train a narrower network"):
         exported(tmp_path)
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Which images are found, under which names."""
+"""Which images are predicted, and under which names."""
 
 import os
 from pathlib import Path
@@ -23,14 +23,14 @@ def make(*names: str) -> None:
         Path(name).touch()
 
 
-def names(*inputs: str, told: tuple[str, ...] = ()) -> list[str]:
-    """The names found; what is told of other files starts with `told`."""
+def names(*inputs: str, reported: tuple[str, ...] = ()) -> list[str]:
+    """The names of the images; the problems of other files start with `reported`."""
     problems: list[PipelineError] = []
-    found = input_files.find([Path(given) for given in inputs], OUT, problems)
-    assert len(told) == len(problems), problems
-    for expected, problem in zip(told, problems, strict=True):
+    images = input_files.find([Path(given) for given in inputs], OUT, problems)
+    assert len(reported) == len(problems), problems
+    for expected, problem in zip(reported, problems, strict=True):
         assert str(problem).startswith(expected)
-    return [image.name for image in found]
+    return [image.name for image in images]
 
 
 def test_a_folder_gives_its_images_sorted_with_their_place_in_it():
@@ -39,13 +39,13 @@ def test_a_folder_gives_its_images_sorted_with_their_place_in_it():
     assert ["a", "b", "sub/a"] == names("f")
 
 
-def test_a_file_is_called_by_its_own_name_and_inputs_keep_their_order():
+def test_a_file_keeps_its_own_name_and_inputs_keep_their_order():
     make("x/z.png", "f/b.png", "-dash.png")
 
     assert ["z", "b", "-dash"] == names("x/z.png", "f", "-dash.png")
 
 
-def test_hidden_files_and_folders_are_left_out_unless_given_by_name():
+def test_hidden_files_and_folders_are_ignored_unless_given_by_name():
     make("f/.thumbnail.png", "f/.cache/a.png", "f/a.png")
 
     assert ["a"] == names("f")
@@ -67,11 +67,11 @@ def test_names_are_kept_as_they_are(name):
         (["f/a.png", "f/a.png"], "f/a.png", "f/a.png"),
     ],
 )
-def test_of_two_images_of_one_name_the_second_is_told_and_the_rest_go_on(inputs, first, second):
+def test_of_two_images_of_one_name_the_second_is_reported_and_the_others_remain(inputs, first, second):
     make("f/a.png", "f/a.jpg", "g/a.jpg", "h/b.png")
 
     assert ["a", "b"] == names(
-        *inputs, "h", told=(f"{second}: its results would be called a, as those of {first}. Rename one",)
+        *inputs, "h", reported=(f"{second}: its results would have the name a, like those of {first}. Rename one",)
     )
 
 
@@ -86,18 +86,18 @@ def test_a_link_to_a_folder_is_followed_and_a_circle_of_links_ends():
 
 
 def test_a_link_to_itself_is_an_image_that_cannot_be_read():
-    """It is found, so that the command reports it, and the rest go on."""
+    """It is listed, so that the command reports it and predicts the others."""
     make("f/a.png")
     Path("f/loop.png").symlink_to("loop.png")
 
     assert ["a", "loop"] == names("f")
 
 
-def test_what_an_earlier_run_wrote_is_no_input():
+def test_the_results_of_an_earlier_run_are_not_inputs():
     make("a.png", "out/masks/a.png", "out/overlays/a.png")
 
     assert ["a"] == names(".")
-    with pytest.raises(DataError, match=r"out/masks/a\.png: lies in .*out, where the results go"):
+    with pytest.raises(DataError, match=r"out/masks/a\.png: inside .*out, the folder for the results"):
         names("out/masks/a.png")
 
 
@@ -110,14 +110,14 @@ def test_a_folder_or_link_that_leads_into_the_results_is_refused(given):
     Path("linked/results").symlink_to("../out/deep")
     Path("f/e.png").symlink_to("../out/overlays/a.png")
 
-    with pytest.raises(DataError, match=r"\.png: lies in .*out, where the results go"):
+    with pytest.raises(DataError, match=r"\.png: inside .*out, the folder for the results"):
         names(given)
 
 
 def test_the_folder_of_the_results_cannot_be_that_of_the_images():
     make("out/a.png")
 
-    with pytest.raises(DataError, match=r"^out: is the folder where the results go\. Name another folder with --out"):
+    with pytest.raises(DataError, match=r"^out: the folder for the results\. Name another folder with --out"):
         names("out")
 
 
@@ -132,10 +132,10 @@ def test_no_image_and_no_such_file_are_errors():
         names("gone.png", "other")
 
 
-def test_a_missing_input_is_told_and_the_rest_go_on():
+def test_a_missing_input_is_reported_and_the_others_remain():
     make("f/a.png")
 
-    assert ["a"] == names("gone.png", "f", told=("gone.png: missing, expected an image or a folder of images.",))
+    assert ["a"] == names("gone.png", "f", reported=("gone.png: missing, expected an image or a folder of images.",))
 
 
 def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read():
@@ -146,8 +146,8 @@ def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read():
     assert ["b"] == names("f/b.png")
 
 
-def test_a_name_that_no_table_could_hold_is_told_and_the_rest_go_on():
+def test_a_name_that_cannot_be_written_into_a_table_is_reported_and_the_others_remain():
     make("f/a.png")
     Path(os.fsdecode(b"f/\xff.png")).touch()
 
-    assert ["a"] == names("f", told=("'f/\\udcff.png': a name that is not UTF-8 text. Rename the file.",))
+    assert ["a"] == names("f", reported=("'f/\\udcff.png': a name that is not UTF-8 text. Rename the file.",))

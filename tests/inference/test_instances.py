@@ -1,4 +1,4 @@
-"""Objects against a flood fill, pixel by pixel."""
+"""Objects compared with those of a flood fill, pixel by pixel."""
 
 from pathlib import Path
 
@@ -34,19 +34,19 @@ def flood(mask: np.ndarray, k: int) -> set[frozenset[tuple[int, int]]]:
 
 @given(mask=MASKS, chosen=st.lists(st.integers(0, 3), unique=True))
 def test_objects_are_those_of_a_flood_fill(mask, chosen):
-    numbers, found = instances.find(mask, chosen, HERE)
-    places = {one.number: frozenset(map(tuple, np.argwhere(numbers == one.number).tolist())) for one in found}
+    numbers, objects = instances.find(mask, chosen, HERE)
+    places = {one.number: frozenset(map(tuple, np.argwhere(numbers == one.number).tolist())) for one in objects}
 
-    assert [*range(1, len(found) + 1)] == [one.number for one in found]
+    assert [*range(1, len(objects) + 1)] == [one.number for one in objects]
     for k in chosen:
-        assert flood(mask, k) == {places[one.number] for one in found if one.class_index == k}
+        assert flood(mask, k) == {places[one.number] for one in objects if one.class_index == k}
     assert ((numbers > 0) == np.isin(mask, chosen)).all()
 
 
 @given(mask=MASKS)
 def test_area_box_and_centroid_are_those_of_the_object_s_pixels(mask):
-    numbers, found = instances.find(mask, [1, 2], HERE)
-    for one in found:
+    numbers, objects = instances.find(mask, [1, 2], HERE)
+    for one in objects:
         y, x = np.nonzero(numbers == one.number)
 
         assert (x.size, x.min(), y.min()) == (one.area, one.left, one.top)
@@ -64,16 +64,16 @@ def dots(count: int) -> np.ndarray:
 
 
 def test_65535_objects_have_numbers_and_one_more_is_refused():
-    numbers, found = instances.find(dots(65_535), [1], HERE)
+    numbers, objects = instances.find(dots(65_535), [1], HERE)
 
-    assert (65_535, 65_535) == (len(found), numbers.max())
-    with pytest.raises(DataError, match=r"frame\.png: over 65535 objects"):
+    assert (65_535, 65_535) == (len(objects), numbers.max())
+    with pytest.raises(DataError, match=r"frame\.png: more than 65535 objects"):
         instances.find(dots(65_536), [1], HERE)
-    with pytest.raises(DataError, match="over 65535 objects"):
+    with pytest.raises(DataError, match="more than 65535 objects"):
         instances.find(dots(65_535), [0, 1], HERE)
 
 
-def test_the_file_holds_the_numbers_in_16_bits():
+def test_the_file_contains_the_numbers_in_16_bits():
     numbers = np.array([[0, 1], [300, 65_535]], np.uint16)
     read = cv2.imdecode(np.frombuffer(instances.png(numbers), np.uint8), cv2.IMREAD_UNCHANGED)
 

@@ -23,7 +23,7 @@ MASK = np.array([[0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]], np.uint8)
 def fill(folder: Path, *names: str, counted: tuple[int, ...] = ()) -> None:
     with output_folder.opened(folder, CLASSES, counted, names) as results:
         for name in reversed(names):
-            results.add(input_files.Found(Path(f"{name}.png"), name), IMAGE, MASK)
+            results.add(input_files.InputImage(Path(f"{name}.png"), name), IMAGE, MASK)
 
 
 def files(folder: Path) -> set[str]:
@@ -42,7 +42,7 @@ def test_each_image_has_a_mask_an_overlay_and_a_row(tmp_path):
     )
 
 
-def test_objects_are_listed_where_they_are_asked_for(tmp_path):
+def test_objects_are_listed_if_they_are_requested(tmp_path):
     fill(tmp_path, "a", counted=(1, 0))
     rows = records.read_csv(tmp_path / "instances.csv")
     numbers = cv2.imread(str(tmp_path / "instances/a.png"), cv2.IMREAD_UNCHANGED)
@@ -68,14 +68,14 @@ def test_an_earlier_prediction_is_replaced_and_foreign_files_stay(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "", "image,height\n", "name,iou\n", "\xff\xfe", "\x00"])
-def test_a_folder_that_holds_anything_else_is_refused_and_left_alone(tmp_path, content):
+def test_a_folder_with_anything_else_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks/truth.png").write_text("mine")
     if content is not None:
         (tmp_path / "summary.csv").write_bytes(content.encode("latin-1"))
     before = files(tmp_path)
 
-    with pytest.raises(ParameterError, match="not empty, and no earlier prediction"):
+    with pytest.raises(ParameterError, match="neither empty nor an earlier prediction"):
         fill(tmp_path, "truth")
     assert before == files(tmp_path)
 
@@ -87,7 +87,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
         fill(tmp_path / "out", "a")
 
 
-def test_an_empty_folder_and_one_with_hidden_files_alone_are_taken(tmp_path):
+def test_an_empty_folder_and_one_with_only_hidden_files_are_accepted(tmp_path):
     (tmp_path / ".DS_Store").touch()
     fill(tmp_path, "a")
 
@@ -107,10 +107,10 @@ def test_a_summary_made_by_others_cannot_make_us_delete_outside(tmp_path, name):
     assert precious.exists()
 
 
-def test_an_interrupted_run_lists_what_is_there_and_can_be_run_again(tmp_path):
+def test_an_interrupted_run_lists_what_it_wrote_and_can_be_run_again(tmp_path):
     def interrupted() -> None:
         with output_folder.opened(tmp_path, CLASSES, (), ["a", "b"]) as results:
-            results.add(input_files.Found(Path("a.png"), "a"), IMAGE, MASK)
+            results.add(input_files.InputImage(Path("a.png"), "a"), IMAGE, MASK)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -121,12 +121,12 @@ def test_an_interrupted_run_lists_what_is_there_and_can_be_run_again(tmp_path):
 
 
 def test_what_a_killed_run_wrote_is_replaced_by_the_next(tmp_path):
-    """A process that is killed writes no table at its end."""
+    """A killed process does not write its tables at the end."""
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom segline.inference import input_files, output_folder\n"
         "from tests.inference.test_output_folder import CLASSES, IMAGE, MASK\n"
         "with output_folder.opened(Path(sys.argv[1]), CLASSES, (1,), ['a', 'b']) as results:\n"
-        "    results.add(input_files.Found(Path('b.png'), 'b'), IMAGE, MASK)\n"
+        "    results.add(input_files.InputImage(Path('b.png'), 'b'), IMAGE, MASK)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, check=False)

@@ -1,4 +1,4 @@
-"""The blend has the colours it should, and the legend names what is there."""
+"""The blend has the right colours, and the legend names the classes in the mask."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -42,7 +42,7 @@ def test_the_legend_has_the_colour_of_each_class_in_the_mask_and_of_no_other(pre
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 3), (1, 3000), (3000, 1), (361, 481)])
-def test_the_picture_stands_at_its_own_size_above_a_legend_that_can_be_read(height, width):
+def test_the_picture_has_its_own_size_above_a_readable_legend(height, width):
     mask = np.resize(np.arange(3, dtype=np.uint8), (height, width))
     picture = overlay.picture(image(height, width), mask, CLASSES)
     below, beside = picture[height:], picture[:height, width:]
@@ -63,11 +63,11 @@ def test_a_mask_of_255_classes_has_a_legend_of_255_lines_or_columns():
 
 
 def test_threads_that_draw_at_once_draw_what_one_alone_draws():
-    """Images of several sizes, whose legends are kept for the next image of that size, and one seen twice."""
+    """Images of two sizes, each twice: legends are cached for the next image of the same size."""
     works = [(image(side, side + 20), np.resize(np.arange(3, dtype=np.uint8), (side, side + 20))) for side in (9, 1000)]
     works += [(pixels, np.minimum(mask, 1)) for pixels, mask in works]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda work: overlay.picture(*work, CLASSES), works * 3))
 
-    for found, work in zip(together, works * 3, strict=True):
-        assert (overlay.picture(*work, CLASSES) == found).all()
+    for drawn, work in zip(together, works * 3, strict=True):
+        assert (overlay.picture(*work, CLASSES) == drawn).all()

@@ -77,18 +77,19 @@ def test_masks_are_evaluate_s_predictions_at_the_masks_own_resolution(project):
     out = run(project, own_images(project), options=("--batch-size", "3"))
     split = processed.read(project / "data/processed/test")
     network, _ = checkpoint.read(project / "models/model.safetensors")
-    inputs = batches.inputs(batches.load(split.images, split.onehot, 3, torch.device("cpu")).images)
+    images = batches.load(split.images, split.onehot, 3, torch.device("cpu")).images
+    inputs = batches.inputs(images, batches.MEAN, batches.STD)
     logits = [*forward.logits(network, inputs[:3]), *forward.logits(network, inputs[3:])]
 
     for image_logits, row in zip(logits, split.index.rows, strict=True):
-        found = mask(out, row.stem)
-        assert found.dtype == np.uint8
-        assert (forward.classes_at(image_logits, row.height, row.width) == found).all()
-        assert set(np.unique(found)) == {0, 1, 2}
+        predicted = mask(out, row.stem)
+        assert predicted.dtype == np.uint8
+        assert (forward.classes_at(image_logits, row.height, row.width) == predicted).all()
+        assert set(np.unique(predicted)) == {0, 1, 2}
 
 
 def test_the_batch_size_does_not_matter(project):
-    """Up to a pixel here and there whose classes are tied to the last bit."""
+    """Except for a few pixels whose classes are tied to the last bit."""
     outs = [run(project, own_images(project), out=f"out{size}", options=("--batch-size", size)) for size in ("1", "8")]
 
     for name in NAMES:
@@ -132,13 +133,13 @@ def test_the_shares_are_those_of_the_mask_and_sum_to_1(project):
 
 
 def test_with_flip_the_mirrored_image_gives_the_mirrored_mask(project):
-    """At the model's own input size, where no resize comes between."""
+    """At the model's own input size, without any resize."""
     pixels = picture("in/plain.png", 12, 20)
     images.write_png(Path("in/mirrored.png"), np.ascontiguousarray(pixels[:, ::-1]))
     plain, flipped = run(project, "in", out="plain"), run(project, "in", out="flip", options=("--flip",))
 
     assert (mask(flipped, "mirrored") == mask(flipped, "plain")[:, ::-1]).all()
-    assert (mask(plain, "mirrored") != mask(plain, "plain")[:, ::-1]).any(), "without it, it need not"
+    assert (mask(plain, "mirrored") != mask(plain, "plain")[:, ::-1]).any(), "without it, they may differ"
 
 
 def test_the_scale_1_is_the_prediction_itself_and_others_are_not(project):
@@ -156,41 +157,41 @@ def test_a_bad_image_is_named_and_the_others_are_predicted(project, capsys):
     Path("in/test2.png").write_bytes(Path("in/test3.png").read_bytes()[:-30])
     with pytest.raises(DataError, match="out: 2 of 4 images could not be predicted"):
         run(project, "in")
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
 
-    assert ["in/test1.png", "in/test2.png"] == re.findall(r"warning: (\S+): ", told.err)
-    assert told.out == "predict: 2 of 4 images -> out: masks, overlays, summary.csv\n"
+    assert ["in/test1.png", "in/test2.png"] == re.findall(r"warning: (\S+): ", printed.err)
+    assert printed.out == "predict: 2 of 4 images -> out: masks, overlays, summary.csv\n"
     assert ["test0", "test3"] == [row["image"] for row in records.read_csv(Path("out/summary.csv"))]
     assert {"test0.png", "test3.png"} == names("out/masks") == names("out/overlays")
 
 
-def test_what_is_missing_or_foreign_or_has_a_name_twice_is_told_and_the_rest_are_predicted(project, capsys):
+def test_missing_unsupported_and_duplicate_images_are_reported_and_the_others_are_predicted(project, capsys):
     shutil.copytree(own_images(project), "in")
     cv2.imwrite("in/test1.jpg", picture("in/test4.png", 20, 30))
     Path("in/test5.png").symlink_to("gone")
     Path("in/scan.tif").touch()
     with pytest.raises(DataError, match="out: 3 of 8 images could not be predicted"):
         run(project, "gone.png", "in")
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
 
     assert [
-        "in: image files of formats that are not read are left out: 1 x .tif. Convert them to PNG.",
+        "in: image files in unsupported formats are ignored: 1 x .tif. Convert them to PNG.",
         "gone.png: missing, expected an image or a folder of images. Check the path.",
-        "in/test1.png: its results would be called test1, as those of in/test1.jpg. "
-        "Rename one, or predict them into two folders.",
+        "in/test1.png: its results would have the name test1, like those of in/test1.jpg. "
+        "Rename one, or predict them into different folders.",
         "in/test5.png: a link that leads nowhere. Put back what it leads to, or remove it.",
-    ] == [line.removeprefix("warning: ") for line in told.err.splitlines()]
-    assert told.out == "predict: 5 of 8 images -> out: masks, overlays, summary.csv\n"
+    ] == [line.removeprefix("warning: ") for line in printed.err.splitlines()]
+    assert printed.out == "predict: 5 of 8 images -> out: masks, overlays, summary.csv\n"
     assert [f"test{n}" for n in range(5)] == [row["image"] for row in records.read_csv(Path("out/summary.csv"))]
 
 
 def test_a_jpeg_with_damaged_pixels_is_a_bad_image(project, capfd):
-    """libjpeg decodes it, and complains on standard error alone, naming no file."""
+    """libjpeg decodes it and only writes a warning to standard error, which names no file."""
     pixels = picture("in/good.png", 200, 300)
     for name in ("first", "damaged", "last"):
         cv2.imwrite(f"in/{name}.jpg", pixels)
     content = bytearray(Path("in/damaged.jpg").read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 2] = b"\xff\xd3"  # a restart marker where none belongs
+    content[len(content) // 2 : len(content) // 2 + 2] = b"\xff\xd3"  # a misplaced restart marker
     Path("in/damaged.jpg").write_bytes(content)
     with pytest.raises(DataError, match="1 of 4 images"):
         run(project, "in")
@@ -207,16 +208,16 @@ def test_a_jpeg_with_damaged_pixels_is_a_bad_image(project, capfd):
         (("--scales", "nan"), "--scales: expected numbers .*, got nan"),
         (("--scales", "inf"), "--scales: expected numbers .*, got inf"),
         (("--scales", "1000"), "--scales: expected numbers above 0 and up to 409.6 for this model"),
-        (("--instances", "middle", "brigt"), "'brigt' is no class of the model. Did you mean bright"),
+        (("--instances", "middle", "brigt"), "'brigt' is not a class of the model. Did you mean bright"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_refused_before_any_work(project, options, message):
+def test_an_invalid_option_is_refused_before_any_work(project, options, message):
     with pytest.raises(ParameterError, match=message):
         run(project, own_images(project), options=options)
     assert not Path("out").exists()
 
 
-def test_a_model_that_is_missing_or_none_has_a_remedy_that_fits(project):
+def test_a_missing_model_and_another_file_have_a_remedy_that_fits(project):
     picture("a.png", 4, 4)
     Path("other.safetensors").write_bytes(b"something else")
     for model in ("gone.safetensors", "other.safetensors"):
@@ -232,9 +233,9 @@ def test_objects_are_numbered_on_request(project):
     assert {row["class"] for row in rows} == {"bright", "dark"}
     for name in NAMES:
         numbers = cv2.imread(str(out / f"instances/{name}.png"), cv2.IMREAD_UNCHANGED)
-        found = mask(out, name)
+        predicted = mask(out, name)
         mine = [row for row in rows if row["image"] == name]
-        assert ((numbers > 0) == np.isin(found, [0, 2])).all()
+        assert ((numbers > 0) == np.isin(predicted, [0, 2])).all()
         assert [int(row["area"]) for row in mine] == np.bincount(numbers.ravel())[1:].tolist()
 
 
@@ -246,12 +247,12 @@ def started(project: Path, *arguments: str) -> subprocess.Popen:
 
 def ended(process: subprocess.Popen) -> tuple[int, str]:
     """Exit code and standard error."""
-    _, told = process.communicate()
-    return process.returncode, told
+    _, printed = process.communicate()
+    return process.returncode, printed
 
 
 @pytest.mark.slow
-def test_exit_codes_names_that_are_hard_and_one_line_an_error(project):
+def test_exit_codes_difficult_names_and_one_line_per_error(project):
     for name in ("-dash", "with space", STREET):
         picture(f"in/{name}.png", 12, 20)
     shutil.copy("in/-dash.png", "-dash.png")
@@ -264,19 +265,19 @@ def test_exit_codes_names_that_are_hard_and_one_line_an_error(project):
     assert (
         1,
         "warning: in/broken.png: empty file, expected a PNG or JPEG image. Copy or export the file again.\n"
-        "error: bad: 1 of 4 images could not be predicted. They are named above; all others are there.\n",
+        "error: bad: 1 of 4 images could not be predicted. They are named above; all others were.\n",
     ) == ended(started(project, "--out", "bad", "in"))
 
     bad = "error: none: none of 1 images could be predicted. They are named above.\n"
     assert bad == ended(started(project, "--out", "none", "in/broken.png"))[1].splitlines(keepends=True)[-1]
 
-    code, told = ended(started(project, "--out", "in/-dash.png/out", "in"))  # root may write everywhere but there
-    assert (1, 1) == (code, len(told.splitlines()))
-    assert told.startswith("error: in/-dash.png")
+    code, message = ended(started(project, "--out", "in/-dash.png/out", "in"))  # where even root cannot write
+    assert (1, 1) == (code, len(message.splitlines()))
+    assert message.startswith("error: in/-dash.png")
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_whole_files_and_a_summary_of_them(project):
+def test_ctrl_c_leaves_complete_files_and_a_summary_of_them(project):
     picture("in/0000.png", 360, 480)
     for number in range(1, 3000):
         os.link("in/0000.png", f"in/{number:04}.png")

@@ -1,4 +1,4 @@
-"""One view is evaluate's prediction; several are the mean of their probabilities."""
+"""One view gives the prediction of evaluate; several give the mean of their probabilities."""
 
 import torch
 from torch import nn
@@ -14,17 +14,17 @@ def test_one_view_is_predicted_as_evaluate_does():
 
 
 def test_several_views_are_the_class_of_highest_mean_probability():
-    """Against a loop over pixels; a view that is sure outweighs two that are not."""
+    """Compared with a loop over pixels; a confident view outweighs two unsure ones."""
     views = [torch.log(torch.tensor(p)[:, None, None]) for p in ([0.4, 0.6], [0.45, 0.55], [0.9, 0.1])]
     many = [torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-    found = test_time_augmentation.classes_at(many, 3, 4)
+    classes = test_time_augmentation.classes_at(many, 3, 4)
 
     assert test_time_augmentation.classes_at(views[:2], 1, 1).item() == 1
     assert test_time_augmentation.classes_at(views, 1, 1).item() == 0
     for y in range(3):
         for x in range(4):
             mean = sum(torch.softmax(view[:, y, x].double(), 0) for view in many)
-            assert int(mean.argmax()) == found[y, x]
+            assert int(mean.argmax()) == classes[y, x]
 
 
 def test_views_of_other_sizes_are_resized_before_they_are_averaged():
@@ -35,7 +35,7 @@ def test_views_of_other_sizes_are_resized_before_they_are_averaged():
 
 
 def test_the_mirrored_view_is_mirrored_back():
-    """A network that looks one way sees the other side of the mirrored image."""
+    """A network without symmetry gives other logits for the mirrored image."""
     shift = nn.Conv2d(1, 2, 3, padding=1)
     inputs = torch.randn(2, 1, 5, 7)
     plain, mirrored = test_time_augmentation.views(shift, inputs, flip=True)
