@@ -1,36 +1,36 @@
-"""What a run is in MLflow: the calls, and where the facts of a run come from. Only `tracking_worker` imports it.
+"""What a run is in MLflow: the calls, and where the facts of a run come from.
 
-Writes go through MlflowClient with their own time and step, so that repeating one after a lost answer changes nothing.
+Only child processes import it, since it imports MLflow: `mlflow_worker` and `mlflow_lookup`. Writes go through
+MlflowClient with their own time and step, so that repeating one after a lost answer changes nothing.
 """
 
-import fcntl
 import getpass
 import hashlib
 import os
 import posixpath
 import re
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag
+from filelock import FileLock
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+
+from segline.core import git
+from segline.monitoring.mlflow_run import database
 
 Message = dict[str, Any]
 Item = TypeVar("Item")
 
-SQLITE = "sqlite:///"
-
 
 def is_refusal(error: Exception) -> bool:
-    """True if the store did answer, so that asking again is no use."""
+    """True if the store answered, so that asking again is useless."""
     if isinstance(error, MlflowException):
         status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
         later = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -39,44 +39,56 @@ def is_refusal(error: Exception) -> bool:
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Holds a file lock beside a SQLite store: of two processes that create its tables at once, one crashes."""
-    if not uri.startswith(SQLITE):
+def _alone(store: Path | None) -> Iterator[None]:
+    """Locks a SQLite store: if two processes create its tables at once, one of them crashes.
+
+    The kernel releases the lock of a process that is killed.
+    """
+    if store is None:
         yield
         return
-    database = _database(uri)
-    with database.with_name(f"{database.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with closing(sqlite3.connect(database)) as probe:  # MLflow tries a file that SQLite cannot read for 51 s
+    with FileLock(store.with_name(f"{store.name}.lock")):
+        with closing(sqlite3.connect(store)) as probe:  # MLflow retries a file that SQLite cannot read for 51 s
             probe.execute("PRAGMA schema_version")
         yield
 
 
-def _database(uri: str) -> Path:
-    return Path(unquote(uri.removeprefix(SQLITE).partition("?")[0])).absolute()
+def _experiment_name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "segline"
 
 
 def experiment(uri: str) -> str:
-    """The id of the experiment, created where missing; beside a SQLite store its artifacts go to `mlruns`."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "segline"
+    """The id of the experiment, created if missing. Beside a SQLite store its artifacts go to `mlruns`."""
+    name, store = _experiment_name(), database(uri)
     mlflow.set_tracking_uri(uri)
-    with _alone(uri):
-        if uri.startswith(SQLITE) and mlflow.get_experiment_by_name(name) is None:
-            mlflow.create_experiment(name, artifact_location=(_database(uri).parent / "mlruns").as_uri())
+    with _alone(store):
+        if store is not None and mlflow.get_experiment_by_name(name) is None:
+            mlflow.create_experiment(name, artifact_location=(store.parent / "mlruns").as_uri())
         return str(mlflow.set_experiment(name).experiment_id)
 
 
 def newest_run(uri: str, model_sha256: str) -> str | None:
-    """The id of the run that was started last among those tagged with this model, None if there is none."""
-    home = experiment(uri)
+    """The id of the last run started among those tagged with this model; None if there is none."""
+    run = _newest(uri, experiment(uri), model_sha256)
+    return str(run.info.run_id) if run else None
+
+
+def tags_of_newest_run(uri: str, model_sha256: str) -> dict[str, str]:
+    """The tags of that run; empty if there is none. Unlike `newest_run` this creates no experiment."""
+    home = mlflow.MlflowClient(uri).get_experiment_by_name(_experiment_name())
+    run = home and _newest(uri, home.experiment_id, model_sha256)
+    return dict(run.data.tags) if run else {}
+
+
+def _newest(uri: str, home: str, model_sha256: str) -> Run | None:
     query = f"tags.`model.sha256` = '{model_sha256}'"
-    newest = ["attributes.start_time DESC"]
-    found = mlflow.MlflowClient(uri).search_runs([home], query, order_by=newest, max_results=1)
-    return str(found[0].info.run_id) if found else None
+    newest_first = ["attributes.start_time DESC"]
+    runs = mlflow.MlflowClient(uri).search_runs([home], query, order_by=newest_first, max_results=1)
+    return runs[0] if runs else None
 
 
 def new_run(uri: str, stage: str, network: str | None, tags: Mapping[str, str]) -> str:
-    """The id of a run just opened. It bears the name of the network or stage, and of the experiment or commit."""
+    """The id of a new run. Its name is that of the network or stage, then that of the experiment or commit."""
     origin = os.environ.get("DVC_EXP_NAME") or tags.get("git.commit", "")[:7]
     own = {"mlflow.source.type": "LOCAL", "mlflow.source.name": f"stages.{stage}"}
     with suppress(KeyError, OSError):  # in a container the user may have no name
@@ -89,12 +101,12 @@ def new_run(uri: str, stage: str, network: str | None, tags: Mapping[str, str]) 
 
 
 def end_run(uri: str, run_id: str, status: str) -> None:
-    """After this the run has its end time and `status`."""
+    """Ends the run with this status."""
     mlflow.MlflowClient(uri).set_terminated(run_id, status)
 
 
 def calls(uri: str, run_id: str, messages: Sequence[Message]) -> Iterator[Callable[[], Any]]:
-    """The fewest MLflow calls that log `messages`, within the sizes that MLflow's REST interface sets for one."""
+    """The fewest MLflow calls that log `messages`, each within the size limits of MLflow's REST interface."""
     client = mlflow.MlflowClient(uri)
     metrics = [Metric(_key(row[0]), *row[1:]) for message in messages for row in message.get("metrics", ())]
     params = [Param(_key(key), value) for message in messages for key, value in message.get("params", {}).items()]
@@ -110,7 +122,7 @@ def calls(uri: str, run_id: str, messages: Sequence[Message]) -> Iterator[Callab
 
 
 def _key(name: str) -> str:
-    """`name` as MLflow admits it: class names are the user's, and may hold anything."""
+    """`name` in characters that MLflow accepts: class names are the user's and may contain anything."""
     return posixpath.normpath(re.sub(r"[^\w.\- :/]", "_", name))[:250]
 
 
@@ -119,7 +131,7 @@ def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def origin() -> dict[str, str]:
-    """Tags of code and experiment. `git.dirty` looks at code and parameters: results are gone while a stage runs."""
+    """Tags of code and experiment. `git.dirty` covers code and parameters: results are gone while a stage runs."""
     names = {"dvc.stage": "DVC_STAGE", "dvc.exp_name": "DVC_EXP_NAME", "dvc.exp_baseline_rev": "DVC_EXP_BASELINE_REV"}
     tags = {tag: os.environ[name] for tag, name in names.items() if name in os.environ}
     commit = _git("rev-parse", "HEAD")
@@ -131,15 +143,12 @@ def origin() -> dict[str, str]:
 
 def _git(*arguments: str) -> str | None:
     """What git answers; None without git or outside a repository. It takes no lock that DVC could meet."""
-    command = ["git", "--no-optional-locks", *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+    answer = git.answer(Path(), *arguments, timeout=5)
+    return None if answer is None else answer.decode().strip()
 
 
 def sha256(path: Path) -> str | None:
-    """Hash of a file; of a folder, over the sorted `relative/path hash` lines of its files; None for a missing path."""
+    """Hash of a file; for a folder, over the sorted `relative/path hash` lines of its files; None if missing."""
     if path.is_dir():
         files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
         lines = "".join(f"{name} {sha256(file)}\n" for name, file in files)

@@ -1,7 +1,7 @@
-"""The child process of `tracking`: here MLflow can be slow, absent or wrong without the stage noticing.
+"""The child process of `mlflow_run`: here MLflow can be slow, absent or wrong without the stage noticing.
 
-Standard input brings one JSON object a line, first the opening, then what to log; its end is the end of the run.
-Standard output takes back why something could not be logged; what MLflow itself prints goes nowhere.
+Standard input: one JSON object a line, first the opening, then what to log; its end is the end of the run.
+Standard output: why something could not be logged. What MLflow itself prints does not get there.
 """
 
 import json
@@ -19,12 +19,16 @@ from typing import Any, TypeVar
 Message = dict[str, Any]
 Result = TypeVar("Result")
 
-SAMPLE_SECONDS = 1.0  # MLflow's default is 10 s, which leaves a short run without a single sample
+SAMPLE_SECONDS = 1.0  # MLflow's default is 10 s, which leaves a short run without any sample
 RETRY_SECONDS = 5.0
 
 
 class Inbox:
-    """What the stage sent. A thread reads it, so that the end is known even while MLflow holds the main one."""
+    """Messages from the stage. A thread reads them, so that their end is noticed even while MLflow blocks the main one.
+
+    If the main thread is still blocked when the stage's patience is over, the process ends: the stage may be gone, and
+    nobody else would end it.
+    """
 
     def __init__(self) -> None:
         self.opening: Message = json.loads(sys.stdin.readline())
@@ -35,7 +39,7 @@ class Inbox:
 
     def _read(self) -> None:
         for line in sys.stdin:
-            if not line.endswith("\n"):  # the stage was killed while it wrote
+            if not line.endswith("\n"):  # the stage was killed while writing
                 break
             message = json.loads(line)
             self.status = message.get("status", self.status)
@@ -43,10 +47,10 @@ class Inbox:
         self.ended.set()
         self._messages.put(None)
         time.sleep(self.opening["patience"])
-        os._exit(1)  # MLflow holds the main thread, and the stage may be gone, so that nobody else would end this
+        os._exit(1)
 
     def take(self, seconds: float | None) -> tuple[list[Message], bool]:
-        """All messages that wait, after at most `seconds` for the first; and whether these were the last."""
+        """All waiting messages, after at most `seconds` for the first; and whether they were the last."""
         taken: list[Message | None] = []
         with suppress(queue.Empty):
             taken.append(self._messages.get(timeout=seconds))
@@ -56,7 +60,7 @@ class Inbox:
 
 
 class Patience:
-    """Calls the store again while it is away and the stage goes on. After the stage's end a failure is final."""
+    """Repeats calls to a store that is away, as long as the stage runs. After the stage's end a failure is final."""
 
     def __init__(self, inbox: Inbox, is_refusal: Callable[[Exception], bool], report: Callable[[str], None]) -> None:
         self._ended = inbox.ended
@@ -64,15 +68,15 @@ class Patience:
         self.report = report
 
     def need(self, action: Callable[[], Result]) -> Result:
-        """What `action` returns at its first success. Ends the process if the stage ends before that."""
+        """The result of `action` when it first succeeds. Ends the process if the stage ends before that."""
         while True:
             try:
                 return action()
-            except Exception as error:  # noqa: BLE001 - MLflow and its plugins raise anything, and here nothing may stop
+            except Exception as error:  # noqa: BLE001 - MLflow and its plugins raise anything; none of it may stop us
                 self._wait(error)
 
     def attempt(self, action: Callable[[], Any]) -> None:
-        """As `need`, but an action that the store refuses is given up, and the next ones go on."""
+        """As `need`, but drops an action that the store refuses: the next ones are still done."""
         while True:
             try:
                 action()
@@ -98,26 +102,26 @@ def _reason(error: BaseException) -> str:
 
 
 def _opened(store: ModuleType, opening: Message, patience: Patience) -> tuple[str, bool]:
-    """The id of the run, and whether it is another stage's; the first facts about this stage are logged."""
+    """The id of the run, with this stage's first facts logged; and whether another stage opened it."""
     uri, stage, model = opening["uri"], opening["stage"], opening["model"]
     digest = store.sha256(Path(model)) if model else None
-    found = patience.need(lambda: store.newest_run(uri, digest)) if digest else None
+    joined = patience.need(lambda: store.newest_run(uri, digest)) if digest else None
     tags = store.origin()
     own = {"model.sha256": digest} if digest else {}
-    run_id = found or patience.need(lambda: store.new_run(uri, stage, opening["network"], tags | own))
+    run_id = joined or patience.need(lambda: store.new_run(uri, stage, opening["network"], tags | own))
     hashes = {f"input.{name}": store.sha256(Path(path)) for name, path in opening["inputs"].items()}
     tags |= {name: value for name, value in hashes.items() if value}
-    if model:  # The tags of train stay as they are; and a parameter cannot be logged twice, but evaluate can run twice.
+    if model:  # train's own tags stay; and parameters become tags, since evaluate may run again with other values
         first = {"tags": {f"{stage}.{name}": value for name, value in tags.items()} | opening["params"]}
     else:
         first = {"tags": tags, "params": opening["params"]}
     for call in store.calls(uri, run_id, [first]):
         patience.attempt(call)
-    return run_id, found is not None
+    return run_id, joined is not None
 
 
 def _follow(store: ModuleType, inbox: Inbox, patience: Patience) -> None:
-    """Logs what comes, with a sample of the machine at the start of training, every second, and at its end."""
+    """Logs the messages; during training also samples the machine at the start, every second, and at the end."""
     from segline.monitoring import system_metrics  # noqa: PLC0415 - it imports MLflow
 
     uri, stage = inbox.opening["uri"], inbox.opening["stage"]
@@ -134,7 +138,7 @@ def _follow(store: ModuleType, inbox: Inbox, patience: Patience) -> None:
         if sample and (last or time.monotonic() >= due):
             messages.append(sample(step))
             step, due = step + 1, time.monotonic() + SAMPLE_SECONDS
-    if joined:  # a training that went well is not FAILED because its evaluation was
+    if joined:  # a training that succeeded is not FAILED because its evaluation is
         messages = [{"tags": {f"{stage}.status": inbox.status}}]
         patience.need(next(store.calls(uri, run_id, messages)))
     else:
@@ -142,7 +146,7 @@ def _follow(store: ModuleType, inbox: Inbox, patience: Patience) -> None:
 
 
 def main() -> None:
-    """Serves one run. What could not be logged has been told when it returns."""
+    """Serves one run, and reports whatever could not be logged."""
     reports = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -165,4 +169,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    os._exit(0)  # all is stored; MLflow's exit handlers would keep the stage waiting for another 0.4 s
+    os._exit(0)  # everything is stored; MLflow's exit handlers would keep the stage waiting for another 0.4 s

@@ -12,7 +12,7 @@ Message = dict[str, Any]
 def sampler(run_id: str, report: Callable[[str], None]) -> Callable[[int], Message]:
     """A function that reads the `system/*` metrics of this machine, all GPUs included, as one message.
 
-    A monitor that fails is reported and asked no more: a driver that stumbles must not cost the run.
+    A monitor that fails is reported once and then left out: a faulty driver must not cost the run.
     """
     monitors: list[Any] = SystemMetricsMonitor(run_id).monitors  # type: ignore[no-untyped-call]
 
@@ -24,9 +24,9 @@ def sampler(run_id: str, report: Callable[[str], None]) -> Callable[[int], Messa
                 monitor.collect_metrics()
                 rows += [[f"system/{key}", value, moment, step] for key, value in monitor.aggregate_metrics().items()]
                 monitor.clear_metrics()
-            except Exception as error:  # noqa: BLE001 - MLflow's monitors pass on whatever a driver or psutil raises
+            except Exception as error:  # noqa: BLE001 - MLflow's monitors let through whatever a driver or psutil raises
                 monitors.remove(monitor)
-                report(f"{type(monitor).__name__} is given up: {error}")
+                report(f"{type(monitor).__name__} fails and is left out: {error}")
         return {"metrics": rows}
 
     return sample

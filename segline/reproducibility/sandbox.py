@@ -1,6 +1,7 @@
-"""A copy of the project in a temporary folder, where a stage may run again without a trace in the user's own.
+"""A copy of the project in a temporary folder, where a stage can run again without touching the user's own files.
 
-It holds the code, params.yaml, and what dvc.lock says the stage read; neither DVC nor MLflow works there.
+It contains the code, dvc.yaml, params.yaml, and what the stage read according to dvc.lock. Neither DVC nor MLflow runs
+there.
 """
 
 import json
@@ -14,31 +15,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from segline.core import atomic, params
+from segline.core import atomic, params, pipeline
 from segline.core.errors import DataError, PipelineError
 from segline.monitoring import mlflow_run
 from segline.reproducibility import dvc_lock
 from segline.reproducibility.dvc_lock import Stage
 
-CODE = ("segline", "stages")  # whole, since dvc.yaml leaves out what cannot change an output
+# Whole folders: dvc.yaml leaves out code that cannot change an output. Stages read dvc.yaml itself to learn their code.
+ALWAYS = ("segline", "stages", pipeline.FILE, str(params.FILE))
 GONE = ("deleted", "not in cache")
 
 
 def require_locked(root: Path, store: dvc_lock.Store, stages: Iterable[Stage]) -> None:
-    """Raises DataError if code, parameters or results of the stages are others than dvc.lock says."""
+    """Raises DataError if code, parameters or results of the stages differ from what dvc.lock records."""
     done = dvc_lock.dvc(root, "status", "--json", *(stage.name for stage in stages))
     if done.returncode:
         reason = done.stderr.strip().removeprefix("ERROR: ") or "`dvc status` failed"
         raise DataError(root / dvc_lock.FILE, reason, "See `dvc status`.")
     status = json.loads(done.stdout)
     changes = {name: list(_changes(store, entries)) for name, entries in status.items()}
-    if lines := [f"{name} ({', '.join(found)})" for name, found in changes.items() if found]:
-        remedy = "Run `make repro` first, or put back what was edited; `dvc status` shows all of it."
-        raise DataError(root / dvc_lock.FILE, f"not the state of this folder: {', '.join(lines)}", remedy)
+    if edited := [f"{name} ({', '.join(paths)})" for name, paths in changes.items() if paths]:
+        remedy = "Run `make repro` first, or undo the edits; `dvc status` lists them."
+        raise DataError(root / dvc_lock.FILE, f"does not match this folder: {', '.join(edited)}", remedy)
 
 
 def _changes(store: dvc_lock.Store, entries: Sequence[Any]) -> Iterator[str]:
-    """What `dvc status` says of a stage, but for results that are gone: those may still lie in the cache."""
+    """What `dvc status` lists for a stage, except results that are gone: they may still be in the cache."""
     for entry in entries:
         if isinstance(entry, str):
             yield entry
@@ -51,30 +53,30 @@ def _changes(store: dvc_lock.Store, entries: Sequence[Any]) -> Iterator[str]:
 
 
 def require_inputs(root: Path, store: dvc_lock.Store, runs: Iterable[Sequence[Stage]]) -> None:
-    """Raises DataError if the bytes are lost of what a run of stages reads, and does not make itself."""
+    """Raises DataError if the bytes of something are lost that a run of stages reads and does not make itself."""
     wanted = {path for stages in runs for path in _inputs(store, stages)}
     if lost := sorted(path for path in wanted if not store.has(path)):
-        remedy = "Run `dvc pull`; without a remote, `make repro` makes them anew."
-        raise DataError(root / dvc_lock.FILE, f"the cache lacks what it names: {', '.join(lost)}", remedy)
+        remedy = "Run `dvc pull`; without a remote, `make repro` rebuilds them."
+        raise DataError(root / dvc_lock.FILE, f"inputs are not in the cache: {', '.join(lost)}", remedy)
 
 
 def _inputs(store: dvc_lock.Store, stages: Sequence[Stage]) -> set[str]:
-    """What these stages read of the outputs of others."""
+    """The outputs of other stages that these read."""
     made = {path for stage in stages for path in stage.outputs}
     return {path for stage in stages for path in stage.inputs if store.owner(path) not in {None, *made}}
 
 
 @contextmanager
 def project(root: Path, store: dvc_lock.Store, stages: Sequence[Stage]) -> Iterator[Path]:
-    """Yields the top folder of a copy with what these stages read and do not make; it is gone after the block."""
+    """Yields the top folder of a copy with all that these stages read and do not make; it is deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="segline-") as folder:
         clone = Path(folder, *root.absolute().parts[1:])  # as deep as the project, so that ../paths stay in the folder
-        for name in (*CODE, str(params.FILE)):
+        for name in ALWAYS:
             _copy(root / name, clone / name)
         for path in _inputs(store, stages):
             store.copy(path, clone / path)
         for path in {path for stage in stages for path in stage.inputs if store.owner(path) is None}:
-            if not (clone / path).exists():  # it is code, or an absolute path
+            if not (clone / path).exists():  # code that is there already, or an absolute path
                 _copy(root / path, clone / path)
         link_named(params.load(root / params.FILE), root, clone)
         yield clone
@@ -89,9 +91,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def link_named(document: Mapping[str, Any], root: Path, clone: Path) -> None:
-    """Files that a parameter names, and DVC does not watch: archives and pretrained weights, which have a sha256."""
+    """Links files that a parameter names and DVC does not track: archives and pretrained weights, checked by sha256."""
     for value in params.flat(document).values():
-        # Unlike Path's own, isfile is False for a text too long for a name, such as a signed URL.
+        # Unlike Path's own, isfile is False for a text too long for a file name, such as a signed URL.
         if isinstance(value, str) and os.path.isfile(root / value) and not (clone / value).exists():  # noqa: PTH113
             (clone / value).parent.mkdir(parents=True, exist_ok=True)
             (clone / value).symlink_to((root / value).absolute())
@@ -108,8 +110,8 @@ def run(clone: Path, stage: Stage) -> None:
     try:
         status = process.wait()
     finally:
-        process.kill()  # after Ctrl-C: nothing may write into a folder that is about to go
+        process.kill()  # after Ctrl-C: nothing may write into a folder that is about to be deleted
         process.wait()
     if status:
-        found = f"`{stage.command}` ended with exit code {status} in a copy of the project"
-        raise PipelineError(stage.name, found, "Its own message stands above.")
+        problem = f"`{stage.command}` ended with exit code {status} in a copy of the project"
+        raise PipelineError(stage.name, problem, "Its own message is above.")

@@ -82,7 +82,7 @@ def test_a_training_that_is_not_deterministic_is_named_and_does_not_spoil_what_f
     assert found["metrics/train.json"].startswith("different: ")
     assert "identical" == found["data/augmented"] == found["metrics/eval.json"] == found["data/predictions"]
     assert "\ndifferent: 3 of 9 outputs\n" in output
-    assert "this machine is of the kind that trained the model" in output
+    assert "this machine matches the one that trained the model" in output
     assert before == snapshot(unsteady)
 
 
@@ -90,7 +90,7 @@ def test_another_number_of_threads_is_named_beside_the_difference(unsteady):
     threads = "2" if (os.cpu_count() or 1) > 1 else pytest.skip("needs two cores")
     output = replay(unsteady, "train", expected=1, OMP_NUM_THREADS=threads)
 
-    assert "this machine is not of the kind that trained the model: threads 2 instead of 1\n" in output
+    assert "this machine differs from the one that trained the model: threads 2 instead of 1\n" in output
 
 
 def test_a_clone_without_a_cache_says_dvc_pull_but_can_replay_what_needs_no_inputs(reproduced, tmp_path):
@@ -118,7 +118,7 @@ def test_an_edited_project_is_not_that_of_the_lock(project):
     project.append("segline/dataset/onehot.py", "# edited\n")
     output = replay(project, "train", expected=2)
 
-    assert "dvc.lock: not the state of this folder: train (segline/dataset/onehot.py, params.yaml: train" in output
+    assert "dvc.lock: does not match this folder: train (segline/dataset/onehot.py, params.yaml: train" in output
     assert "Run `make repro` first" in output
 
 

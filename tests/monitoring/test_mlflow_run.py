@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from filelock import FileLock, Timeout
 
 from segline.core.errors import ParameterError
 from segline.monitoring import mlflow_run, mlflow_worker
@@ -196,7 +197,7 @@ def test_a_gpu_that_stops_answering_costs_its_samples_and_a_warning(
     assert [] == [name for name in logged.data.metrics if name.startswith("system/gpu")]
     assert "system/cpu_utilization_percentage" in logged.data.metrics
     [warning] = warnings(capfd)
-    assert "GPUMonitor is given up: GPU is lost" in warning
+    assert "GPUMonitor fails and is left out: GPU is lost" in warning
 
 
 @pytest.mark.slow
@@ -457,6 +458,29 @@ def test_two_stages_may_create_the_store_at_once_wherever_it_lies(bare: Path, py
 
 
 @pytest.mark.slow
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path, python: Start) -> None:
+    from segline.monitoring import mlflow_calls
+
+    database = tmp_path / "mlflow.db"
+    holder = python(f"""
+        from pathlib import Path
+        from segline.monitoring import mlflow_calls
+        with mlflow_calls._alone(Path({str(database)!r})):
+            print("locked", flush=True)
+            input()
+    """)
+    assert holder.stdout
+    assert "locked\n" == holder.stdout.readline()
+    with pytest.raises(Timeout), FileLock(f"{database}.lock", timeout=0.1):
+        pytest.fail("two processes hold the lock")
+    holder.kill()
+    holder.wait()
+
+    with mlflow_calls._alone(database):
+        assert database.exists()
+
+
+@pytest.mark.slow
 def test_a_killed_stage_leaves_no_process_and_a_killed_run(project: Path, python: Start) -> None:
     """SIGKILL gives the stage no say; the pipe closes, and the child ends the run."""
     code = """
@@ -479,9 +503,8 @@ def test_a_killed_stage_leaves_no_process_and_a_killed_run(project: Path, python
 
 def test_importing_the_module_costs_neither_mlflow_nor_torch(python: Start) -> None:
     """Each takes a second."""
-    process = python(
-        "import sys, segline.monitoring.mlflow_run; print([m for m in ('mlflow', 'torch', 'numpy') if m in sys.modules])"
-    )
+    names = ("mlflow", "torch", "numpy")
+    process = python(f"import sys, segline.monitoring.mlflow_run; print([m for m in {names} if m in sys.modules])")
 
     assert process.communicate()[0] == "[]\n"
 

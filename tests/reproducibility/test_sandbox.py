@@ -70,7 +70,15 @@ def test_a_copy_holds_code_parameters_and_what_the_stage_reads(root, tmp_path):
     with sandbox.project(root, store, [stages["second"]]) as clone:
         there = {path.relative_to(clone).as_posix() for path in clone.rglob("*") if path.is_file()}
 
-    assert there == {"params.yaml", "segline/code.py", "stages/first.py", "weights/w.bin", "out.txt", "own.txt"}
+    assert there == {
+        "dvc.yaml",
+        "params.yaml",
+        "segline/code.py",
+        "stages/first.py",
+        "weights/w.bin",
+        "out.txt",
+        "own.txt",
+    }
     assert [] == list(tmp_path.iterdir())
 
 
@@ -122,7 +130,7 @@ def test_an_edited_file_is_named_with_its_stage(root):
     own = root / "own.txt"
     own.write_text("edited\n", encoding="utf-8")
     try:
-        with pytest.raises(DataError, match=r"not the state of this folder: second \(own.txt\). Run `make repro`"):
+        with pytest.raises(DataError, match=r"does not match this folder: second \(own.txt\). Run `make repro`"):
             sandbox.require_locked(root, store, stages.values())
         sandbox.require_locked(root, store, [stages["first"]])
     finally:
@@ -138,7 +146,7 @@ def test_results_that_are_gone_are_no_edit_as_long_as_the_cache_has_them(root):
         sandbox.require_inputs(root, store, [[stages["second"]]])
         cached.rename(root / "aside")
         sandbox.require_locked(root, store, stages.values())
-        with pytest.raises(DataError, match=r"lacks what it names: out.txt. Run `dvc pull`"):
+        with pytest.raises(DataError, match=r"inputs are not in the cache: out.txt. Run `dvc pull`"):
             sandbox.require_inputs(root, store, [[stages["second"]]])
     finally:
         if (root / "aside").exists():
