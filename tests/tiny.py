@@ -1,4 +1,4 @@
-"""A raw data set of a few small pictures, and the parameters that train on it in a second."""
+"""A raw data set of a few small images, and parameters that train on it in a second."""
 
 import hashlib
 from pathlib import Path
@@ -52,7 +52,7 @@ PARAMETERS: dict[str, Any] = {
 
 
 def write_raw(folder: Path, counts: dict[str, int], classes: tuple[raw.Label, ...] = CLASSES) -> raw.Dataset:
-    """Pictures in vertical bands, one a class, with a void border below; a little noise."""
+    """Images of vertical bands, one per class, with a void border at the bottom and a little noise."""
     splits: dict[str, list[raw.Pair]] = {}
     for split, count in counts.items():
         for kind in ("images", "masks"):
@@ -89,7 +89,7 @@ def write_params(folder: Path, **changes: Any) -> None:
 def begin(
     folder: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[raw.Label, ...] = CLASSES, **changes: Any
 ) -> None:
-    """Makes `folder` the current one, with raw and processed data, in which stages run as DVC runs them."""
+    """Makes `folder` the current one, with raw and processed data; stages run in it as DVC runs them."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SEGLINE_TRACKING", "off")
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")

@@ -1,4 +1,4 @@
-"""What is stored as bytes becomes what a network takes."""
+"""Stored bytes become the inputs and targets of a network."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_in_order_means_as_stored():
 
 
 def streamed(data: batches.Samples) -> batches.Streamed:
-    """The same samples where they are not on the device; read-only, as a memory map is."""
+    """The same samples, streamed; read-only, like a memory map."""
     arrays = [tensor.numpy().copy() for tensor in (data.images, data.packed)]
     for array in arrays:
         array.flags.writeable = False
@@ -57,7 +57,7 @@ def streamed(data: batches.Samples) -> batches.Streamed:
 
 
 @given(st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=9))
-def test_what_is_streamed_is_what_lies_on_the_device(picks):
+def test_streamed_samples_equal_those_on_the_device(picks):
     data, _ = samples(7)
     rows = [np.array(pick, np.int64) for pick in picks]
 
@@ -77,8 +77,8 @@ def test_streamed_batches_come_in_order_too(size):
         assert all(torch.equal(one, other) for one, other in zip(expected, actual, strict=True))
 
 
-def test_no_more_is_read_ahead_than_is_said():
-    """Else a split larger than memory would fill it."""
+def test_no_more_batches_are_read_ahead_than_ahead_says():
+    """Otherwise a split larger than memory would fill it."""
     data, _ = samples(7)
     taken = []
     stream = streamed(data).picked(taken.append(n) or np.array([n % 7]) for n in range(100))
@@ -88,7 +88,7 @@ def test_no_more_is_read_ahead_than_is_said():
     stream.close()
 
 
-def test_a_read_that_fails_fails_where_its_batch_is_used():
+def test_a_failed_read_raises_when_its_batch_is_used():
     data, _ = samples(7)
     stream = streamed(data).picked([np.array([0]), np.array([7])])
     next(stream)
@@ -97,13 +97,13 @@ def test_a_read_that_fails_fails_where_its_batch_is_used():
         next(stream)
 
 
-def test_a_split_is_streamed_when_it_takes_more_than_its_share_of_the_memory(monkeypatch):
+def test_a_split_is_streamed_if_it_takes_more_than_its_share_of_the_memory(monkeypatch):
     data, _ = samples(4)
     arrays = data.images.numpy(), data.packed.numpy()
     free = sum(array.nbytes for array in arrays) / batches.SHARE
-    found = []
+    kinds = []
     for memory in (free, free - 1):
         monkeypatch.setattr(device, "free_memory", lambda _, memory=memory: memory)
-        found.append(type(batches.place(*arrays, K, torch.device("cpu"))))
+        kinds.append(type(batches.place(*arrays, K, torch.device("cpu"))))
 
-    assert [batches.Samples, batches.Streamed] == found
+    assert [batches.Samples, batches.Streamed] == kinds

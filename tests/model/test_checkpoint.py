@@ -1,4 +1,4 @@
-"""A model file gives back the network that was written, or says in one line why not."""
+"""A model file restores the network that was written, or one line says why it cannot."""
 
 import json
 from dataclasses import replace
@@ -65,11 +65,11 @@ def test_weights_of_half_precision_are_read_as_float32(network, tmp_path, kind):
     half = {name: w.to(kind) if w.is_floating_point() else w for name, w in network.state_dict().items()}
     checkpoint.write(tmp_path / "half.safetensors", half, DESCRIPTION)
     read, description = checkpoint.read(tmp_path / "half.safetensors")
-    found = read.state_dict()
+    weights = read.state_dict()
 
     assert DESCRIPTION == description
-    assert {torch.float32, torch.int64} == {tensor.dtype for tensor in found.values()}
-    assert all(torch.equal(half[name].to(tensor.dtype), tensor) for name, tensor in found.items())
+    assert {torch.float32, torch.int64} == {tensor.dtype for tensor in weights.values()}
+    assert all(torch.equal(half[name].to(tensor.dtype), tensor) for name, tensor in weights.items())
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.999])
@@ -81,7 +81,7 @@ def test_a_truncated_file_is_refused(path, share):
         checkpoint.read(path)
 
 
-def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
+def test_a_missing_file_names_the_stage_that_writes_it(tmp_path):
     with pytest.raises(IntegrityError, match=r"missing. Train it again: dvc repro train"):
         checkpoint.read(tmp_path / "model.safetensors")
 
@@ -146,14 +146,14 @@ def test_the_metadata_names_no_time_host_or_run(path):
 def test_a_sigmoid_network_has_one_output_and_is_read_back_as_one(tmp_path):
     path, description = tmp_path / "model.safetensors", replace(DESCRIPTION, head="sigmoid")
     checkpoint.write(path, checkpoint.network(description).state_dict(), description)
-    read, found = checkpoint.read(path)
+    read, description_read = checkpoint.read(path)
 
-    assert description == found
+    assert description == description_read
     assert read(torch.randn(1, 3, 16, 24)).shape == (1, 1, 16, 24)
     assert forward.logits(read, torch.randn(1, 3, 16, 24)).shape == (1, 2, 16, 24)
 
 
-def test_s3_with_its_sigmoid_and_one_channel_has_exactly_56_689_parameters():
+def test_small_unet_with_a_sigmoid_head_has_exactly_the_56_689_parameters_of_system_s3():
     description = replace(DESCRIPTION, network="small_unet", parameters={"width": 16}, head="sigmoid", channels=1)
 
     assert 56_689 == forward.cost(checkpoint.network(description), 1, 16, 16)["parameters"]

@@ -1,4 +1,4 @@
-"""Predictions do not depend on batch mates, and cost is what a count by hand gives."""
+"""Predictions do not depend on the rest of the batch; counts and costs agree with counts by hand."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def network() -> nn.Module:
     return unet.build(SECTION, 3, 5)
 
 
-def test_an_image_is_predicted_alike_alone_and_in_a_batch():
+def test_an_image_has_the_same_logits_alone_and_in_a_batch():
     """Batch normalisation uses its running statistics, and dropout is off, whatever mode the network was left in."""
     model, images = network().train(), torch.randn(3, 3, 16, 20)
     together = forward.logits(model, images)
@@ -39,20 +39,20 @@ def test_classes_are_the_highest_logits_as_bytes():
 
 def test_a_single_output_is_the_logit_of_class_1_against_0():
     images = torch.randn(2, 1, 5, 6)
-    found = forward.logits(nn.Identity(), images)
+    logits = forward.logits(nn.Identity(), images)
 
-    assert torch.equal(torch.cat([torch.zeros_like(images), images], dim=1), found)
-    assert ((images[:, 0] > 0).numpy() == forward.classes(found)).all()
+    assert torch.equal(torch.cat([torch.zeros_like(images), images], dim=1), logits)
+    assert ((images[:, 0] > 0).numpy() == forward.classes(logits)).all()
 
 
-def test_of_equal_logits_the_first_class_wins_as_argmax_has_it():
+def test_the_first_of_equal_logits_wins_as_in_argmax():
     logits = torch.randint(0, 3, (2, 7, 40, 50), generator=torch.Generator().manual_seed(1)).float()
 
     assert (logits.numpy().argmax(axis=1) == forward.classes(logits)).all()
 
 
 def labelled(num_classes: int, seed: int) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-    """Truth in which every class and void come, itself as one-hot, and logits with ties."""
+    """Truth with every class and void, the same as one-hot, and logits with ties."""
     rng = np.random.default_rng([num_classes, seed])
     truth = rng.choice([*range(num_classes), VOID], size=(3, 5, 7)).astype(np.uint8)
     onehot = batches.onehot(torch.from_numpy(pack(truth, num_classes)), num_classes)
@@ -61,17 +61,17 @@ def labelled(num_classes: int, seed: int) -> tuple[np.ndarray, torch.Tensor, tor
 
 @given(st.integers(1, 20), st.integers(0, 99))
 def test_counts_are_those_of_the_classes(num_classes, seed):
-    """Against `confusion.count`, which has a double loop for its oracle."""
+    """Against `confusion.count`, which is tested against a double loop."""
     truth, onehot, logits = labelled(num_classes, seed)
     expected = confusion.count(truth, forward.classes(logits), num_classes)
-    found = forward.counts(logits, onehot)
+    counts = forward.counts(logits, onehot)
 
-    assert torch.int64 == found.dtype
-    assert expected.tolist() == found.tolist()
+    assert torch.int64 == counts.dtype
+    assert expected.tolist() == counts.tolist()
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(10, 12))
-def test_what_a_gpu_tallies_is_what_bincount_finds(values, size):
+def test_the_tally_for_gpus_equals_bincount(values, size):
     cells = torch.tensor(values, dtype=torch.int64)
 
     assert torch.bincount(cells, minlength=size).tolist() == forward._tally(cells, size).tolist()
@@ -84,11 +84,11 @@ def test_a_gpu_counts_the_same_without_waiting():
     there = logits.cuda(), onehot.cuda()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found = forward.counts(*there)
+        counts = forward.counts(*there)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
-    assert forward.counts(logits, onehot).tolist() == found.tolist()
+    assert forward.counts(logits, onehot).tolist() == counts.tolist()
 
 
 def test_resizing_to_the_same_size_changes_no_class():
@@ -98,7 +98,7 @@ def test_resizing_to_the_same_size_changes_no_class():
 
 
 def test_logits_are_resized_before_the_argmax():
-    """Interpolating logits places a border between pixels; interpolating classes would invent one."""
+    """Interpolating logits moves the border between two classes; interpolating classes would invent a third."""
     logits = torch.randn(4, 6, 6)
     expected = F.interpolate(logits[None], size=(13, 11), mode="bilinear", align_corners=False)[0].argmax(0)
 
@@ -112,7 +112,7 @@ def test_the_cost_of_one_convolution_is_inputs_times_outputs_times_9_times_pixel
 
 
 def test_the_cost_of_s1_is_about_12_billion_multiply_adds_at_128():
-    """48 GFLOP a training image by 3 x 2 x forward is the figure behind the project's ceilings."""
+    """S1 is the Keras notebook that Segline grew from. Training costs 3 x 2 x this: the 48 GFLOP of docs/results.md."""
     with torch.device("meta"):
         model = unet.build(unet.Section(width=64, depth=4, norm="none", dropout=0.3), 3, 12)
         cost = forward.cost(model, 3, 128, 128)

@@ -1,4 +1,4 @@
-"""One logit for the object is the pair (0, z): the same loss as binary cross entropy, the same answer as z > 0."""
+"""A single logit z is the pair (0, z): the loss is binary cross entropy, the class is that of z > 0."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_cross_entropy_on_the_pair_is_binary_cross_entropy(seed):
     torch.testing.assert_close(losses.cross_entropy(log_p(logits), onehot), expected)
 
 
-def test_its_gradient_is_the_same_too_and_void_gets_none():
+def test_its_gradient_is_the_same_and_void_gets_none():
     logits, onehot, valid = binary(9)
     ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     losses.cross_entropy(log_p(ours), onehot).backward()
@@ -48,13 +48,13 @@ def test_the_probability_of_the_object_is_the_sigmoid():
     assert torch.equal(pair.argmax(dim=1, keepdim=True) == 1, logits > 0)
 
 
-def test_more_outputs_than_one_are_left_as_they_are():
+def test_several_outputs_are_left_as_they_are():
     logits = torch.randn(2, 3, 4, 5)
 
     assert output_head.class_logits(logits) is logits
 
 
-def test_a_head_knows_how_many_outputs_it_takes():
+def test_a_head_says_how_many_outputs_it_needs():
     assert (12, 2, 1) == (
         output_head.outputs("softmax", 12),
         output_head.outputs("softmax", 2),

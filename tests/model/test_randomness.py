@@ -1,4 +1,4 @@
-"""Draws are functions of their key."""
+"""Draws are functions of their keys."""
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ def test_equal_keys_draw_equal_numbers_whatever_was_drawn_before(key):
 
 @given(KEYS, KEYS)
 @example((0,), (0, 0))
-def test_other_keys_draw_other_numbers(one, other):
-    """But for zeros at their ends, which numpy leaves out: the keys of a stream all have one length."""
+def test_different_keys_draw_different_numbers(one, other):
+    """Except for trailing zeros, which numpy drops; the keys of a stream all have the same length."""
     if one + (0,) * (4 - len(one)) != other + (0,) * (4 - len(other)):
         draws = [randomness.generator(*key).integers(0, 2**63, 4).tolist() for key in (one, other)]
         assert draws[0] != draws[1]
@@ -33,7 +33,7 @@ def test_an_order_is_a_permutation(seed, epoch, count):
     assert sorted(randomness.permutation(seed, epoch, count).tolist()) == list(range(count))
 
 
-def test_dropout_of_a_step_depends_on_seed_and_step_alone():
+def test_dropout_of_a_step_depends_only_on_seed_and_step():
     def draw(seed: int, step: int) -> list[float]:
         randomness.reseed(seed, step)
         return torch.rand(3).tolist()

@@ -25,7 +25,7 @@ def test_counts_are_those_of_a_loop(num_classes):
 
 
 def test_weights_by_hand():
-    """Frequencies 6/16, 9/16 and 1/8 with median 6/16; class 3 has no pixel; void is no pixel of any image."""
+    """Frequencies 6/16, 9/16 and 1/8 with median 6/16; class 3 has no pixel; void does not count."""
     masks = np.array([[[0, 0, 1, 1], [1, 1, 1, 1]], [[0, 0, 0, 0], [1, 1, 1, 2]], [[VOID] * 4] * 2])
 
     assert pytest.approx((1, (6 / 16) / (9 / 16), 3, 0)) == class_weights.median_frequency(packed(masks, 4), 4)
@@ -39,11 +39,11 @@ def test_void_around_an_image_changes_no_weight():
     assert class_weights.median_frequency(packed(masks, 3), 3) == class_weights.median_frequency(packed(framed, 3), 3)
 
 
-def test_a_split_of_nothing_but_void_has_no_weights():
+def test_the_weights_of_a_split_that_is_all_void_are_0():
     assert (0.0, 0.0) == class_weights.median_frequency(packed(np.full((2, 3, 3), VOID), 2), 2)
 
 
-def test_a_memory_map_is_read_an_image_at_a_time(tmp_path):
+def test_a_memory_map_is_read_one_image_at_a_time(tmp_path):
     masks = np.random.default_rng(0).integers(0, 9, size=(64, 64, 64))
     np.save(tmp_path / "onehot.npy", packed(masks, 9))
     mapped = np.load(tmp_path / "onehot.npy", mmap_mode="r")

@@ -1,4 +1,4 @@
-"""`train.compile`: the same training by another program, and one line where that cannot be made."""
+"""`train.compile`: the same training in compiled code, or one line if the compiler is missing."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ console.run(lambda _=None: device.require_compiler(torch.device("cpu")))
 
 
 def trained(dropout: float = 0.0, **changes: object) -> State:
-    """Two epochs of ten samples in batches of four, the last of them smaller."""
+    """Two epochs of ten samples in batches of four; the last batch is smaller."""
     section = test_loop.with_(epochs=2, ema=0.5, **changes)
     randomness.deterministic(section.seed)
     network = unet.build(unet.Section(width=4, depth=1, norm="batch", dropout=dropout), 1, test_loop.K)
@@ -56,7 +56,7 @@ def test_a_compiled_network_trains_like_the_plain_one_and_keeps_its_names():
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILES, reason=REASON)
 def test_a_compiled_training_gives_the_same_bytes_twice():
-    """Dropout too, whose draws are part of the program: the second run finds it made, or makes it anew."""
+    """Dropout too, whose draws are compiled in, whether the second run compiles again or uses torch's cache."""
     one = trained(dropout=0.2, compile=True)
     torch.compiler.reset()
     other = trained(dropout=0.2, compile=True)
@@ -67,19 +67,19 @@ def test_a_compiled_training_gives_the_same_bytes_twice():
 
 
 def probe(**environment: str) -> subprocess.CompletedProcess[str]:
-    """`require_compiler` in a process of its own."""
+    """`require_compiler` in another process."""
     known = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run([sys.executable, "-c", PROBE], env=known, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
 def test_without_a_compiler_one_line_says_so(tmp_path):
-    """Also where torch has the program from before: that of the network it does not have."""
+    """Even if torch has cached the compiled probe: it has not cached that of the network."""
     if COMPILES:
         assert 0 == probe(TORCHINDUCTOR_CACHE_DIR=str(tmp_path)).returncode
-    found = probe(TORCHINDUCTOR_CACHE_DIR=str(tmp_path), CXX="no-such-compiler")
+    process = probe(TORCHINDUCTOR_CACHE_DIR=str(tmp_path), CXX="no-such-compiler")
 
-    assert 1 == found.returncode
-    assert found.stderr.startswith("error: params.yaml: train.compile: true, but torch.compile fails here (")
-    assert found.stderr.endswith("and, for a GPU, Triton.\n")
-    assert 1 == found.stderr.count("\n")
+    assert 1 == process.returncode
+    assert process.stderr.startswith("error: params.yaml: train.compile: true, but torch.compile fails here (")
+    assert process.stderr.endswith("and, for a GPU, Triton.\n")
+    assert 1 == process.stderr.count("\n")

@@ -1,4 +1,4 @@
-"""The loop learns, repeats itself bit for bit, and stops where it must."""
+"""The loop learns, repeats itself bit for bit, and stops when it must."""
 
 import copy
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ def test_the_same_parameters_give_the_same_bytes(optimizer, schedule):
     assert one.history == other.history
 
 
-def test_another_seed_gives_other_weights():
+def test_another_seed_gives_different_weights():
     assert weights(run(SECTION)) != weights(run(with_(seed=5)))
 
 
@@ -113,8 +113,8 @@ def test_it_learns_an_easy_task():
     assert history[-1].val_miou > 0.9
 
 
-def test_a_run_that_stops_and_goes_on_is_the_run_that_did_not_stop():
-    """The whole state of a run is one value, and every draw depends on (seed, epoch or step) alone."""
+def test_a_run_that_stops_and_continues_equals_one_that_did_not_stop():
+    """The state of a run is one value, and every draw depends only on (seed, epoch or step)."""
     stopped = begin(SECTION)
     epochs: Iterator[Epoch] = loop.fit(stopped, SECTION, shown(10), samples(5, seed=1))
     next(epochs)
@@ -128,7 +128,7 @@ def test_a_run_that_stops_and_goes_on_is_the_run_that_did_not_stop():
 
 @pytest.mark.parametrize("changes", [{"ema": 0.9}, EVERYTHING], ids=["ema", "everything"])
 def test_two_epochs_and_two_of_a_copy_are_four(changes):
-    """With one cycle and dropout; what trained on after the copy was taken leaves no trace in it."""
+    """With one_cycle and dropout; training the original further does not change the copy."""
     section = with_(epochs=4, **changes)
     original = begin(section)
     epochs = loop.fit(original, section, shown(10), samples(5, seed=1))
@@ -177,7 +177,7 @@ def test_the_rate_follows_its_schedule(schedule, expected):
     assert [epoch.learning_rate for epoch in state.history] == pytest.approx(expected)
 
 
-def test_one_cycle_rises_to_the_full_rate_and_ends_at_nothing():
+def test_one_cycle_rises_to_the_full_rate_and_ends_near_0():
     state = run(with_(epochs=20))
     rates = [epoch.learning_rate for epoch in state.history]
 
@@ -198,8 +198,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
     assert str(caught.value).endswith(". Lower train.learning_rate.")
 
 
-def test_float32_is_the_remedy_only_where_it_is_not_in_use():
-    """bfloat16 needs no hardware here: the first loss is not finite whatever computes it."""
+def test_float32_is_a_remedy_only_if_it_is_not_in_use():
+    """bfloat16 needs no special hardware here: the first loss is not finite on any."""
     section = with_(precision="bfloat16")
     state = begin(section)
     with torch.no_grad():
@@ -210,7 +210,7 @@ def test_float32_is_the_remedy_only_where_it_is_not_in_use():
 
 
 def test_a_val_loss_that_is_not_finite_stops_it_too():
-    """One huge step: its own loss was finite, what it led to is not."""
+    """The loss of the step was finite, but val loss after it is not."""
     section = with_(schedule="constant")
     state = begin(section)
     epochs = loop.fit(state, section, shown(10), samples(5))
@@ -270,29 +270,29 @@ def test_val_loss_is_the_loss_that_is_trained_on():
     assert criterion(forward.logits(state.kept, images), onehot).item() == pytest.approx(state.history[0].val_loss)
 
 
-def lengths(section: loop.Section) -> list[float]:
-    """The length of the gradient at each step of an epoch."""
-    state, found = begin(section), []
+def gradient_norms(section: loop.Section) -> list[float]:
+    """The norm of the gradient at each step of an epoch."""
+    state, norms = begin(section), []
 
     def note() -> None:
         gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
-        found.append(nn.utils.get_total_norm(gradients).item())
+        norms.append(nn.utils.get_total_norm(gradients).item())
 
     loop.one_pass(state, section, shown(10), 1, note)
-    return found
+    return norms
 
 
-def test_a_gradient_is_cut_to_its_length_and_a_short_one_is_left():
-    free = lengths(SECTION)
+def test_a_large_gradient_is_scaled_to_the_norm_and_a_small_one_is_left():
+    free = gradient_norms(SECTION)
     limit = sorted(free)[1]
 
-    assert pytest.approx(min(free[0], limit), rel=1e-4) == lengths(with_(clip_norm=limit))[0]
-    assert max(lengths(with_(clip_norm=0.01))) == pytest.approx(0.01, rel=1e-3)
-    assert free == lengths(with_(clip_norm=1e9))
+    assert pytest.approx(min(free[0], limit), rel=1e-4) == gradient_norms(with_(clip_norm=limit))[0]
+    assert max(gradient_norms(with_(clip_norm=0.01))) == pytest.approx(0.01, rel=1e-3)
+    assert free == gradient_norms(with_(clip_norm=1e9))
 
 
 def test_the_average_is_validated_and_kept_and_the_network_trains_on_unchanged():
-    """Averaging only looks on: the weights that learn are those of a run without it."""
+    """Averaging does not affect training: the weights are those of a run without it."""
     section = with_(ema=0.9)
     averaged, plain = run(section), run(SECTION)
     of_average, _ = loop._validate(averaged, section, samples(5, seed=1))
@@ -305,8 +305,8 @@ def test_the_average_is_validated_and_kept_and_the_network_trains_on_unchanged()
 
 
 @pytest.mark.parametrize("patience", [1, 2])
-def test_patience_ends_it_that_many_epochs_after_the_best(patience):
-    """So small a rate betters nothing after the first epoch."""
+def test_training_stops_that_many_epochs_after_the_best(patience):
+    """With so small a rate nothing improves after the first epoch."""
     section = with_(epochs=9, learning_rate=1e-12, weight_decay=0.0, schedule="constant", ema=0.0, patience=patience)
     state = begin(section)
     for module in state.network.modules():
@@ -319,7 +319,7 @@ def test_patience_ends_it_that_many_epochs_after_the_best(patience):
     assert [] == list(loop.fit(state, section, shown(10), samples(5, seed=1)))
 
 
-def test_patience_counts_anew_after_a_better_epoch():
+def test_patience_starts_again_after_a_better_epoch():
     state = begin(SECTION)
     scores = [0.1, 0.3, 0.2, 0.3, 0.4]
     since = []
@@ -331,7 +331,7 @@ def test_patience_counts_anew_after_a_better_epoch():
 
 
 def test_frozen_epochs_leave_the_encoder_as_it_is():
-    """Its weights and its batch statistics; all the rest learns, and afterwards the encoder does too."""
+    """Its weights and batch statistics; the rest learns, and later the encoder does too."""
     section = with_(frozen_epochs=2, ema=0.5)
     state = begin(section)
     epochs = loop.fit(state, section, shown(10), samples(5, seed=1))
@@ -347,7 +347,7 @@ def test_frozen_epochs_leave_the_encoder_as_it_is():
     assert not any(old == new for old, new in unchanged)
 
 
-def test_a_network_without_an_encoder_cannot_have_it_frozen():
+def test_freezing_is_refused_for_a_network_without_an_encoder():
     network = small_unet.build(small_unet.Section(width=2), 1, K)
 
     with pytest.raises(ParameterError) as caught:
@@ -360,20 +360,20 @@ def test_a_network_without_an_encoder_cannot_have_it_frozen():
 
 
 def tiny_images(count: int) -> Augmented:
-    """2x2 pixels: a single one after a pool."""
+    """2x2 pixels, which are a single one after a pool."""
     full = shown(count)
     small = batches.Samples(full.samples.images[:, :2, :2], full.samples.packed[:, :2, :2], K)
     return replace(full, samples=small)
 
 
-def test_a_single_value_a_channel_is_named_with_the_parameter_to_mend():
+def test_a_single_value_per_channel_is_reported_with_the_parameter_to_change():
     with pytest.raises(TrainingError, match=r"^params.yaml: train.batch_size: a batch of 1 leaves batch normalisation"):
         loop.one_pass(begin(SECTION), SECTION, tiny_images(5), 1)
 
     loop.one_pass(begin(SECTION), SECTION, tiny_images(6), 1)
 
 
-def test_another_value_error_is_not_taken_for_it():
+def test_another_value_error_is_not_mistaken_for_it():
     state = begin(SECTION)
     state.network.head.register_forward_pre_hook(lambda *_: int("x"))
 
@@ -382,7 +382,7 @@ def test_another_value_error_is_not_taken_for_it():
 
 
 class Reads(TorchDispatchMode):
-    """Counts the tensors whose value the host asks for, which on a GPU waits for all that was queued."""
+    """Counts the tensors whose values the host reads: on a GPU each read waits for everything queued."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -405,7 +405,7 @@ def test_no_step_waits_for_the_device():
     assert reads.count > 0
 
 
-def test_validation_waits_for_the_device_at_its_end_alone():
+def test_validation_waits_for_the_device_only_at_its_end():
     state = begin(SECTION)
     with Reads() as reads:
         loop._validate(state, SECTION, samples(10))
@@ -417,7 +417,7 @@ def test_validation_waits_for_the_device_at_its_end_alone():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch built for CUDA")
 @pytest.mark.parametrize("stream", [False, True], ids=["on the device", "streamed"])
 def test_no_step_waits_for_a_gpu(stream):
-    """Everything on; torch itself raises at what waits. The epoch before is for what happens once."""
+    """With everything on; torch raises if something waits. An epoch before it does what happens only once."""
     section = with_(**EVERYTHING)
     randomness.deterministic(section.seed)
     network = unet.build(unet.Section(width=4, depth=1, norm="batch", dropout=0.2), 1, K).cuda()

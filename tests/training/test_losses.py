@@ -1,4 +1,4 @@
-"""Each loss agrees with a loop over pixels, with torch's own where it has one, and learns nothing from void."""
+"""Each loss agrees with a loop over pixels and with torch's own if there is one; void has no gradient."""
 
 import itertools
 import math
@@ -37,17 +37,17 @@ def log_p(logits: torch.Tensor) -> torch.Tensor:
 
 def pixels(logits: torch.Tensor, labels: torch.Tensor) -> list[tuple[list[float], int]]:
     """Probabilities and label of each valid pixel."""
-    found = []
+    valid = []
     for n, y, x in np.ndindex(*labels.shape):
         if (label := int(labels[n, y, x])) != 255:
             raised = [math.exp(z) for z in logits[n, :, y, x].tolist()]
-            found.append(([e / sum(raised) for e in raised], label))
-    return found
+            valid.append(([e / sum(raised) for e in raised], label))
+    return valid
 
 
-def slow_cross_entropy(found, smoothing, weights):
+def slow_cross_entropy(valid, smoothing, weights):
     total = weight = 0.0
-    for p, label in found:
+    for p, label in valid:
         for k in range(K):
             q = (1 - smoothing) * (k == label) + smoothing / K
             total -= weights[k] * q * math.log(p[k])
@@ -55,18 +55,18 @@ def slow_cross_entropy(found, smoothing, weights):
     return total / weight
 
 
-def slow_dice(found):
+def slow_dice(valid):
     terms = []
     for k in range(K):
-        truth = sum(label == k for _, label in found)
+        truth = sum(label == k for _, label in valid)
         if truth:
-            both = sum(p[k] for p, label in found if label == k)
-            terms.append(1 - 2 * both / (sum(p[k] for p, _ in found) + truth))
+            both = sum(p[k] for p, label in valid if label == k)
+            terms.append(1 - 2 * both / (sum(p[k] for p, _ in valid) + truth))
     return sum(terms) / len(terms)
 
 
-def slow_focal(found):
-    return sum(-((1 - p[label]) ** 2) * math.log(p[label]) for p, label in found) / len(found)
+def slow_focal(valid):
+    return sum(-((1 - p[label]) ** 2) * math.log(p[label]) for p, label in valid) / len(valid)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
@@ -74,13 +74,13 @@ def slow_focal(found):
 @pytest.mark.parametrize("seed", range(3))
 def test_cross_entropy_agrees_with_torch_and_with_a_loop(seed, weights, smoothing):
     logits, onehot, labels = example(seed)
-    found = losses.cross_entropy(log_p(logits), onehot, smoothing, weights)
+    loss = losses.cross_entropy(log_p(logits), onehot, smoothing, weights)
 
     expected = F.cross_entropy(logits, labels, weight=weights, ignore_index=255, label_smoothing=smoothing)
     by_hand = slow_cross_entropy(pixels(logits, labels), smoothing, [1.0] * K if weights is None else weights.tolist())
 
-    torch.testing.assert_close(found, expected)
-    assert by_hand == pytest.approx(found.item(), rel=1e-5)
+    torch.testing.assert_close(loss, expected)
+    assert by_hand == pytest.approx(loss.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -91,7 +91,7 @@ def test_dice_agrees_with_a_loop(seed):
 
 
 def test_dice_is_the_mean_over_the_classes_of_the_batch():
-    """A class without a true pixel is no term, though it has probability."""
+    """A class without a true pixel is not a term, even though it has probability."""
     logits, onehot, labels = example(0)
     labels[labels == 2] = 255
     onehot[:, 2] = 0
@@ -125,7 +125,7 @@ def test_several_losses_are_summed(names):
     torch.testing.assert_close(losses.criterion(names, 0.1, WEIGHTS)(logits, onehot), sum(parts))
 
 
-def test_smoothing_and_weights_reach_the_losses_they_are_for():
+def test_smoothing_and_weights_reach_the_losses_that_take_them():
     logits, onehot, _ = example(4)
     expected = {
         "cross_entropy": losses.cross_entropy(log_p(logits), onehot, 0.2),
@@ -145,7 +145,7 @@ def test_smoothing_and_weights_reach_the_losses_they_are_for():
     seed=st.integers(0, 2**32),
 )
 def test_void_costs_nothing_and_gets_no_gradient(size, void, smoothing, names, seed):
-    """Exactly none; and where all is void, or of classes of no weight, the loss is exactly 0."""
+    """Exactly none; if all pixels are void, or of classes with weight 0, the loss is exactly 0."""
     logits, onehot, labels = example(seed, void, size)
     logits.requires_grad_()
     loss = losses.criterion(names, smoothing, WEIGHTS[: size[1]])(logits, onehot)
@@ -162,7 +162,7 @@ def test_void_costs_nothing_and_gets_no_gradient(size, void, smoothing, names, s
 
 
 @pytest.mark.parametrize("names", SETS, ids="+".join)
-def test_what_void_pixels_say_changes_nothing(names):
+def test_logits_at_void_pixels_change_nothing(names):
     logits, onehot, labels = example(5)
     other = torch.where((labels == 255)[:, None], 50 * torch.randn_like(logits), logits)
     criterion = losses.criterion(names, 0.1, WEIGHTS)
@@ -170,8 +170,8 @@ def test_what_void_pixels_say_changes_nothing(names):
     assert criterion(logits, onehot) == criterion(other, onehot)
 
 
-def test_classes_of_no_weight_alone_cost_nothing():
-    """A val batch may hold only classes that the training split has not."""
+def test_only_classes_of_weight_0_cost_nothing():
+    """A val batch may contain only classes that the train split lacks."""
     logits, onehot, labels = example(6)
     onehot *= (labels == 2)[:, None]
     logits.requires_grad_()

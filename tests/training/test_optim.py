@@ -1,4 +1,4 @@
-"""Schedules reach what they promise; the average is a recurrence that can be computed by hand."""
+"""Schedules have their shapes; the moving average is the recurrence computed by hand."""
 
 import pytest
 import torch
@@ -12,12 +12,12 @@ STEPS, RATE = 50, 0.2
 def rates(name: str, steps: int = STEPS) -> list[float]:
     optimizer = optim.optimizer("adam", nn.Linear(1, 1).parameters(), RATE, 0.0)
     schedule = optim.lr_schedule(name, optimizer, RATE, steps)
-    found = []
+    values = []
     for _ in range(steps):
-        found.append(schedule.get_last_lr()[0])
+        values.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    return found
+    return values
 
 
 def test_poly_falls_with_the_power_of_nine_tenths():
@@ -25,15 +25,15 @@ def test_poly_falls_with_the_power_of_nine_tenths():
 
 
 @pytest.mark.parametrize("name", ["cosine", "one_cycle", "poly"])
-def test_every_schedule_reaches_the_full_rate_and_ends_near_nothing(name):
-    found = rates(name)
+def test_every_schedule_reaches_the_full_rate_and_ends_near_0(name):
+    values = rates(name)
 
-    assert RATE == pytest.approx(max(found), rel=0.01)
-    assert found[-1] < 0.05 * RATE
+    assert RATE == pytest.approx(max(values), rel=0.01)
+    assert values[-1] < 0.05 * RATE
 
 
-def test_a_cycle_of_a_step_or_two_is_no_cycle():
-    """Its rates would be a millionth of what was asked for."""
+def test_one_cycle_over_fewer_than_four_steps_is_constant():
+    """Its rates would otherwise be a millionth of the one asked for."""
     assert [RATE] * 3 == rates("one_cycle", 3)
     assert RATE > rates("one_cycle", 4)[0]
 

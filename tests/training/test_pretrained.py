@@ -1,4 +1,4 @@
-"""An encoder starts from the file that params.yaml names by path and hash, or a line says why not."""
+"""An encoder starts from the file that params.yaml names by path and hash, or one line says why it cannot."""
 
 import hashlib
 import pickle
@@ -46,7 +46,7 @@ def saved(weights: Any, path: Path) -> Path:
 
 
 def naming(path: Path | str, sha256: str | None = None, name: str = MOBILENET) -> dict[str, Any]:
-    """params.yaml that names a file, with its hash unless another is given."""
+    """The model section of params.yaml that names a file, with its hash unless another is given."""
     if sha256 is None:
         sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     section = {"decoder_width": 4, "weights": str(path), "weights_sha256": sha256}
@@ -63,7 +63,7 @@ def refusal(document: dict[str, Any]) -> PipelineError:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("name", [MOBILENET, "unet_vgg16"])
-def test_the_encoder_is_that_of_the_file_and_the_rest_is_as_drawn(tmp_path, name, kind):
+def test_the_encoder_has_the_weights_of_the_file_and_the_rest_its_random_ones(tmp_path, name, kind):
     weights, network, drawn = published(name), build(name), build(name)
     pretrained.load(network, naming(saved(weights, tmp_path / f"file.{kind}"), name=name))
 
@@ -72,15 +72,15 @@ def test_the_encoder_is_that_of_the_file_and_the_rest_is_as_drawn(tmp_path, name
         assert torch.equal(expected, tensor), key
 
 
-def test_a_file_in_the_format_of_old_torch_loads_too(tmp_path):
-    """torchvision's vgg16 is one."""
+def test_a_file_in_the_old_format_of_torch_loads_too(tmp_path):
+    """torchvision's vgg16 has it."""
     torch.save(published(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
 
     assert build(seed=7).encoder.state_dict().keys() == pretrained.read(naming(tmp_path / "old.pth")).keys()
 
 
 @pytest.mark.parametrize("name", ["unet", MOBILENET])
-def test_where_no_file_is_named_nothing_changes(name):
+def test_without_a_file_nothing_changes(name):
     document = {"model": {**tiny.PARAMETERS["model"], **naming("", "")["model"], "name": name}}
     network = build()
     pretrained.load(network, document)
@@ -89,7 +89,7 @@ def test_where_no_file_is_named_nothing_changes(name):
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), build().parameters(), strict=True))
 
 
-def test_one_channel_gives_what_the_file_gives_for_a_gray_image_in_r_g_and_b(tmp_path):
+def test_one_channel_gives_the_result_of_a_gray_image_in_r_g_and_b(tmp_path):
     document = naming(saved(published(), tmp_path / "file.pth"))
     gray, rgb = build(channels=1).eval(), build(channels=3).eval()
     pretrained.load(gray, document)
@@ -101,7 +101,7 @@ def test_one_channel_gives_what_the_file_gives_for_a_gray_image_in_r_g_and_b(tmp
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_bytes_that_are_not_those_of_the_hash_are_refused_unparsed(tmp_path, kind):
+def test_bytes_with_another_hash_are_refused_unparsed(tmp_path, kind):
     path = tmp_path / f"file.{kind}"
     path.write_bytes(b"anything")
     error = refusal(naming(path, "0" * 64))
@@ -111,7 +111,7 @@ def test_bytes_that_are_not_those_of_the_hash_are_refused_unparsed(tmp_path, kin
     assert f"params.yaml: model.{MOBILENET}.weights_sha256" in error.remedy
 
 
-def test_a_path_without_a_hash_is_refused_and_told_how_to_get_it(tmp_path):
+def test_a_path_without_a_hash_is_refused_with_how_to_get_it(tmp_path):
     error = refusal(naming(saved(published(), tmp_path / "file.pth"), ""))
 
     assert isinstance(error, ParameterError)
@@ -121,7 +121,7 @@ def test_a_path_without_a_hash_is_refused_and_told_how_to_get_it(tmp_path):
 
 
 def test_a_hash_without_a_path_is_refused():
-    """The model file would name weights that it never saw."""
+    """The model file would otherwise name weights that were never loaded."""
     text = str(refusal(naming("", "0" * 64)))
 
     assert f"model.{MOBILENET}.weights: expected a .safetensors or .pth file, got ''." in text
@@ -139,7 +139,7 @@ def test_a_hash_is_64_hex_digits(sha256):
     ("make", "expected"),
     [(lambda path: None, "No such file"), (lambda path: path.mkdir(), "Is a directory")],  # noqa: ARG005
 )
-def test_what_is_no_file_is_named(tmp_path, make, expected):
+def test_a_path_that_is_not_a_file_is_named(tmp_path, make, expected):
     path = tmp_path / "file.pth"
     make(path)
     error = refusal(naming(path, "0" * 64))
@@ -156,7 +156,7 @@ def test_another_extension_is_refused(tmp_path):
 
 
 class Code:
-    """A pickle of it would make a file when it is read."""
+    """Unpickling it would create a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -181,7 +181,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, plain):
 
 
 @pytest.mark.parametrize("content", [torch.zeros(2), {"state_dict": {"features.0.0.weight": torch.zeros(2)}}, [1]])
-def test_what_holds_no_table_of_tensors_is_refused(tmp_path, content):
+def test_content_that_is_not_a_table_of_tensors_is_refused(tmp_path, content):
     assert "not a plain table of names and tensors" in str(refusal(naming(saved(content, tmp_path / "file.pth"))))
 
 
@@ -196,8 +196,8 @@ def test_a_truncated_file_is_refused(tmp_path, kind, share):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_broken_pickle_is_refused_whatever_it_spells(tmp_path, zipped):
-    """Bytes of a small file changed at random; what still can be read is not the encoder."""
+def test_a_broken_pickle_is_refused_whatever_its_bytes_mean(tmp_path, zipped):
+    """Random changes of a small file; if it can still be read, it is not the encoder."""
     path, rng = tmp_path / "file.pth", random.Random(0)
     torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=zipped)
     content = path.read_bytes()
@@ -230,7 +230,7 @@ def test_tensors_that_are_not_those_of_the_encoder_are_named(tmp_path, kind, cha
     assert expected in str(error)
 
 
-def test_of_many_the_first_five_are_named(tmp_path):
+def test_the_first_five_of_many_mismatches_are_named(tmp_path):
     weights = published("unet_vgg16")
     text = str(refusal(naming(saved(weights, tmp_path / "vgg16.pth"))))
 
@@ -238,7 +238,7 @@ def test_of_many_the_first_five_are_named(tmp_path):
     assert "and 333 more" in text
 
 
-def test_check_tells_of_it_before_anything_runs(tmp_path, monkeypatch):
+def test_check_reports_a_missing_file_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
     document = yaml.safe_load((ROOT / "presets/synthetic.yaml").read_text()) | naming("nowhere.pth", "0" * 64)
@@ -250,8 +250,8 @@ def test_check_tells_of_it_before_anything_runs(tmp_path, monkeypatch):
     ]
 
 
-def test_a_model_that_started_from_a_file_keeps_its_hash_and_not_its_path(tmp_path, monkeypatch):
-    """And is read without the file. Two epochs leave it near where it started; from scratch it is elsewhere."""
+def test_a_model_file_records_the_hash_of_the_weights_and_not_their_path(tmp_path, monkeypatch):
+    """It is read without the weights file. Two epochs leave the encoder near that file; from scratch it is far off."""
     tiny.begin(tmp_path, monkeypatch)
     path = saved(published(), tmp_path / "imagenet.safetensors")
     first = published()["features.0.0.weight"]
@@ -268,8 +268,8 @@ def test_a_model_that_started_from_a_file_keeps_its_hash_and_not_its_path(tmp_pa
     assert distances[0] < 0.1 < distances[1]
 
 
-def test_one_small_image_alone_in_a_batch_is_refused_in_a_line(tmp_path, monkeypatch):
-    """Up to 32x32 pixels it is one value a channel at the bottom of the network."""
+def test_a_small_image_alone_in_a_batch_is_refused_in_one_line(tmp_path, monkeypatch):
+    """Up to 32x32 pixels leave one value per channel at the bottom of the network."""
     tiny.begin(tmp_path, monkeypatch)
     training = tiny.PARAMETERS["train"] | {"batch_size": 5}
     document = tiny.PARAMETERS | naming("", "") | {"train": training}

@@ -1,4 +1,4 @@
-"""A training that goes on from its file ends as one that was never interrupted; no other training takes it up."""
+"""A training that resumes from its file ends like one never interrupted; other trainings ignore the file."""
 
 import itertools
 import json
@@ -27,7 +27,7 @@ def section(**changes) -> loop.Section:
 
 
 def samples(count: int) -> batches.Samples:
-    """Random pictures of two classes."""
+    """Random images of two classes."""
     rng = np.random.default_rng(count)
     images = rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
     onehot = (1 + (images[..., :1] > 127)).astype(np.uint8)
@@ -35,7 +35,7 @@ def samples(count: int) -> batches.Samples:
 
 
 class WithEncoder(nn.Module):
-    """The smallest network that has a part to freeze."""
+    """A minimal network with an encoder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,14 +74,14 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def assert_goes_on_exactly(rules: loop.Section) -> None:
+def assert_resumes_exactly(rules: loop.Section) -> None:
     whole = begun(rules)
     advance(whole, rules)
     first = begun(rules)
     advance(first, rules, epochs=2)
     resume.write("key", first)
     second = begun(rules)
-    torch.manual_seed(99)  # the global generator is no part of it
+    torch.manual_seed(99)  # the global generator is not part of it
 
     assert resume.restore("key", second)
     assert everything(first) == everything(second)
@@ -91,23 +91,23 @@ def assert_goes_on_exactly(rules: loop.Section) -> None:
 
 @pytest.mark.parametrize("schedule", optim.Schedule.__args__)
 @pytest.mark.parametrize("optimizer", optim.Optimizer.__args__)
-def test_it_goes_on_exactly_with_every_optimizer_and_schedule(optimizer, schedule):
-    assert_goes_on_exactly(section(optimizer=optimizer, schedule=schedule))
+def test_it_resumes_exactly_with_every_optimizer_and_schedule(optimizer, schedule):
+    assert_resumes_exactly(section(optimizer=optimizer, schedule=schedule))
 
 
 @pytest.mark.parametrize("changes", [{"ema": 0.9}, {"keep": "last"}, {"clip_norm": 0.1}, {"precision": "bfloat16"}])
-def test_it_goes_on_exactly_with(changes):
-    assert_goes_on_exactly(section(**changes))
+def test_it_resumes_exactly_with(changes):
+    assert_resumes_exactly(section(**changes))
 
 
 @pytest.mark.parametrize("frozen", [1, 2, 3])
-def test_it_goes_on_exactly_before_and_after_the_encoder_thaws(frozen):
+def test_it_resumes_exactly_before_and_after_the_encoder_thaws(frozen):
     """A frozen parameter has no moments yet."""
-    assert_goes_on_exactly(section(frozen_epochs=frozen, ema=0.9))
+    assert_resumes_exactly(section(frozen_epochs=frozen, ema=0.9))
 
 
-def test_the_moments_lie_in_memory_as_their_parameters_do():
-    """The fused step pairs them by their place in memory, and would mix them up without an error."""
+def test_the_moments_have_the_memory_layout_of_their_parameters():
+    """The fused step pairs them by their place in memory; otherwise it would mix them up silently."""
     state = begun(section())
     advance(state, section(), epochs=1)
     resume.write("key", state)
@@ -119,7 +119,7 @@ def test_the_moments_lie_in_memory_as_their_parameters_do():
     assert all(parameter.stride() == slots["exp_avg"].stride() for parameter, slots in pairs)
 
 
-def test_a_patience_that_had_run_out_still_has():
+def test_patience_that_had_run_out_has_still_run_out():
     rules = section(patience=1, learning_rate=1e-9, epochs=50)
     state = begun(rules)
     advance(state, rules, epochs=50)
@@ -143,7 +143,7 @@ def test_another_key_leaves_the_fresh_state_alone():
     assert everything(begun(section())) == everything(fresh)
 
 
-def test_there_is_nothing_to_go_on_from_at_first_or_after_remove():
+def test_there_is_nothing_to_resume_at_first_or_after_remove():
     state = begun(section())
     assert not resume.restore("key", state)
     advance(state, section(), epochs=1)
@@ -195,7 +195,7 @@ def test_safetensors_of_another_program_are_refused(metadata):
         resume.restore("key", begun(section()))
 
 
-def test_a_place_that_cannot_be_written_is_an_os_error():
+def test_a_path_that_cannot_be_written_is_an_os_error():
     resume.FOLDER.write_text("a file")
 
     with pytest.raises(OSError, match=r"\.segline"):
@@ -227,7 +227,7 @@ def test_the_key_depends_on_values_files_code_and_machine(tmp_path, monkeypatch)
 
 
 def test_a_state_is_saved_every_half_minute_and_not_more_often(monkeypatch, capsys):
-    """Also after a time when it could not be."""
+    """Also if saving failed the last time."""
     now, written = 1000.0, []
 
     def write(_: str, state: State) -> None:

@@ -1,4 +1,4 @@
-"""Draws depend on (seed, epoch, row) alone, and become integers in the ranges that the parameters ask for."""
+"""Draws depend only on (seed, epoch, row), and become integers in the ranges that the parameters set."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ COUNT = 4000
 
 
 def section(**strengths: float) -> Section:
-    """Everything off but these."""
+    """Everything off except these."""
     return Section(**tiny.PARAMETERS["augment"] | strengths)
 
 
@@ -23,7 +23,7 @@ def planned(height: int = 20, width: int = 30, *, count: int = COUNT, **strength
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 1000), st.integers(0, 40), st.integers(0, 40))
-def test_a_row_does_not_depend_on_how_many_there_are(seed, epoch, few, more):
+def test_a_row_does_not_depend_on_the_number_of_rows(seed, epoch, few, more):
     one, other = draw(seed, epoch, few), draw(seed, epoch, few + more)
 
     for name in Draws._fields:
@@ -31,7 +31,7 @@ def test_a_row_does_not_depend_on_how_many_there_are(seed, epoch, few, more):
 
 
 @pytest.mark.parametrize("other", [(2, 1), (1, 2)])
-def test_another_seed_or_epoch_draws_other_numbers(other):
+def test_another_seed_or_epoch_draws_different_numbers(other):
     assert not np.isin(draw(1, 1, 100), draw(*other, 100)).any()
 
 
@@ -69,7 +69,7 @@ def test_the_share_of_samples_that_mix_is_the_probability():
     assert (plan.partners[mixes] == np.arange(COUNT)[::-1][mixes]).all()
 
 
-def test_angles_are_uniform_to_either_side():
+def test_angles_are_uniform_in_both_directions():
     affine = planned(rotation=40.0).affine
     assert affine is not None
     angles = np.rad2deg(np.arctan2(affine[:, 0, 1], affine[:, 0, 0]))
@@ -102,7 +102,7 @@ def test_a_window_has_its_share_of_the_sides_and_at_least_a_pixel(crop, expected
     assert expected == planned(crop=crop).size
 
 
-def test_every_place_of_a_window_comes_and_none_beside_the_picture():
+def test_windows_take_every_place_within_the_image_and_none_outside():
     affine = planned(20, 30, crop=0.5).affine
     assert affine is not None
     corners = affine[:, :, 2] / transforms.ONE
@@ -111,8 +111,8 @@ def test_every_place_of_a_window_comes_and_none_beside_the_picture():
     assert [*range(16)] == np.unique(corners[:, 1]).tolist()
 
 
-def test_boxes_lie_in_the_picture_and_cover_half_of_it_less_what_is_cut():
-    """Before it is cut at the edges, the area is uniform: its mean is a half."""
+def test_boxes_are_within_the_image_and_cover_half_of_it_minus_what_is_cut_off():
+    """Before boxes are cut off at the edges, their area is uniform, with a mean of a half."""
     boxes = planned(100, 200, cut_mix=1.0).boxes
     top, bottom, left, right = boxes.T
     areas = (bottom - top) * (right - left) / 20_000
@@ -124,7 +124,7 @@ def test_boxes_lie_in_the_picture_and_cover_half_of_it_less_what_is_cut():
 
 
 def test_colours_stay_in_the_range_that_is_summed_in_32_bits():
-    """The bound in `pixels.recoloured`."""
+    """The bounds in `transforms.recoloured`."""
     colours = planned(brightness=1.0, contrast=1.0, saturation=1.0).colours
     assert colours is not None
     own, luma, offset = np.abs(colours).max(axis=0) / transforms.ONE

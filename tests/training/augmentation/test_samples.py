@@ -1,4 +1,4 @@
-"""Image and mask change together, by (seed, epoch, row) alone, and no label or colour comes from nowhere.
+"""Image and mask change together, depend only on (seed, epoch, row), and no label or colour is invented.
 
 Strengths are set by a draw: 0.5 changes nothing, 0 and 1 are the ends (of flips and mixing: below the probability).
 """
@@ -33,12 +33,12 @@ GEOMETRY = {"flip_horizontal": 1.0, "flip_vertical": 1.0, "rotation": 180.0, "zo
 
 
 def section(**strengths: float) -> drawing.Section:
-    """Everything off but these."""
+    """Everything off except these."""
     return drawing.Section(**tiny.PARAMETERS["augment"] | strengths)
 
 
 def samples(count: int, height: int, width: int, channels: int = 3, num_classes: int = 3) -> batches.Samples:
-    """Noise, and masks in which every class and void come."""
+    """Noise, and masks with every class and void."""
     rng = np.random.default_rng([count, height, width, channels, num_classes])
     masks = rng.choice([*range(num_classes), VOID], size=(count, height, width)).astype(np.uint8)
     images = rng.integers(0, 256, (count, height, width, channels), np.uint8)
@@ -93,7 +93,7 @@ def drawn(*names: str) -> st.SearchStrategy[dict[str, float]]:
 
 
 @given(st.integers(1, 20), st.integers(1, 7), st.integers(0, 99), st.integers(1, 99))
-def test_an_epoch_holds_every_sample_once(count, size, seed, number):
+def test_an_epoch_has_every_sample_once(count, size, seed, number):
     masks = np.zeros((count, 1, 1), np.uint8)
     data = load(np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1), masks, 2)
     inputs, _ = epoch(data, section(), size, seed, number)
@@ -114,8 +114,8 @@ def test_an_epoch_does_not_depend_on_the_batch_size(size, strengths):
 
 @pytest.mark.parametrize("strengths", [section(), section(cut_mix=1.0), section(**ALL)], ids=["off", "mixed", "on"])
 @pytest.mark.parametrize("size", [1, 5, 99])
-def test_an_epoch_does_not_depend_on_where_the_samples_lie(size, strengths):
-    """Streamed, a batch comes with the partners of its rows, wherever in the split they are."""
+def test_an_epoch_does_not_depend_on_streaming(size, strengths):
+    """A streamed batch includes the partners of its rows, wherever in the split they are."""
     data = samples(13, 6, 8)
     stream = batches.Streamed(data.images.numpy(), data.packed.numpy(), data.num_classes, torch.device("cpu"))
 
@@ -133,7 +133,7 @@ def test_another_seed_or_epoch_is_another_stream(other, strengths):
     assert torch.equal(one, epoch(data, strengths, seed=5, number=1)[0])
 
 
-def test_all_off_is_what_is_stored_in_its_order():
+def test_with_everything_off_samples_are_as_stored_in_their_order():
     data = samples(9, 5, 4)
     order = np.random.Generator(np.random.Philox(np.random.SeedSequence((7, 0, 3)))).permutation(9)
     inputs, onehot = epoch(data, section(), size=2, seed=7, number=3)
@@ -143,7 +143,7 @@ def test_all_off_is_what_is_stored_in_its_order():
 
 
 @given(st.lists(st.integers(0, 11), min_size=1, max_size=8))
-def test_what_a_sample_becomes_does_not_depend_on_what_else_is_in_the_batch(rows):
+def test_a_sample_does_not_depend_on_the_rest_of_the_batch(rows):
     data = samples(12, 6, 8)
     plan = augmentation.epoch_plan(augmentation.Augmented(data, section(**ALL)), 1, 1)
     [together] = augmentation.views(data, plan, [np.array(rows)])
@@ -154,8 +154,8 @@ def test_what_a_sample_becomes_does_not_depend_on_what_else_is_in_the_batch(rows
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_the_bytes_of_everything_at_once_are_these(threads, deterministic):
-    """A checksum: a change of any draw or rounding is seen. Integers, so it is the same on every machine."""
+def test_the_bytes_with_everything_on_are_these(threads, deterministic):
+    """A checksum that any change of a draw or a rounding changes; the same on every machine, being of integers."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
@@ -168,24 +168,24 @@ def test_the_bytes_of_everything_at_once_are_these(threads, deterministic):
 
 
 def checksum(tensor: torch.Tensor) -> int:
-    """Weighted by place, so that swapped pixels differ too."""
+    """Weighted by place, so that swapped pixels change it."""
     return int((tensor.flatten().long() * torch.arange(1, tensor.numel() + 1)).sum())
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch built for CUDA")
-def test_a_gpu_makes_the_same_bytes_without_waiting():
+def test_a_gpu_computes_the_same_bytes_without_waiting():
     data = samples(40, 24, 32)
     there = batches.Samples(data.images.cuda(), data.packed.cuda(), data.num_classes)
     plan = augmentation.epoch_plan(augmentation.Augmented(data, section(**ALL)), 1, 1)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        [found] = augmentation.views(there, plan, [np.arange(40)])
+        [streamed] = augmentation.views(there, plan, [np.arange(40)])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
     [here] = augmentation.views(data, plan, [np.arange(40)])
-    for expected, actual in zip(here, found, strict=True):
+    for expected, actual in zip(here, streamed, strict=True):
         assert torch.equal(expected, actual.cpu())
 
 
@@ -194,7 +194,7 @@ def test_a_gpu_makes_the_same_bytes_without_waiting():
 
 @pytest.mark.parametrize(("name", "axis"), [("flip_vertical", 1), ("flip_horizontal", 2)])
 @given(size=SIZES, channels=CHANNELS)
-def test_a_flip_mirrors_and_twice_is_the_identity(name, axis, size, channels):
+def test_a_flip_mirrors_and_two_are_the_identity(name, axis, size, channels):
     data = samples(2, *size, channels)
     once = views(data, section(**{name: 1.0}))
     twice = views(load(*once, data.num_classes), section(**{name: 1.0}))
@@ -226,13 +226,13 @@ def test_a_shift_by_whole_pixels_moves_both_and_leaves_void_and_gray(size, down,
     height, width = size
     down, right = max(-height, min(height, down)), max(-width, min(width, right))
     data = samples(1, height, width)
-    found = views(data, section(shift=1.0), shift_y=(1 + down / height) / 2, shift_x=(1 + right / width) / 2)
+    shifted = views(data, section(shift=1.0), shift_y=(1 + down / height) / 2, shift_x=(1 + right / width) / 2)
     images, masks = np.full_like(stored(data)[0], transforms.GREY), np.full_like(stored(data)[1], VOID)
     for y, x in np.ndindex(height, width):
         if 0 <= y - down < height and 0 <= x - right < width:
             images[0, y, x], masks[0, y, x] = (array[0, y - down, x - right] for array in stored(data))
 
-    assert_equal((images, masks), found)
+    assert_equal((images, masks), shifted)
 
 
 @given(size=SIZES, channels=CHANNELS, crop=st.floats(0.01, 1), down=ANY, right=ANY)
@@ -253,7 +253,7 @@ def test_a_crop_is_a_slice(size, channels, crop, down, right):
     crop=st.floats(0.5, 1),
     drawn=drawn("flip_horizontal", "flip_vertical", "rotation", "zoom", "shift_y", "shift_x", "crop_y", "crop_x"),
 )
-def test_every_pixel_comes_from_where_floats_say(size, crop, drawn):
+def test_every_pixel_comes_from_the_place_computed_in_floats(size, crop, drawn):
     """Against a loop over pixels: the mask from the nearest pixel, the image bilinear, void and gray from outside.
 
     The place in the source: undo the crop, then the shift, then the zoom and the turn about the middle, then the flips.
@@ -295,22 +295,22 @@ def test_every_pixel_comes_from_where_floats_say(size, crop, drawn):
 
 @given(drawn=drawn("rotation", "zoom", "shift_y", "shift_x"))
 def test_an_image_that_says_where_its_pixels_are_agrees_with_its_mask(drawn):
-    """Red is 8 times the column, green 8 times the row: the class that those name is the one in the mask."""
+    """Red is 8 times the column and green 8 times the row, which give the class that the mask must have."""
     side, num_classes = 24, 20
     y, x = np.mgrid[:side, :side]
     classes = ((3 * y + 7 * x) % num_classes).astype(np.uint8)
     image = np.stack([8 * x, 8 * y, np.full_like(x, 255)], axis=-1).astype(np.uint8)
     data = load(image[None], classes[None], num_classes)
     strengths = section(rotation=180.0, zoom=2.0, shift=0.3)
-    (found,), (mask,) = views(data, strengths, **drawn)
-    inside = found[..., 2] == 255
-    column, row = (found[..., channel] / 8 for channel in (0, 1))
+    (image,), (mask,) = views(data, strengths, **drawn)
+    inside = image[..., 2] == 255
+    column, row = (image[..., channel] / 8 for channel in (0, 1))
     clear = inside & (np.abs(column % 1 - 0.5) > 0.125) & (np.abs(row % 1 - 0.5) > 0.125)
     rows, columns = (np.rint(place).astype(int)[clear] for place in (row, column))
 
     assert np.array_equal(classes[rows, columns], mask[clear])
     assert (mask[~inside] == VOID).all()
-    assert (found[~inside] == transforms.GREY).all()
+    assert (image[~inside] == transforms.GREY).all()
     assert (mask[inside] != VOID).all()
 
 
@@ -322,7 +322,7 @@ def test_an_image_that_says_where_its_pixels_are_agrees_with_its_mask(drawn):
     seed=st.integers(0, 2**32 - 1),
 )
 def test_no_label_is_invented_whatever_is_on(size, num_classes, channels, seed):
-    """K from 2 to 20 takes 1 to 3 bytes a pixel; at most one bit is set, and only that of a class that was there."""
+    """K from 2 to 20 takes 1 to 3 bytes per pixel; at most one bit is set, that of a class that was there."""
     data = samples(3, *size, channels, num_classes)
     data.packed[:, :, :, 0] &= 0xFE  # class 0 becomes void
     _, onehot = epoch(data, section(**ALL), seed=seed)
@@ -332,7 +332,7 @@ def test_no_label_is_invented_whatever_is_on(size, num_classes, channels, seed):
     assert onehot.shape[1] == num_classes
 
 
-def test_a_picture_of_one_pixel_survives_everything():
+def test_an_image_of_one_pixel_survives_everything():
     inputs, onehot = epoch(samples(5, 1, 1), section(**ALL))
 
     assert ((5, 3, 1, 1), (5, 3, 1, 1)) == (tuple(inputs.shape), tuple(onehot.shape))
@@ -344,22 +344,22 @@ def test_a_picture_of_one_pixel_survives_everything():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @given(brightness=st.sampled_from([0, 0.2, 1]), contrast=ANY, saturation=ANY)
-def test_colours_are_those_of_floats_within_a_grey_level(channels, brightness, contrast, saturation):
-    """Saturation about the luma of BT.601, contrast about the middle of the range, brightness; clamped at the end."""
+def test_colours_equal_those_of_floats_within_a_gray_level(channels, brightness, contrast, saturation):
+    """Saturation about the luma of BT.601, contrast about mid-gray, then brightness; clamped at the end."""
     data = samples(1, 7, 9, channels)
     strengths = section(brightness=0.3, contrast=0.5, saturation=0.8)
     image = data.images.numpy().astype(float)
     luma = image @ [[0.299], [0.587], [0.114]] if channels == 3 else image
     value = luma + (1 + 0.8 * (2 * saturation - 1)) * (image - luma)
     value = 127.5 + (1 + 0.5 * (2 * contrast - 1)) * (value - 127.5) + 255 * 0.3 * (2 * brightness - 1)
-    found, masks = views(data, strengths, brightness=brightness, contrast=contrast, saturation=saturation)
+    recoloured, masks = views(data, strengths, brightness=brightness, contrast=contrast, saturation=saturation)
 
-    assert np.abs(value.clip(0, 255) - found).max() < 1
+    assert np.abs(value.clip(0, 255) - recoloured).max() < 1
     assert np.array_equal(stored(data)[1], masks)
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
-def test_a_colour_in_the_middle_of_its_range_changes_nothing(name):
+def test_a_colour_draw_in_the_middle_of_its_range_changes_nothing(name):
     data = samples(2, 16, 16)
 
     assert_equal(stored(data), views(data, section(**{name: 0.7})))
@@ -373,7 +373,7 @@ def test_saturation_leaves_gray_images_alone():
 
 
 @pytest.mark.parametrize("deviation", [2.0, 8.0, 30.0])
-def test_noise_has_the_deviation_asked_for_and_no_mean(deviation):
+def test_noise_has_the_deviation_asked_for_and_mean_0(deviation):
     data = load(np.full((1, 300, 300, 3), 128, np.uint8), np.zeros((1, 300, 300), np.uint8), 2)
     images, masks = views(data, section(noise=deviation))
 
@@ -400,12 +400,12 @@ def test_noise_differs_from_sample_to_sample_and_epoch_to_epoch():
 
 @given(size=SIZES, channels=CHANNELS, box_size=ANY, box_y=ANY, box_x=ANY)
 def test_a_box_shows_the_partner_and_the_rest_the_sample(size, channels, box_size, box_y, box_x):
-    """In image and mask alike; the partner as its own augmentation leaves it: here mirrored, as the sample is."""
+    """In image and mask alike; the partner has its own augmentation: here mirrored, like the sample."""
     data = samples(3, *size, channels)
     flipped = views(data, section(flip_horizontal=1.0))
     partners = [1, 2, 0]
     drawn = {"box_size": box_size, "box_y": box_y, "box_x": box_x}
-    found = views(data, section(flip_horizontal=1.0, cut_mix=1.0), partners, **drawn)
+    mixed = views(data, section(flip_horizontal=1.0, cut_mix=1.0), partners, **drawn)
     within = np.zeros(size, bool)
     spans = []
     for side, middle in zip(size, (box_y, box_x), strict=True):
@@ -417,10 +417,10 @@ def test_a_box_shows_the_partner_and_the_rest_the_sample(size, channels, box_siz
         np.where(within.reshape(1, *size, *[1] * (array.ndim - 3)), array[partners], array) for array in flipped
     )
 
-    assert_equal(expected, found)
+    assert_equal(expected, mixed)
 
 
-def test_mixing_pictures_that_say_their_number_pastes_image_and_mask_alike():
+def test_mixing_pastes_image_and_mask_alike():
     count = 40
     numbers = np.arange(count, dtype=np.uint8)[:, None, None]
     masks = np.broadcast_to(numbers, (count, 16, 16)).copy()
@@ -428,9 +428,9 @@ def test_mixing_pictures_that_say_their_number_pastes_image_and_mask_alike():
     shown = augmentation.Augmented(data, section(cut_mix=0.5))
     plan = augmentation.epoch_plan(shown, 1, 1)
     [(images, packed)] = augmentation.views(data, plan, [np.arange(count)])
-    found = unpack(packed.numpy(), count)
-    seen = [{*picture.flatten().tolist()} for picture in found]
+    classes = unpack(packed.numpy(), count)
+    seen = [{*picture.flatten().tolist()} for picture in classes]
 
-    assert np.array_equal(images[..., 0].numpy(), found)
+    assert np.array_equal(images[..., 0].numpy(), classes)
     assert all(here <= {row, int(plan.partners[row])} for row, here in enumerate(seen))
     assert 5 < sum(len(here) == 2 for here in seen) < 30

@@ -1,4 +1,4 @@
-"""Integer arithmetic on pictures, against floats and loops."""
+"""Integer arithmetic on images, against floats and loops."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_noise_is_nearly_normal():
     assert (values.abs() < 20).float().mean().item() == pytest.approx(0.954, abs=0.01)
 
 
-def test_noise_of_neighbours_channels_and_keys_has_nothing_in_common():
+def test_noise_of_neighbours_channels_and_keys_is_uncorrelated():
     one, other = (noise(key, (200, 200, 3), 1.0) for key in (5, 6))
     pairs = {
         "below": (one[1:], one[:-1]),
@@ -39,7 +39,7 @@ def test_noise_of_neighbours_channels_and_keys_has_nothing_in_common():
 
 
 def test_words_are_mixed_one_to_one():
-    """Against the function in Python's own integers, at its edges too."""
+    """Against the function in Python's own integers, including the limits."""
     words = [*range(1000), 2**31, 2**32 - 1, 0xDEADBEEF]
 
     def mixed(word: int) -> int:
@@ -47,10 +47,10 @@ def test_words_are_mixed_one_to_one():
         word = (word ^ (word >> 15)) * 0x735A2D97 % 2**32
         return word ^ (word >> 15)
 
-    found = transforms._mixed(torch.tensor(words)).tolist()
+    words_mixed = transforms._mixed(torch.tensor(words)).tolist()
 
-    assert [mixed(word) for word in words] == found
-    assert len(words) == len(set(found))
+    assert [mixed(word) for word in words] == words_mixed
+    assert len(words) == len(set(words_mixed))
 
 
 @given(
@@ -60,15 +60,15 @@ def test_words_are_mixed_one_to_one():
     seed=st.integers(0, 2**32 - 1),
     channels=st.sampled_from([1, 3]),
 )
-def test_colours_are_those_of_floats_within_a_grey_level(own, luma, offset, seed, channels):
+def test_colours_equal_those_of_floats_within_a_gray_level(own, luma, offset, seed, channels):
     image = np.random.default_rng(seed).integers(0, 256, (1, 4, 5, channels), np.uint8)
     brightness = image @ np.array([0.299, 0.587, 0.114]) if channels == 3 else image[..., 0]
     total = own * image + luma * brightness[..., None] + offset
     fits = np.abs(total) + 1 < BOUND
     numbers = torch.tensor([[round(number * transforms.ONE) for number in (own, luma, offset)]])
-    found = transforms.recoloured(torch.from_numpy(image), numbers, 0).numpy()
+    recoloured = transforms.recoloured(torch.from_numpy(image), numbers, 0).numpy()
 
-    assert (np.abs(total.clip(0, 255) - found)[fits] < 1).all()
+    assert (np.abs(total.clip(0, 255) - recoloured)[fits] < 1).all()
 
 
 @pytest.mark.parametrize("shade", [0, 255])
@@ -100,7 +100,7 @@ def test_the_strongest_changes_and_noise_do_not_overflow(numbers, shade):
     ],
 )
 def test_values_are_rounded_to_the_nearest_and_masks_take_the_nearest_pixel(place, value, label):
-    """One pixel, from `place` / 256 pixels right of the first of two; the outside begins half a pixel beyond them."""
+    """One pixel, `place` / 256 pixels to the right of the first of two; half a pixel beyond them is outside."""
     images = torch.tensor([10, 21], dtype=torch.uint8).view(1, 1, 2, 1)
     packed = torch.tensor([1, 2], dtype=torch.uint8).view(1, 1, 2, 1)
     affine = torch.tensor([[[0, 0, 0], [0, 0, place << (transforms.BITS - transforms.FINE)]]])
@@ -110,14 +110,14 @@ def test_values_are_rounded_to_the_nearest_and_masks_take_the_nearest_pixel(plac
     assert (value, label) == (image.item(), mask.item())
 
 
-def test_a_paste_shows_the_other_in_the_box_alone():
+def test_a_paste_shows_the_other_only_in_the_box():
     """Against a loop over pixels."""
     stack = torch.arange(3 * 4 * 5 * 2, dtype=torch.uint8).view(3, 4, 5, 2)
     others, boxes = torch.tensor([2, 1]), torch.tensor([[1, 3, 0, 2], [0, 4, 0, 0]])
-    found = transforms.pasted(stack, others, boxes)
+    shown = transforms.pasted(stack, others, boxes)
 
-    assert (2, 4, 5, 2) == tuple(found.shape)
+    assert (2, 4, 5, 2) == tuple(shown.shape)
     for n, y, x in np.ndindex(2, 4, 5):
         top, bottom, left, right = boxes[n].tolist()
         source = others[n] if top <= y < bottom and left <= x < right else n
-        assert stack[source, y, x].tolist() == found[n, y, x].tolist()
+        assert stack[source, y, x].tolist() == shown[n, y, x].tolist()
