@@ -1,4 +1,4 @@
-"""Folders as users have them: small real images and masks, written under any name."""
+"""Folders like those of users: small real images and masks under any names."""
 
 import struct
 import zlib
@@ -14,7 +14,7 @@ Builder = Callable[[Path], object]
 
 
 def image(path: Path, seed: int = 0, channels: int = 3) -> None:
-    """A picture of noise, PNG or JPEG as its name says."""
+    """A picture of noise, PNG or JPEG according to its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = SIZE if channels == 1 else (*SIZE, channels)
     name = [*path.name.encode()]
@@ -41,7 +41,7 @@ def coloured(path: Path, wanted: Iterable[int]) -> None:
 
 
 def palette(path: Path, wanted: Iterable[int], colours: Iterable[tuple[int, int, int]]) -> None:
-    """An index mask whose values are places in a palette."""
+    """An index mask whose values are palette indices."""
     mask(path, wanted)
     content = path.read_bytes()
     header = _chunk(b"IHDR", content[16:25] + b"\3" + content[26:29])
@@ -54,7 +54,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def pairs(root: Path, images: str, masks: str, stems: Iterable[str], wanted: Iterable[int] = (0, 1, 2)) -> None:
-    """An image and an index mask a stem, under names with {} for the stem."""
+    """An image and an index mask per stem, under names with {} for the stem."""
     for stem in stems:
         image(root / images.format(stem))
         mask(root / masks.format(stem), wanted)

@@ -1,6 +1,6 @@
-"""Whether params.yaml can be used, found out before DVC removes anything.
+"""Whether params.yaml can be used, checked before DVC removes anything.
 
-Every section is validated by the room that owns it, those of sources and networks that are not chosen included.
+Every section is validated by the module that owns it, including those of sources and networks that are not chosen.
 """
 
 import unicodedata
@@ -29,9 +29,9 @@ OWNERS: dict[str, type[params.Section]] = {
     "evaluate": evaluation.Section,
     "plot": selection.Section,
 }
-_EXPANDED = '"$`\\'  # by the shell, within the quotes that dvc.yaml puts around data.input
-_UNSAID = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of pairs, breaks of lines and paragraphs
-# Section: the key that picks one of a package, the package, and the keys that are no alternative.
+_EXPANDED = '"$`\\'  # by the shell, inside the quotes that dvc.yaml puts around data.input
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, lone surrogates, line and paragraph separators
+# Section -> the key that picks a module of a package, the package, and the keys that do not name such a module.
 CHOICES = {
     "data": ("source", "segline.sources", ("source", "input")),
     "model": ("name", "segline.networks", ("name", "head")),
@@ -39,17 +39,17 @@ CHOICES = {
 
 
 def problems(path: Path = params.FILE) -> list[PipelineError]:
-    """Everything that is wrong with the file: unknown, missing, mistyped and out-of-range keys, splits that the source
-    does not have, and an input that cannot be one. Empty if nothing is."""
+    """Every problem of the file: unknown, missing, mistyped and out-of-range keys, splits that the source
+    does not have, an unusable input. Empty if it is valid."""
     document = params.load(path)
     known = [*OWNERS, *CHOICES]
-    found: list[PipelineError] = [_unknown("", key, known) for key in document if key not in known]
+    errors: list[PipelineError] = [_unknown("", key, known) for key in document if key not in known]
     for key, owner in OWNERS.items():
-        found += _raised(params.section, document, key, owner)
+        errors += _raised(params.section, document, key, owner)
     for key in CHOICES:
-        found += _choice(document, key)
-    found += _head(document)
-    return found or [
+        errors += _choice(document, key)
+    errors += _head(document)
+    return errors or [
         *_splits(document),
         *_input(params.text(document, "data.input")),
         *_raised(_require_fit, document),
@@ -57,26 +57,26 @@ def problems(path: Path = params.FILE) -> list[PipelineError]:
 
 
 def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
-    """What valid parameters ask for and this machine or checkout lacks: device, format, compiler, input, weights.
+    """What valid parameters need and this machine or checkout lacks: device, precision, compiler, input, weights.
 
-    Of a folder of the user's every missing image, mask and list is told here, before DVC removes what it made of it.
+    Every missing image, mask and list of a user's folder is reported here, before DVC removes earlier results.
     """
     document = params.load(path)
     name, module = _source(document)
     source = params.section(document, f"data.{name}", module.Section)
     train = params.section(document, "train", loop.Section)
-    found = _raised(module.require_input, source, Path(params.text(document, "data.input")))
-    found += _raised(pretrained.read, document)
-    found += _raised(lambda: device.require_precision(device.pick(), train.precision))
+    errors = _raised(module.require_input, source, Path(params.text(document, "data.input")))
+    errors += _raised(pretrained.read, document)
+    errors += _raised(lambda: device.require_precision(device.pick(), train.precision))
     if train.compile:
-        found += _raised(lambda: device.require_compiler(device.pick()))
-    return found + _raised(mlflow_run.switched_on)
+        errors += _raised(lambda: device.require_compiler(device.pick()))
+    return errors + _raised(mlflow_run.switched_on)
 
 
 def doubts(path: Path = params.FILE) -> list[str]:
-    """What may stop a run, a sentence each: an archive that is not where `data.<source>.url` of valid parameters says.
+    """What may stop a run, one sentence each: there is no archive at `data.<source>.url` of valid parameters.
 
-    No error: only `download` reads it, and where the raw data come from a cache or a remote that stage does not run.
+    This is not an error: only `download` reads the archive, and it does not run if a cache or remote has the raw data.
     """
     document = params.load(path)
     key = f"data.{params.text(document, 'data.source')}"
@@ -93,7 +93,7 @@ def _unknown(section: str, key: str, known: list[str]) -> ParameterError:
 
 
 def _raised(function: Callable[..., Any], *arguments: Any) -> list[PipelineError]:
-    """The errors a user can mend that a call raises."""
+    """The errors that a call raises and a user can fix."""
     try:
         function(*arguments)
     except Problems as error:
@@ -104,28 +104,28 @@ def _raised(function: Callable[..., Any], *arguments: Any) -> list[PipelineError
 
 
 def _choice(document: params.Document, key: str) -> list[PipelineError]:
-    """What is wrong with `data` or `model`: the alternative chosen must be there, all that are there must be valid."""
+    """Problems of `data` or `model`: the chosen section must exist, and every section that exists must be valid."""
     selector, package, own = CHOICES[key]
     section = document.get(key)
     if not isinstance(section, dict):
         return [ParameterError(f"{params.FILE}: {key}", "expected a section", "See presets/synthetic.yaml.")]
     names = plugins.names(package)
     known = [*own, *names]
-    found: list[PipelineError] = [_unknown(f"{key}.", name, known) for name in section if name not in known]
+    errors: list[PipelineError] = [_unknown(f"{key}.", name, known) for name in section if name not in known]
     for name in own:
-        found += _raised(params.text, document, f"{key}.{name}")
+        errors += _raised(params.text, document, f"{key}.{name}")
     chosen = section.get(selector)
     if isinstance(chosen, str):
-        found += _raised(plugins.choose, package, chosen, f"{key}.{selector}")
+        errors += _raised(plugins.choose, package, chosen, f"{key}.{selector}")
     for name in names:
         if name in section or name == chosen:
             owner = plugins.choose(package, name, key=f"{key}.{selector}").Section
-            found += _raised(params.section, document, f"{key}.{name}", owner)
-    return found
+            errors += _raised(params.section, document, f"{key}.{name}", owner)
+    return errors
 
 
 def _head(document: params.Document) -> list[PipelineError]:
-    """A head that does not exist. One that is missing, or no text, has been found by `_choice`."""
+    """A head that does not exist. `_choice` reports one that is missing or not text."""
     section = document.get("model")
     head = section.get("head") if isinstance(section, dict) else None
     return _raised(output_head.require_known, head) if isinstance(head, str) else []
@@ -138,7 +138,7 @@ def _source(document: params.Document) -> tuple[str, Any]:
 
 
 def _splits(document: params.Document) -> list[PipelineError]:
-    """Splits that train and evaluate need and the source does not have; all sections are valid here."""
+    """Splits that train and evaluate need and the source does not have; all sections are valid at this point."""
     source, module = _source(document)
     there = module.splits(params.section(document, f"data.{source}", module.Section))
     needed = {
@@ -156,7 +156,7 @@ def _splits(document: params.Document) -> list[PipelineError]:
 
 
 def _require_fit(document: params.Document) -> None:
-    """Raises what does not fit the classes of the source, or the network; all sections are valid here."""
+    """Raises if parameters do not suit the classes of the source or the network; all sections are valid by now."""
     source, module = _source(document)
     section = params.section(document, f"data.{source}", module.Section)
     data = module.describe(section, Path(params.text(document, "data.input")))
@@ -171,27 +171,27 @@ def _require_fit(document: params.Document) -> None:
 
 
 def _input(text: str) -> list[PipelineError]:
-    """Why `data.input` cannot be what the pipeline starts from: it stands in a command, and DVC watches it."""
+    """Why `data.input` cannot be used, if so: it is part of a command, and DVC tracks it."""
     where = f"{params.FILE}: data.input"
-    if held := [each for each in text if each in _EXPANDED or unicodedata.category(each) in _UNSAID]:
-        found = f"holds {held[0]!r}, which the shell or DVC would not leave as it is"
-        remedy = f"Rename it: anything but {' '.join(_EXPANDED)} and control characters may stand there."
-        return [ParameterError(where, found, remedy)]
+    if refused := [each for each in text if each in _EXPANDED or unicodedata.category(each) in _UNPRINTABLE]:
+        problem = f"contains {refused[0]!r}, which the shell or DVC would change"
+        remedy = f"Rename it: anything but {' '.join(_EXPANDED)} and control characters is allowed."
+        return [ParameterError(where, problem, remedy)]
     if text.startswith("-"):
-        return [ParameterError(where, f"{text} begins like an option", f"Write ./{text}.")]
+        return [ParameterError(where, f"{text} starts like an option", f"Write ./{text}.")]
     place = Path(text).resolve()
     for name in pipeline.output_folders():
         output = name.resolve()
         if place.is_relative_to(output) or output.is_relative_to(place):
-            found = f"{text!r} and {name}, which the pipeline writes, overlap"
-            return [ParameterError(where, found, "Keep what it starts from elsewhere, such as in data/source.")]
+            problem = f"{text!r} overlaps with {name}, which the pipeline writes"
+            return [ParameterError(where, problem, "Keep the input elsewhere, such as in data/source.")]
     return []
 
 
 def command(_: Namespace) -> None:
-    """`segline check`. Raises every problem of params.yaml at once."""
-    if found := problems() or on_this_machine():
-        raise combined(params.FILE, found)
+    """`segline check`. Raises all problems of params.yaml at once."""
+    if errors := problems() or on_this_machine():
+        raise combined(params.FILE, errors)
     for doubt in doubts():
         console.warn(doubt)
     console.say(f"{params.FILE}: valid")

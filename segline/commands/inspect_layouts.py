@@ -1,4 +1,4 @@
-"""How a folder of images and masks is laid out, told from names alone: patterns and splits that fit it."""
+"""The layout of a folder of images and masks, recognised by names alone: patterns and splits that fit it."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ ENDINGS = (
 
 @dataclass(frozen=True)
 class Layout:
-    """What data.folder says of it."""
+    """The layout in the terms of data.folder."""
 
     images: str
     masks: str
@@ -31,7 +31,7 @@ class Layout:
 
 
 def recognise(root: Path) -> Layout | None:
-    """The layout with the most pairs, None if no known one has any."""
+    """The layout with the most pairs; None if no known layout has any."""
     counted = [(_count(root, layout), layout) for layout in _candidates(root)]
     most, layout = max(counted, key=lambda each: each[0], default=(0, None))
     return layout if most else None
@@ -39,8 +39,8 @@ def recognise(root: Path) -> Layout | None:
 
 def _count(root: Path, layout: Layout) -> int:
     problems: list[PipelineError] = []
-    found = splitting.usable(root, layout.images, layout.masks, layout.form, "", problems=problems)
-    return sum(map(len, found.values()))
+    pairs = splitting.usable(root, layout.images, layout.masks, layout.form, "", problems=problems)
+    return sum(map(len, pairs.values()))
 
 
 def _candidates(root: Path) -> Iterator[Layout]:
@@ -58,7 +58,7 @@ def _candidates(root: Path) -> Iterator[Layout]:
 
 
 def _places(root: Path) -> Iterator[tuple[str, str, Sequence[str]]]:
-    """Folder of the images, folder of the masks, both with {split} if there are splits."""
+    """Folder of images, folder of masks (both with {split} if there are splits), and the splits."""
     folders = _folders(root)
     for images, masks in _both(folders):
         splits = _splits(set(_folders(root / images)) & set(_folders(root / masks)))
@@ -82,7 +82,7 @@ def _places(root: Path) -> Iterator[tuple[str, str, Sequence[str]]]:
 
 
 def _both(names: Iterable[str], plain: str | None = None) -> list[tuple[str, str]]:
-    """Each name for images with each name for masks. `plain` stands for images too."""
+    """Each name for images with each name for masks. `plain` counts as a name for images."""
     meanings = {name: name.lower().strip("_- ") for name in names}
     images = [name for name, meaning in meanings.items() if meaning in IMAGES or name == plain]
     return [(image, name) for image in images for name, meaning in meanings.items() if meaning in MASKS]
@@ -105,7 +105,7 @@ def _names(place: Path) -> list[str]:
 
 
 def _in_two_folders(images: Collection[str], masks: Collection[str]) -> tuple[str, str] | None:
-    """Masks may end in something that images do not: that which follows the longest stem of an image most often."""
+    """Mask names may have an ending of their own: the most frequent one after the longest matching image stem."""
     stems = {Path(name).stem for name in images}
     endings: Counter[str] = Counter()
     for stem in (Path(name).stem for name in masks):
@@ -149,8 +149,8 @@ def _form(root: Path, images: str, masks: str, splits: Sequence[str]) -> splitti
 
 
 def _stems(root: Path, images: str, masks: str) -> set[str]:
-    """Those with an image and a mask."""
-    files = listing.Shelf(root, images, masks, []).files
+    """The stems with an image and a mask."""
+    files = listing.Matches(root, images, masks, []).files
     return files["image"].keys() & files["mask"].keys()
 
 
@@ -165,7 +165,7 @@ def _most(known: int, count: int) -> bool:
 
 
 def unused(root: Path, layout: Layout) -> Iterator[PipelineError]:
-    """The lists of splits in `root` that the layout leaves aside, each with the reason."""
+    """The lists of splits in `root` that the layout does not use, each with the reason."""
     form = layout.form
     used = {form.file.replace(splitting.SPLIT, split) for split in form.names} if form.by == "lists" else set()
     there = set() if form.by == "folder" else _stems(root, layout.images, layout.masks)
@@ -174,20 +174,18 @@ def unused(root: Path, layout: Layout) -> Iterator[PipelineError]:
             continue
         known, count = _listed(root, name, there)
         if form.by == "folder":
-            yield DataError(
-                root / name, "a list that is not used: the splits are folders", "Remove it, or the folders."
-            )
+            yield DataError(root / name, "unused list: the splits are folders", "Remove it, or the folders.")
         elif _most(known, count):
             other = "other lists are" if used else "lists of two splits are needed, such as train and val"
-            yield DataError(root / name, f"a list that is not used: {other}", "Keep one list a split, side by side.")
+            yield DataError(root / name, f"unused list: {other}", "Keep one list per split, in one folder.")
         else:
-            found = f"a list that is not used: {known} of its {count} lines are the stem of an image with a mask"
-            remedy = "Write one stem a line, without folder and extension, as UTF-8 text, and inspect again."
-            yield DataError(root / name, found, remedy)
+            problem = f"unused list: {known} of its {count} lines are the stem of an image with a mask"
+            remedy = "Write one stem per line, without folder and extension, as UTF-8 text, and inspect again."
+            yield DataError(root / name, problem, remedy)
 
 
 def one_sided(root: Path, layout: Layout) -> Iterator[PipelineError]:
-    """The folders of splits that have images and no masks, or masks and no images."""
+    """The folders of splits that have only images or only masks."""
     if layout.form.by != "folder":
         return
     sides = [PurePosixPath(pattern).parent for pattern in (layout.images, layout.masks)]
@@ -200,6 +198,6 @@ def one_sided(root: Path, layout: Layout) -> Iterator[PipelineError]:
 
 
 def _shares(count: int) -> dict[str, float]:
-    """Shares that leave no split empty, from three pairs on."""
+    """Shares that leave no split empty if there are at least three pairs."""
     train, other = (0.8, 0.1) if count >= 10 else (0.6, 0.2) if count >= 5 else (0.34, 0.33)
     return {"train": train, "val": other, "test": other}

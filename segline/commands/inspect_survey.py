@@ -1,4 +1,4 @@
-"""What the files of a data set hold, before anyone has said what their masks mean: read once, on all cores."""
+"""The contents of the files of a data set whose classes are not known yet: read once, on all cores."""
 
 import hashlib
 from collections import Counter
@@ -16,15 +16,15 @@ from segline.monitoring import console
 from segline.preprocessing import audit, decoder_warnings, headers, images
 from segline.sources.collecting.listing import Entry
 
-MOST = 256  # values of one mask that are counted; more than 255 classes cannot be
+MOST = 256  # values of one mask that are counted; there can be 255 classes at most
 
 
 @dataclass
 class Survey:
-    """Counts over all pairs that can be read; `problems` tells of the others.
+    """Counts over all pairs that can be read; `problems` are those of the others.
 
-    `encoding` is that of most masks. `pixels` and `masks`, by mask value, count pixels and the masks they are in.
-    `fullest` is the mask with the most values, and how many.
+    `encoding` is that of most masks. `pixels` and `masks` count the pixels of each mask value and the masks it
+    is in. `fullest` is the number of values in the mask that has the most, and its path.
     """
 
     image_kinds: Counter[str] = field(default_factory=Counter)
@@ -55,11 +55,11 @@ class _Mask:
     counts: dict[int, int]
 
 
-def survey(listed: Mapping[str, Sequence[Entry]]) -> Survey:
+def survey_pairs(listed: Mapping[str, Sequence[Entry]]) -> Survey:
     """The survey of all pairs of all splits."""
     images.single_threaded()
     everything = [(split, entry) for split, entries in listed.items() for entry in entries]
-    found = Survey()
+    survey = Survey()
     places: dict[str, list[tuple[str, Path]]] = {}
     masks: list[tuple[Path, _Mask]] = []
     with decoder_warnings.muffled() as heard, ThreadPoolExecutor(parallel.count()) as pool:
@@ -67,34 +67,34 @@ def survey(listed: Mapping[str, Sequence[Entry]]) -> Survey:
         for (split, entry), (image, mask, problems) in zip(
             everything, console.progress(read, len(everything), "inspect", "pair"), strict=True
         ):
-            found.problems += problems
+            survey.problems += problems
             if image:
-                found.image_kinds[image.kind] += 1
-                found.sizes[image.size] += 1
+                survey.image_kinds[image.kind] += 1
+                survey.sizes[image.size] += 1
                 places.setdefault(image.sha256, []).append((split, entry.image))
             if mask:
                 masks.append((entry.mask, mask))
         decoders = ((entry.image, partial(_image, entry.image)) for _, entry in everything)
-        found.problems += decoder_warnings.damaged(decoders, heard)
-    _add_masks(found, masks)
-    found.problems += audit.leaks(places.values(), "the same image")
-    return found
+        survey.problems += decoder_warnings.damaged(decoders, heard)
+    _add_masks(survey, masks)
+    survey.problems += audit.leaks(places.values(), "the same image")
+    return survey
 
 
-def _add_masks(found: Survey, masks: Sequence[tuple[Path, _Mask]]) -> None:
+def _add_masks(survey: Survey, masks: Sequence[tuple[Path, _Mask]]) -> None:
     encodings = Counter(mask.encoding for _, mask in masks)
     if encodings:
-        ((found.encoding, _),) = encodings.most_common(1)
+        ((survey.encoding, _),) = encodings.most_common(1)
     for path, mask in masks:
-        found.mask_kinds[mask.kind] += 1
-        if mask.encoding != found.encoding:
-            problem = f"{mask.kind}, while most masks are of the encoding {found.encoding}"
-            found.problems.append(DataError(path, problem, "Save all masks alike."))
+        survey.mask_kinds[mask.kind] += 1
+        if mask.encoding != survey.encoding:
+            problem = f"{mask.kind}, while most masks are of the encoding {survey.encoding}"
+            survey.problems.append(DataError(path, problem, "Save all masks in the same way."))
             continue
-        found.pixels.update(mask.counts)
-        found.masks.update(mask.counts.keys())
-        found.palette = found.palette or mask.palette
-        found.fullest = max(found.fullest, (mask.num_values, path))
+        survey.pixels.update(mask.counts)
+        survey.masks.update(mask.counts.keys())
+        survey.palette = survey.palette or mask.palette
+        survey.fullest = max(survey.fullest, (mask.num_values, path))
 
 
 def _read(entry: Entry) -> tuple[_Image | None, _Mask | None, list[PipelineError]]:
@@ -109,8 +109,8 @@ def _read(entry: Entry) -> tuple[_Image | None, _Mask | None, list[PipelineError
     except PipelineError as error:
         problems.append(error)
     if image and mask and image.size != mask.size:
-        found = f"{_spoken(mask.size)} pixels, expected {_spoken(image.size)} as {entry.image.name}"
-        problems.append(DataError(entry.mask, found, "Export the mask at the size of its image."))
+        problem = f"{_shown(mask.size)} pixels, expected {_shown(image.size)} as {entry.image.name}"
+        problems.append(DataError(entry.mask, problem, "Export the mask at the size of its image."))
     return image, mask, problems
 
 
@@ -140,5 +140,5 @@ def _mask(path: Path) -> _Mask:
     return _Mask(kind, (mask.shape[0], mask.shape[1]), encoding, palette, len(values), counts)
 
 
-def _spoken(size: tuple[int, int]) -> str:
+def _shown(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"

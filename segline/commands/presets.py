@@ -1,4 +1,4 @@
-"""Complete parameter files in presets/, one of which may take the place of params.yaml."""
+"""`segline preset`: one of the complete parameter files in presets/ replaces params.yaml."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -11,7 +11,7 @@ FOLDER = Path("presets")
 
 
 def names(root: Path) -> list[str]:
-    """The presets there are, sorted."""
+    """The names of all presets, sorted."""
     return sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
 
 
@@ -22,18 +22,18 @@ def use(name: str, root: Path) -> None:
         remedy = suggestion(name, known, "") + f" Choose one of: {', '.join(known)}."
         raise ParameterError(f"PRESET={name}", "no such preset", remedy)
     target = root / params.FILE
-    if not _safe_to_replace(target, [root / FOLDER / f"{known_name}.yaml" for known_name in known]):
+    if not _is_saved(target, [root / FOLDER / f"{known_name}.yaml" for known_name in known]):
         remedy = (
             "Keep them: `cp params.yaml presets/NAME.yaml` or `git commit params.yaml`; "
             "or drop them: `git checkout HEAD params.yaml`. Then run again."
         )
-        raise ParameterError(target.name, "holds edits that are not committed and would be lost", remedy)
+        raise ParameterError(target.name, "has edits that are not committed and would be lost", remedy)
     with atomic.file(target) as temporary:
         temporary.write_bytes((root / FOLDER / f"{name}.yaml").read_bytes())
 
 
-def _safe_to_replace(target: Path, presets: list[Path]) -> bool:
-    """True if the content is some preset's, or git holds it: then nothing is lost."""
+def _is_saved(target: Path, presets: list[Path]) -> bool:
+    """True if a preset or the last commit has the same content: then nothing is lost."""
     if not target.exists():
         return True
     content = target.read_bytes()

@@ -1,7 +1,7 @@
 """Outputs appear whole or not at all: written under a temporary name beside the target, then renamed.
 
-The temporary name is fixed (`.<name>.partial`), so what a killed run left behind is swept by the next one, and
-git ignores it by one pattern. DVC's lock keeps two runs of a stage from meeting there.
+The temporary name is fixed (`.<name>.partial`), so the next run removes what a killed run left behind, and one
+pattern makes git ignore it. DVC's lock prevents two runs of a stage from using it at once.
 """
 
 import os
@@ -19,7 +19,7 @@ def _partial(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """After this nothing lies at `path`, whether it was a file, a link, a folder or nothing."""
+    """Removes the file, link or folder at `path`, if there is one."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -49,7 +49,7 @@ def file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder(path: Path) -> Iterator[Path]:
-    """Yields a new empty folder; it takes the place of `path` when the block succeeds, else it is removed."""
+    """Yields a new empty folder; it replaces `path` when the block succeeds and is removed when it raises."""
     partial = _partial(path)
     partial.mkdir()
     try:

@@ -36,7 +36,7 @@ class DataError(PipelineError):
 
 
 class IntegrityError(PipelineError):
-    """Bytes that are not the bytes that were promised."""
+    """Bytes that differ from those expected."""
 
 
 class FetchError(PipelineError):
@@ -44,7 +44,7 @@ class FetchError(PipelineError):
 
 
 class DeviceError(PipelineError):
-    """A device or number format that this machine lacks."""
+    """A device or number format that this machine does not have."""
 
 
 class TrainingError(PipelineError):
@@ -52,7 +52,7 @@ class TrainingError(PipelineError):
 
 
 class Problems(PipelineError):  # noqa: N818 - it is several errors
-    """Several errors found in one pass, printed a line each."""
+    """Several errors found in one pass, printed one per line."""
 
     def __init__(self, where: object, problems: Sequence[PipelineError]) -> None:
         self.problems = list(problems)
@@ -64,7 +64,7 @@ class Problems(PipelineError):  # noqa: N818 - it is several errors
 
 
 def suggestion(name: str, known: Sequence[str], otherwise: str) -> str:
-    """A remedy: "Did you mean X?" for the known name nearest to `name`, or `otherwise` when none is near."""
+    """A remedy: "Did you mean X?" for the known name closest to `name`, or `otherwise` when none is close."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {near[0]}?" if near else otherwise
 

@@ -11,14 +11,14 @@ Result = TypeVar("Result")
 
 
 def count() -> int:
-    """Those that the system lets this process run on, where it can tell; else all of the machine."""
+    """The number of cores that this process may run on; all cores of the machine where the system cannot tell."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ahead(
     pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], limit: int
 ) -> Iterator[Result]:
-    """`function` of each item, in order, `limit` items ahead and no more: memory does not grow with them."""
+    """`function` of each item, in order, computed at most `limit` items ahead: memory stays bounded."""
     waiting: deque[Future[Result]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

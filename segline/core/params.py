@@ -58,7 +58,7 @@ def parse(content: bytes, where: object) -> Document:
 
 
 def require_top_folder(wanted: Path = FILE) -> None:
-    """Raises ParameterError, which names the project's top folder, if the current one lies within it."""
+    """Raises ParameterError, which names the project's top folder, if the current folder is inside it."""
     above = next((folder for folder in Path.cwd().parents if (folder / PROJECT).is_file()), None)
     if above and not PROJECT.is_file():
         remedy = f"Run it in the project's top folder: cd {shlex.quote(str(above))}"
@@ -66,34 +66,34 @@ def require_top_folder(wanted: Path = FILE) -> None:
 
 
 def find(document: Document, key: str) -> Any:
-    """What stands at a dotted key, such as "data.source". Raises ParameterError that names the first part missing."""
-    found: Any = document
+    """The value at a dotted key, such as "data.source". Raises ParameterError that names the first missing part."""
+    value: Any = document
     for depth, part in enumerate(parts := key.split(".")):
-        if not isinstance(found, dict) or part not in found:
+        if not isinstance(value, dict) or part not in value:
             raise _missing(".".join(parts[: depth + 1]))
-        found = found[part]
-    return found
+        value = value[part]
+    return value
 
 
 def _missing(key: str) -> ParameterError:
     examples = sorted(PRESETS.glob("*.yaml"), key=lambda path: (path.stem != "synthetic", path.name))
-    example = next((path for path in examples if _holds(path, key)), f"a file of {PRESETS}/ that has it")
+    example = next((path for path in examples if _has(path, key)), f"a file of {PRESETS}/ that has it")
     return ParameterError(f"{FILE}: {key}", "missing", f"Add it; see {example}.")
 
 
-def _holds(path: Path, key: str) -> bool:
+def _has(path: Path, key: str) -> bool:
     """Whether the file, which may be broken, has something at the dotted key."""
     try:
-        found: Any = load(path)
+        value: Any = load(path)
     except ParameterError:
         return False
     for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found is not None
+        value = value.get(part) if isinstance(value, dict) else None
+    return value is not None
 
 
 def flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of nested mappings in their order, keys joined by dots. Lists and empty mappings are leaves."""
+    """The leaves of nested mappings, in order, keys joined by dots. Lists and empty mappings are leaves."""
     leaves: dict[str, Any] = {}
     for key, value in document.items():
         if isinstance(value, Mapping) and value:
@@ -105,10 +105,10 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def text(document: Document, key: str) -> str:
     """The text at a dotted key. Raises ParameterError on anything but text."""
-    found = find(document, key)
-    if not isinstance(found, str):
-        raise ParameterError(f"{FILE}: {key}", f"expected text, got {found!r}", "Write a name.")
-    return found
+    value = find(document, key)
+    if not isinstance(value, str):
+        raise ParameterError(f"{FILE}: {key}", f"expected text, got {value!r}", "Write a name.")
+    return value
 
 
 def section(document: Document, key: str, model: type[SectionType]) -> SectionType:

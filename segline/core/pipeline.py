@@ -1,4 +1,4 @@
-"""What dvc.yaml says of the stages. Paths of results stand there and nowhere else in the code."""
+"""What dvc.yaml says about the stages: the only place that names the paths of results."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ from typing import Any
 
 from segline.core import params, yaml_files
 
-ROOT = Path(__file__).resolve().parents[2]  # the folder that holds dvc.yaml, stages/ and segline/
+ROOT = Path(__file__).resolve().parents[2]  # the folder of dvc.yaml, stages/ and segline/
 FILE = "dvc.yaml"
 _TEMPLATE = re.compile(r"\$\{([\w.]+)\}")
 
@@ -34,13 +34,13 @@ def outputs() -> list[Path]:
 
 
 def output_folders() -> list[Path]:
-    """The folders that stages write to: an output that is a folder, or the one that a file lies in."""
+    """The folders that stages write to: an output that is a folder, or the folder of an output that is a file."""
     folders = dict.fromkeys(path.parent if path.suffix else path for path in outputs())
     return [folder for folder in folders if folders.keys().isdisjoint(folder.parents)]
 
 
 def code(stage: str, document: params.Document) -> list[Path]:
-    """The files of code that a stage depends on under these parameters, those in its folders included, sorted."""
+    """The code files that a stage depends on under these parameters, including those in listed folders, sorted."""
     listed = [_filled(entry, document) for entry in _content()["stages"][stage]["deps"]]
     places = [ROOT / entry for entry in listed if Path(entry).parts[0] in ("segline", "stages")]
     return sorted(file for place in places for file in _files(place))

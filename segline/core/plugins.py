@@ -12,7 +12,7 @@ SHARED = "blocks"  # what the alternatives of a package have in common; not one 
 def names(package: str) -> list[str]:
     """The alternatives of a package such as `segline.networks`, sorted."""
     folder = importlib.import_module(package).__path__
-    return sorted(found.name for found in pkgutil.iter_modules(folder) if found.name != SHARED and not found.ispkg)
+    return sorted(each.name for each in pkgutil.iter_modules(folder) if each.name != SHARED and not each.ispkg)
 
 
 def choose(package: str, name: str, key: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Rows and numbers -> CSV and JSON with stable bytes, and back. Knows nothing of what they mean."""
+"""Rows and numbers -> CSV and JSON with stable bytes, and back. Knows nothing about their meaning."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(path, "missing", "Run dvc repro.") from None
     except ValueError as error:
-        raise DataError(path, f"not JSON ({error})", "Make it again: dvc repro.") from None
+        raise DataError(path, f"not JSON ({error})", "Rebuild it: dvc repro.") from None
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -18,13 +18,13 @@ Uint8 = npt.NDArray[np.uint8]
 
 
 def packed_size(num_classes: int) -> int:
-    """Bytes a pixel for K classes."""
+    """Bytes per pixel for K classes."""
     return (num_classes + 7) // 8
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """What each of S possible mask values means: its class or `VOID`, uint8 (S,), and whether it means anything."""
+    """The class of each of S possible mask values, or `VOID`: uint8 (S,), and whether the value is known: bool (S,)."""
 
     table: Uint8
     known: npt.NDArray[np.bool_]
@@ -34,20 +34,20 @@ class Lookup:
         return np.flatnonzero(self.known[:256]).astype(np.uint8).tobytes()
 
     def knows(self, mask: npt.NDArray[Any]) -> bool:
-        """True if every value of the mask has a meaning."""
-        if mask.dtype == np.uint8:  # by far the most common, and this the fastest way: what is left without the known
+        """True if every value of the mask is known."""
+        if mask.dtype == np.uint8:  # the usual case; deleting the known bytes is the fastest test
             return not mask.tobytes().translate(None, self._known_bytes)
         return bool(np.take(self.known, mask).all())
 
     def classes(self, mask: npt.NDArray[Any]) -> Uint8:
-        """The classes of an unsigned integer mask (H, W), `VOID` where there is none: uint8 (H, W)."""
+        """The classes of an unsigned integer mask (H, W), `VOID` for values without one: uint8 (H, W)."""
         return np.take(self.table, mask)
 
 
 def lookup(values: Iterable[tuple[int, int | None]], size: int) -> Lookup:
-    """The lookup of (mask value, class or None for void) pairs, for masks whose values lie in 0..size-1.
+    """The lookup of (mask value, class or None for void) pairs, for masks with values in 0..size-1.
 
-    As large as the values allow, so that one step a pixel finds the class of any value, however sparse.
+    The table covers all possible values, so that one step per pixel finds the class, however sparse the values are.
     """
     table, known = np.full(size, VOID, np.uint8), np.zeros(size, np.bool_)
     for value, number in values:

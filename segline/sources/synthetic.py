@@ -1,6 +1,6 @@
 """Drawn street scenes in the eleven classes of CamVid: raw data that needs no download.
 
-They exercise the pipeline and rank models; their scores say nothing about real streets.
+They exercise the pipeline and rank models; scores on them say nothing about real streets.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ Task = tuple[str, int, int]  # split, street, number of frames
 
 
 class Section(params.Section):
-    """Size in pixels, and image-mask pairs a split."""
+    """Size in pixels, and number of image-mask pairs per split."""
 
     seed: int = Field(ge=0, lt=2**32)
     height: int = Field(ge=96, le=1080)
@@ -48,30 +48,30 @@ class Section(params.Section):
     test: int = Field(ge=1, le=100_000)
 
 
-def splits(section: Section) -> list[str]:  # noqa: ARG001 - every source is asked alike
-    """The names of the splits that `collect` gives."""
+def splits(section: Section) -> list[str]:  # noqa: ARG001 - all sources share this signature
+    """The names of the splits that `collect` returns."""
     return list(SPLITS)
 
 
-def describe(section: Section, source_input: Path) -> Dataset:  # noqa: ARG001 - every source is asked alike
+def describe(section: Section, source_input: Path) -> Dataset:  # noqa: ARG001 - all sources share this signature
     """The data set without its pairs."""
     return Dataset("synthetic-streets", CLASSES, tuple(range(len(CLASSES))), Void(VOID, (0, 0, 0)), "index", {})
 
 
 def require_input(section: Section, source_input: Path) -> None:  # noqa: ARG001 - as above
-    """Raises ParameterError unless DVC is told to watch the code that draws: stale scenes would go unnoticed."""
+    """Raises ParameterError unless DVC tracks the code that draws: otherwise stale scenes would go unnoticed."""
     code = Path(scene.__file__).parent
     if source_input.resolve() != code.resolve():
-        found = f"expected segline/sources/{code.name}, the code that draws the scenes, got {source_input}"
-        raise ParameterError("params.yaml: data.input", found, f"Write segline/sources/{code.name}.")
+        problem = f"expected segline/sources/{code.name}, the code that draws the scenes, got {source_input}"
+        raise ParameterError("params.yaml: data.input", problem, f"Write segline/sources/{code.name}.")
 
 
 def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     """The data set; its files are `folder/<split>/images/*.png` (RGB) and `masks/*.png` (0..10, void 11).
 
-    Every split shows every class. A scene depends on the seed, the size, its split and its place there alone, so more
-    scenes leave the others as they are. `source_input` is for DVC to watch. Raises ParameterError if it is another
-    one, DataError if the pictures are too small or too oblong to show every class.
+    Every split shows every class. A scene depends only on the seed, the size, its split and its position in it, so
+    adding scenes leaves the others unchanged. `source_input` is for DVC to track. Raises ParameterError if it is not
+    the code that draws, DataError if the pictures are too small or too oblong to show every class.
     """
     require_input(section, source_input)
     counts = {"train": section.train, "val": section.val, "test": section.test}
@@ -91,16 +91,18 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
         remedy = "Choose a larger or less oblong size, or another seed."
         raise DataError(f"data.synthetic, {section.height} x {section.width} pixels", str(error), remedy) from None
     except BrokenProcessPool:
-        found = "a process that drew them was killed, most likely for want of memory"
-        raise DataError("data.synthetic", found, "Free some memory or choose a smaller size, then run again.") from None
+        problem = "a process that drew them was killed, most likely for lack of memory"
+        raise DataError(
+            "data.synthetic", problem, "Free some memory or choose a smaller size, then run again."
+        ) from None
     return replace(describe(section, source_input), splits=listed)
 
 
 def _drawn(section: Section, folder: Path, tasks: list[Task]) -> list[list[Pair]]:
-    """The pairs of each task, in order. Processes are spawned: the fork of one that has run threads may hang.
+    """The pairs of each task, in order. Processes are spawned: a fork of a process with threads may hang.
 
-    Each has a pool to itself: one of several starts them one by one, and if the first dies meanwhile, it waits for
-    ever for the second (Python 3.11).
+    Each process has its own pool: a pool of several starts them one by one, and if the first dies meanwhile, it waits
+    forever for the second (Python 3.11).
     """
     draw = partial(_draw, section, folder)
     workers = min(
@@ -108,7 +110,7 @@ def _drawn(section: Section, folder: Path, tasks: list[Task]) -> list[list[Pair]
     )  # a process costs as much to start as eight streets to draw
     if workers == 1:
         return [draw(task) for task in console.progress(tasks, len(tasks), "draw", "street")]
-    quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for them
+    quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet) for _ in range(workers)]
     with ExitStack() as stack:
         for pool in pools:

@@ -1,4 +1,4 @@
-"""`segline inspect FOLDER` tells what a folder holds, what it guesses and what is wrong."""
+"""`segline inspect FOLDER` reports what a folder contains, what it guesses, and the problems."""
 
 import json
 import shutil
@@ -20,9 +20,9 @@ from tests.sources import test_voc
 
 def inspected(root: Path, build: folders.Builder) -> tuple[params.Document, str, list[str]]:
     build(root)
-    found = inspect_folder.inspect(root)
-    problems = [problem.replace(f"{root}/", "") for problem in found.problems]
-    return yaml.safe_load(found.section)["data"], found.section, problems
+    inspection = inspect_folder.inspect(root)
+    problems = [problem.replace(f"{root}/", "") for problem in inspection.problems]
+    return yaml.safe_load(inspection.section)["data"], inspection.section, problems
 
 
 def test_pixels_and_masks_are_counted_for_each_class(tmp_path):
@@ -95,7 +95,8 @@ def test_what_is_wrong_is_told_and_the_rest_is_still_described(tmp_path):
         "images/train/t2.png: no mask masks/train/t2.png. Add it, or take 't2' out.",
         "masks/test/big.png: 7x5 pixels, expected 16x12 as big.png. Export the mask at the size of its image.",
         "masks/test/cut.png: cut: the file ends 6 bytes too early. Copy or export the file again.",
-        "masks/test/odd.png: 8-bit RGB PNG, while most masks are of the encoding index. Save all masks alike.",
+        "masks/test/odd.png: 8-bit RGB PNG, while most masks are of the encoding index. "
+        "Save all masks in the same way.",
         "images/train/t1.png: the same image is in another split: images/val/v1.png. Keep one of them only.",
     ]
 
@@ -146,13 +147,13 @@ def test_lists_that_are_not_used_are_named_with_the_reason(tmp_path):
     section, _, problems = inspected(
         tmp_path, lambda root: lists(root, train=["images/i_0.jpg", "images/i_1.jpg"], val=["images/i_2.jpg"])
     )
-    remedy = "Write one stem a line, without folder and extension, as UTF-8 text, and inspect again."
+    remedy = "Write one stem per line, without folder and extension, as UTF-8 text, and inspect again."
     reason = "lines are the stem of an image with a mask"
 
     assert "ratio" == section["folder"]["split"]["by"]
     assert [
-        f"train.txt: a list that is not used: 0 of its 2 {reason}. {remedy}",
-        f"val.txt: a list that is not used: 0 of its 1 {reason}. {remedy}",
+        f"train.txt: unused list: 0 of its 2 {reason}. {remedy}",
+        f"val.txt: unused list: 0 of its 1 {reason}. {remedy}",
     ] == problems
 
 
@@ -182,7 +183,7 @@ def test_lists_that_are_not_used_are_named_with_the_reason(tmp_path):
 def test_a_list_beside_those_in_use_is_named_too(tmp_path, build, name, reason):
     (problem,) = inspected(tmp_path, build)[2]
 
-    assert problem.startswith(f"{name}: a list that is not used: {reason}. ")
+    assert problem.startswith(f"{name}: unused list: {reason}. ")
 
 
 def test_hundreds_of_problems_are_not_printed(tmp_path):
@@ -247,7 +248,7 @@ def test_image_files_of_other_formats_are_counted(tmp_path):
     (problem,) = inspected(tmp_path, build)[2]
 
     assert problem == (
-        f"{tmp_path}: image files of formats that are not read are left out: 2 x .tif, 1 x .webp. Convert them to PNG."
+        f"{tmp_path}: image files in unsupported formats are ignored: 2 x .tif, 1 x .webp. Convert them to PNG."
     )
 
 
@@ -299,7 +300,7 @@ def test_smoothed_colours_are_told(tmp_path):
 
     assert len(section["folder"]["classes"]) <= 255
     assert (
-        "more labels than the 255 classes that can be, 192 in masks/2.png alone: smoothed or compressed colours?"
+        "more labels than the 255 classes allowed, 192 in masks/2.png alone: smoothed or compressed colours?"
         in problems[-1]
     )
 
@@ -316,7 +317,7 @@ def test_a_split_that_train_needs_is_asked_for(tmp_path):
 
 def test_one_label_is_too_few(tmp_path):
     assert (
-        "1 label in all masks, expected two at least"
+        "1 label in all masks, expected at least two"
         in inspected(tmp_path, folders.all_in_one("images/{}.png", "masks/{}.png", 3, (0,)))[2]
     )
 
@@ -336,8 +337,9 @@ def test_a_folder_of_another_kind_says_what_it_holds(tmp_path, names):
     with pytest.raises(DataError) as caught:
         inspect_folder.inspect(tmp_path)
 
-    held = f"files of {Path(names[0]).suffix}" if names else "no file"
-    assert f"no images with masks found; it holds {len(names) or ''}{' ' if names else ''}{held}" in str(caught.value)
+    contents = f"files of {Path(names[0]).suffix}" if names else "no file"
+    count = f"{len(names)} " if names else ""
+    assert f"no images with masks found; it contains {count}{contents}" in str(caught.value)
     assert "PASCAL VOC" in str(caught.value)
 
 

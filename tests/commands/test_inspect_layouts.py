@@ -1,4 +1,4 @@
-"""Every known layout: what `segline inspect` writes for it is valid as it stands and runs through the stages."""
+"""Every known layout: what `segline inspect` writes for it is valid unchanged and runs through the stages."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def listed(root: Path) -> None:
-    """VOC's layout with classes of one's own."""
+    """VOC's layout with other classes."""
     test_voc.write(root, {"train": ["a", "b"], "val": ["c"], "test": ["d"]}, wanted=(0, 1, 40))
 
 
@@ -84,12 +84,12 @@ def test_the_section_is_valid_and_runs_through_download_and_preprocess(name, tmp
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
     root = Path("my 'data'")
     build(root)
-    found = inspect_folder.inspect(root)
-    document = pasted(found.section)
+    inspection = inspect_folder.inspect(root)
+    document = pasted(inspection.section)
     source = params.text(document, "data.source")
     section = document["data"][source]
 
-    assert [] == found.problems
+    assert [] == inspection.problems
     assert [] == check.problems()
     assert [] == check.on_this_machine()
     assert {key: expected[key] for key in section.keys() & expected.keys() - {"void"}} == {
@@ -105,12 +105,12 @@ def test_the_section_is_valid_and_runs_through_download_and_preprocess(name, tmp
     assert len({label.rgb for label in data.classes}) == len(data.classes)
     for split, pairs in data.splits.items():
         rows = processed.read(Path("data/processed", split)).index.rows
-        assert f"{split} {len(rows)}" in found.section
+        assert f"{split} {len(rows)}" in inspection.section
         assert len(rows) == len(pairs) > 0
 
 
 def test_numbers_in_names_are_no_endings(tmp_path):
-    """`i_1` begins `i_10` and `i_11`, which are images of their own."""
+    """`i_10` and `i_11` start with `i_1`, but are images too."""
     folders.all_in_one("images/{}.png", "masks/{}.png", 12)(tmp_path)
     layout = inspect_layouts.recognise(tmp_path)
 

@@ -1,4 +1,4 @@
-"""What `segline preset` says where edits would be lost. What it does: tests/e2e/test_presets.py."""
+"""What `segline preset` says when edits would be lost. What it does: tests/e2e/test_presets.py."""
 
 import subprocess
 
@@ -23,13 +23,13 @@ def git(folder, *arguments):
 
 
 def test_what_it_tells_to_type_lets_the_preset_through(project):
-    """Each of the commands by itself, for edits that are staged."""
+    """Each suggested command works on its own, also for staged edits."""
     git(project, "add", ".")
     git(project, "commit", "--quiet", "--message", "Start")
     for command in ("cp params.yaml presets/NAME.yaml", "git commit params.yaml", "git checkout HEAD params.yaml"):
         (project / "params.yaml").write_text(f"a: 3  # before {command}\n", encoding="utf-8")
         git(project, "add", "params.yaml")
-        with pytest.raises(ParameterError, match="holds edits that are not committed") as caught:
+        with pytest.raises(ParameterError, match="has edits that are not committed") as caught:
             presets.use("plain", project)
 
         assert f"`{command}`" in caught.value.remedy

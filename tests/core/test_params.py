@@ -1,4 +1,4 @@
-"""params.yaml is read as DVC reads it, and nothing in it goes unchecked."""
+"""params.yaml is read as DVC reads it, and everything in it is checked."""
 
 from pathlib import Path
 
@@ -143,7 +143,7 @@ def test_all_problems_of_a_section_come_at_once():
 
 
 def test_a_missing_section_says_where_to_look():
-    """What is there under another name is called unknown by `segline check`, which knows the right one."""
+    """A misspelt section is reported by `segline check`, which suggests the right name."""
     with pytest.raises(ParameterError, match=r"train: missing\. Add it; see presets/synthetic\.yaml"):
         params.section({"trian": {}}, "train", Section)
 
@@ -160,7 +160,7 @@ def test_a_missing_key_names_a_preset_that_has_it(key, preset, monkeypatch):
 
 
 def test_a_missing_key_that_no_preset_has_names_none(tmp_path, monkeypatch):
-    """A preset that is broken has nothing."""
+    """A broken preset is skipped."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "broken.yaml").write_text("data: [", encoding="utf-8")

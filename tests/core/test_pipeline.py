@@ -1,4 +1,4 @@
-"""What dvc.yaml says is read as DVC reads it."""
+"""Paths and code of the stages are those in dvc.yaml."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ def test_every_output_lies_in_one_output_folder():
     folders = pipeline.output_folders()
     homes = {path: [folder for folder in folders if path.is_relative_to(folder)] for path in pipeline.outputs()}
 
-    assert all(len(found) == 1 for found in homes.values())
-    assert set(folders) == {folder for found in homes.values() for folder in found}
+    assert all(len(homes_of_path) == 1 for homes_of_path in homes.values())
+    assert set(folders) == {folder for homes_of_path in homes.values() for folder in homes_of_path}
     assert "data/raw data/processed data/augmented models metrics data/predictions" == " ".join(map(str, folders))
 
 
@@ -34,7 +34,7 @@ def test_a_path_is_found_by_stage_and_argument():
 @pytest.mark.parametrize("stage", reruns.STAGES)
 def test_the_code_of_a_stage_is_what_an_edit_of_which_reruns_it(stage):
     files = {path.relative_to(pipeline.ROOT).as_posix() for path in pipeline.code(stage, DOCUMENT)}
-    source = "segline/sources/streets/"  # it is the data of `download`, which lists it for what it is: code
+    source = "segline/sources/streets/"  # the input of `download`, which counts it as data
 
     assert f"stages/{stage}.py" in files
     assert all(stage in reruns.of_code(file) for file in files if not file.startswith(source))

@@ -42,7 +42,7 @@ def test_what_is_not_finite_is_refused_and_leaves_no_file(tmp_path, bad, wrap):
 
 
 def test_json_has_stable_bytes(tmp_path):
-    """Sorted keys, 6 decimals, Unix line ends, text as it is."""
+    """Sorted keys, 6 decimals, Unix line ends, text unchanged."""
     records.write_json(tmp_path / "a.json", {"b": 0.12345678, "a": {"z": -0.0, "y": (1, None)}, "c": "\u00e9"})
 
     inner = '"a": {\n    "y": [\n      1,\n      null\n    ],\n    "z": 0.0\n  }'

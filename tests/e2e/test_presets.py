@@ -48,7 +48,7 @@ def test_edits_that_are_not_committed_are_not_lost(checkout):
     edited = checkout.read("params.yaml")
     output = preset(checkout, FIRST, fails=True)
 
-    assert output.startswith("error: params.yaml: holds edits that are not committed and would be lost. ")
+    assert output.startswith("error: params.yaml: has edits that are not committed and would be lost. ")
     assert 1 == len(output.splitlines())
     assert edited == checkout.read("params.yaml")
 

@@ -45,7 +45,7 @@ def test_what_is_missing_among_them_is_told_before_anything_is_removed(mine):
     (mine.root / PLACE / "masks/val/val.png").unlink()
     output = mine.run("python", "-m", "segline", "check", fails=True)
 
-    assert output.startswith(f"error: {PLACE}: 1 images fit images/val/*.* and 0 masks fit masks/val/*.png, ")
+    assert output.startswith(f"error: {PLACE}: 1 images match images/val/*.* and 0 masks match masks/val/*.png, ")
     assert 1 == len(output.splitlines())
     assert (mine.root / "data/raw/val/masks/val.png").is_file()
 

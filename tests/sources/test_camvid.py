@@ -1,4 +1,4 @@
-"""A tiny archive in CamVid's layout with its own manifest; the real one where $SEGLINE_CAMVID names it."""
+"""A tiny archive in CamVid's layout with its own manifest; and the real archive if $SEGLINE_CAMVID names it."""
 
 import gzip
 import hashlib
@@ -46,7 +46,7 @@ def packed(files):
 
 @contextmanager
 def served(content):
-    """A server that sends the content, as its address, and the paths that were asked for."""
+    """The address of a server that sends the content, and the paths requested from it."""
     requests = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -131,15 +131,15 @@ def test_the_class_table_is_the_one_of_segnet(source, manifest, tmp_path):
 
 
 def test_an_archive_without_a_wanted_split_says_which(source, manifest, tmp_path):
-    """The copy that many keep holds train and val only."""
+    """A common copy of the archive has train and val only."""
     source.write_bytes(packed({name: content for name, content in FILES.items() if "test" not in name}))
 
     with pytest.raises(DataError) as caught:
         camvid.collect(section(source, "train", "test"), manifest, tmp_path / "raw")
 
     assert str(caught.value) == (
-        f"{source}: holds no split test (no CamVid/test/Seq05VD_f00000.png in its top folder). "
-        "Change data.camvid.splits, or set data.camvid.url to an archive that holds all of them."
+        f"{source}: has no split test (no CamVid/test/Seq05VD_f00000.png in its top folder). "
+        "Change data.camvid.splits, or set data.camvid.url to an archive that has all of them."
     )
     assert not (tmp_path / "raw").exists()
 
@@ -217,8 +217,11 @@ def test_a_manifest_line_that_is_none_is_refused_by_its_number(source, manifest,
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda text: text + text.splitlines(keepends=True)[0], "line 10: CamVid/train/0001TP_000002.png comes twice"),
-        (lambda text: text[:-1], "ends within a line"),
+        (
+            lambda text: text + text.splitlines(keepends=True)[0],
+            "line 10: duplicate path CamVid/train/0001TP_0",
+        ),
+        (lambda text: text[:-1], "ends in the middle of a line"),
         (lambda text: text + "\u00e9", "not ASCII at byte"),
         (lambda _: "", "split train: no entries"),
         (lambda _: f"{SHA}  CamVid/train.txt\n", "split train: no entries"),

@@ -39,7 +39,7 @@ def section(**changes: Any) -> folder.Section:
 
 @pytest.fixture
 def mine(tmp_path):
-    """Two splits, the photographs JPEG and PNG."""
+    """Two splits, with photographs as JPEG and PNG."""
     root = tmp_path / "my cells"
     folders.pairs(root, "images/train/{}.jpg", "masks/train/{}.png", ["v1_2", "v1_1"], [0, 255])
     folders.pairs(root, "images/val/{}.png", "masks/val/{}.png", ["v2_1"], [0, 255, 9])
@@ -108,7 +108,7 @@ def test_image_files_of_other_formats_are_told_and_left_out(mine, tmp_path, caps
     collected = folder.collect(section(), mine, tmp_path / "raw")
 
     assert ["v1_1", "v1_2"] == [pair.stem for pair in collected.splits["train"]]
-    assert f"warning: {mine}: image files of formats that are not read are left out: 1 x .tif, 1 x .webp." in (
+    assert f"warning: {mine}: image files in unsupported formats are ignored: 1 x .tif, 1 x .webp." in (
         capsys.readouterr().err
     )
 
@@ -154,7 +154,7 @@ RATIO = {"by": "ratio", "shares": {"train": 1.0}, "seed": 1}
         ({"masks": "{split}/*.gif"}, "data.folder.masks: expected one * (the stem)"),
         (
             {"masks": INDEX["images"]},
-            "data.folder.masks: expected another pattern than that of the images",
+            "data.folder.masks: expected a different pattern from that of the images",
         ),
         ({"group": "("}, "data.folder.group: not a regular expression"),
         ({"encoding": "palette"}, "data.folder.encoding: input should be 'index' or 'rgb'"),
@@ -166,7 +166,7 @@ RATIO = {"by": "ratio", "shares": {"train": 1.0}, "seed": 1}
         ({"classes": [{"name": "a", "value": 1, "rgb": [0, 0, 256]}]}, "classes.0.rgb.2: input should be less than"),
         ({"classes": [{"name": "a", "value": 1, "rgb": [0, 0]}]}, "classes.0.rgb: list should have at least 3 items"),
         ({"classes": [{"name": " a", "value": 1, "rgb": [0, 0, 0]}]}, "expected a name of printable characters"),
-        ({"classes": INDEX["classes"] * 2}, "data.folder.classes: 'ground' stands twice"),
+        ({"classes": INDEX["classes"] * 2}, "data.folder.classes: duplicate 'ground'"),
         (
             {"classes": [{"name": name, "value": 1, "rgb": [0, 0, 0]} for name in "ab"]},
             "data.folder.classes: 'a' and 'b' are the same in masks",
@@ -221,8 +221,8 @@ def test_what_is_missing_in_a_folder_is_found_out_before_anything_runs(mine, tmp
     assert [] == complete
     assert [
         "my cells/images/train/v1_1.jpg: no mask masks/train/v1_1.png. Add it, or take 'v1_1' out.",
-        "my cells: 1 images fit images/val/*.* and 0 masks fit masks/val/*.png, none with the same stem (v2_1). "
-        "Mend the patterns: * is what an image and its mask have in common.",
+        "my cells: 1 images match images/val/*.* and 0 masks match masks/val/*.png, none with the same stem (v2_1). "
+        "Fix the patterns: * is the part that an image and its mask have in common.",
     ] == [str(problem) for problem in problems]
 
 

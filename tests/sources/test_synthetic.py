@@ -1,4 +1,4 @@
-"""The drawn data set: the same bytes everywhere, every class in every split, streets that stay in theirs."""
+"""The drawn data set: the same bytes everywhere, every class in every split, streets in one split each."""
 
 import hashlib
 import os
@@ -57,9 +57,9 @@ def drawn(folder: Path) -> Dataset:
 
 
 def masks(folder: Path, split: str) -> list[np.ndarray]:
-    found = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((folder / split / "masks").iterdir())]
-    assert found
-    return found
+    masks = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((folder / split / "masks").iterdir())]
+    assert masks
+    return masks
 
 
 def test_the_same_seed_gives_the_same_bytes_and_the_same_index(folder: Path, drawn: Dataset, tmp_path: Path) -> None:
@@ -79,16 +79,16 @@ def test_another_seed_gives_other_pictures(folder: Path, drawn: Dataset, tmp_pat
 
 @pytest.mark.parametrize("drawing", [False, True], ids=["as it starts", "while it draws"])
 def test_a_process_that_is_killed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawing: bool) -> None:
-    """As the kernel does where memory runs out."""
+    """As the kernel does when memory runs out."""
     monkeypatch.setattr(parallel, "count", lambda: 2)
 
     def workers() -> list[psutil.Process]:
         return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
     def kill() -> None:
-        while not (found := workers()) or (drawing and not list((tmp_path / "train/masks").iterdir())):
+        while not (processes := workers()) or (drawing and not list((tmp_path / "train/masks").iterdir())):
             time.sleep(0.01)
-        found[0].kill()
+        processes[0].kill()
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
@@ -162,7 +162,7 @@ def test_every_allowed_shape_can_be_drawn(tmp_path: Path, height: int, width: in
 
 
 def test_files_are_what_the_index_says(folder: Path, drawn: Dataset) -> None:
-    """Sizes, dtypes, values 0..11, hashes; no file that no pair names."""
+    """Sizes, dtypes, values 0..11, hashes; no file without a pair."""
     named = set()
     for split, pairs in drawn.splits.items():
         assert SMALL[split] == len(pairs)

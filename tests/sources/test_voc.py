@@ -1,4 +1,4 @@
-"""`data.source: voc`: PASCAL VOC as it is unpacked."""
+"""`data.source: voc`: PASCAL VOC as unpacked."""
 
 from pathlib import Path
 

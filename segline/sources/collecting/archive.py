@@ -1,8 +1,8 @@
 """A .tar.gz archive -> the wanted files, and nothing else.
 
-An archive is a stranger: it is read from start to end before the first write, it is refused as a whole if one of its
-members is unsafe, and its members never choose where they go. This is our own check because the interpreter's
-extraction filters had holes up to Python 3.11.13 (CVE-2025-4517 and its kin).
+An archive is not trusted: it is read from start to end before the first write, it is refused as a whole if one of its
+members is unsafe, and its members never choose where they go. tarfile alone bounds neither members, bytes nor extended
+headers, and its extraction filters had holes up to Python 3.11.13 (CVE-2025-4517 and others).
 """
 
 import gzip
@@ -21,17 +21,17 @@ from segline.core.errors import IntegrityError
 from segline.monitoring import console
 
 CHUNK = 1 << 20
-HEADER = 8 << 10  # bytes of one extended header; a path of 4,096 bytes fits
+HEADER = 8 << 10  # bytes of one extended header: enough for a path of 4,096 bytes
 REMEDY = "Get a good copy of it."
 SHOWN = 3
 
-# What tarfile, gzip and zlib raise on bytes that are not theirs. Not OSError: a failing disk is not its fault.
+# What tarfile, gzip and zlib raise on bytes they cannot read. Not OSError: a failing disk is not the archive's fault.
 _UNREADABLE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may hold at most. The public CamVid archive has 1,450 members and less than 400 MB."""
+    """The maximum that an archive may contain. The public CamVid archive has 1,450 members and less than 400 MB."""
 
     members: int = 20_000
     file: int = 256 << 20  # bytes of one member
@@ -47,7 +47,7 @@ class Wanted:
 
 
 class MissingError(IntegrityError):
-    """Wanted members that the archive does not hold, sorted."""
+    """Wanted members that the archive does not contain, sorted."""
 
     def __init__(self, archive: Path, names: list[str], wanted: int) -> None:
         self.names = names
@@ -58,13 +58,13 @@ LIMITS = Limits()
 
 
 def extract(archive: Path, wanted: Mapping[str, Wanted], folder: Path, limits: Limits = LIMITS) -> None:
-    """Every wanted member lies in `folder`, byte for byte as its sha256 says; nothing is written before all are.
+    """Writes every wanted member into `folder`, once the sha256 of all of them has been verified.
 
     Keys of `wanted` are paths inside the single top folder of the archive.
 
     Raises IntegrityError (MissingError if members are missing), with nothing written.
     """
-    with archive.open("rb") as compressed, _told(archive):
+    with archive.open("rb") as compressed, _readable(archive):
         _verify(archive, compressed, wanted, limits)
         for parent in {(folder / target.path).parent for target in wanted.values()}:
             parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def _write(chunks: Iterator[bytes], path: Path) -> None:
 
 
 def _verify(archive: Path, compressed: BinaryIO, wanted: Mapping[str, Wanted], limits: Limits) -> None:
-    """Passes if every member is safe and every wanted one has the bytes that were promised."""
+    """Raises IntegrityError unless every member is safe and every wanted one has its sha256."""
     missing, wrong = set(wanted), []
     watched = console.progress(_members(archive, compressed, limits), None, "verify", "file")
     for name, member, chunks in watched:
@@ -107,9 +107,9 @@ def _members(
         top = None
         with tarfile.open(fileobj=reader, mode="r:") as tar:  # type: ignore[call-overload]  # a file forwards only
             for member in tar:
-                found = _unsafe(member, seen, limits)
-                if found:
-                    raise IntegrityError(archive, f"member {_shown(member.name)} {found}", REMEDY)
+                problem = _unsafe(member, seen, limits)
+                if problem:
+                    raise IntegrityError(archive, f"member {_shown(member.name)} {problem}", REMEDY)
                 first, _, inside = member.name.partition("/")
                 top = top or first
                 if first != top or (member.isreg() and not inside):
@@ -119,17 +119,17 @@ def _members(
 
 
 @contextmanager
-def _told(archive: Path) -> Iterator[None]:
-    """Turns what the readers say of strange bytes into one error that names the archive."""
+def _readable(archive: Path) -> Iterator[None]:
+    """Turns the errors of the readers into one that names the archive."""
     try:
         yield
     except _UNREADABLE as error:
-        found = f"not a whole .tar.gz archive ({str(error) or type(error).__name__})"
-        raise IntegrityError(archive, found, REMEDY) from None
+        problem = f"not a whole .tar.gz archive ({str(error) or type(error).__name__})"
+        raise IntegrityError(archive, problem, REMEDY) from None
 
 
 def _unsafe(member: tarfile.TarInfo, seen: set[str], limits: Limits) -> str | None:
-    """What forbids this member, or None. Adds its name to `seen`."""
+    """Why this member is refused, or None. Adds its name to `seen`."""
     name = unicodedata.normalize("NFC", unicodedata.normalize("NFC", member.name).casefold())
     duplicate = name in seen
     seen.add(name)
@@ -137,15 +137,15 @@ def _unsafe(member: tarfile.TarInfo, seen: set[str], limits: Limits) -> str | No
         "has an unsafe path": re.match("[A-Za-z]:", name) or "\\" in name or not name.isprintable(),
         "leads out of its folder": not set(name.split("/")).isdisjoint(("", ".", "..")),
         "is not a plain file or folder": not (member.isreg() or member.isdir()) or member.issparse(),
-        "comes twice (letter case and accents aside)": duplicate,
+        "is a duplicate (ignoring case and Unicode form)": duplicate,
         f"has {member.size:,} bytes, expected 0 to {limits.file:,}": not 0 <= member.size <= limits.file,
-        f"is one more than the {limits.members:,} allowed": len(seen) > limits.members,
+        f"exceeds the {limits.members:,} members allowed": len(seen) > limits.members,
     }
-    return next((found for found, broken in rules.items() if broken), None)
+    return next((problem for problem, is_broken in rules.items() if is_broken), None)
 
 
 def _shown(name: str) -> str:
-    return ascii(name[:80])  # a hostile name may be long and may hold terminal codes
+    return ascii(name[:80])  # a hostile name may be long and contain terminal codes
 
 
 def _first(lines: list[str]) -> str:
@@ -153,7 +153,7 @@ def _first(lines: list[str]) -> str:
 
 
 class _Reader:
-    """Goes forwards only and ends at the cap: tarfile can neither loop nor hoard, whatever a header says."""
+    """Reads forwards only, up to the cap: no header can make tarfile loop or exhaust memory."""
 
     def __init__(self, archive: Path, stream: gzip.GzipFile, limits: Limits) -> None:
         self.archive, self.stream, self.limits = archive, stream, limits
@@ -184,7 +184,7 @@ class _Reader:
             yield chunk
 
     def drain(self) -> None:
-        """Reads what follows the last member, because the checksum stands at the very end."""
+        """Reads what follows the last member, because the gzip checksum is at the very end."""
         while self._take(CHUNK):
             pass
 

@@ -1,6 +1,6 @@
-"""A user's images and masks -> the raw data set, byte for byte. Knows bytes, never pixels.
+"""A user's images and masks -> the raw data set, byte for byte. Decodes no pixels.
 
-A copy, not a link: `data/raw` is an output that DVC may move into its cache and make read-only.
+They are copied, not linked: `data/raw` is an output that DVC may move into its cache and make read-only.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ CHUNK = 1 << 20
 
 
 def copy(listed: Mapping[str, Sequence[Entry]], folder: Path) -> dict[str, list[Pair]]:
-    """The pairs, their files in `folder/<split>/images` and `folder/<split>/masks`, hashed as they are written.
+    """The pairs, their files copied to `folder/<split>/images` and `folder/<split>/masks` and hashed on the way.
 
-    Raises DataError before the first byte if the disk has no room for them and for DVC's copy of them: its cache is on
-    the same disk as a rule, and shares the blocks only where the file system has reflinks.
+    Raises DataError before the first byte if the disk has no space for them and for DVC's copy: its cache is usually
+    on the same disk, and shares blocks only where the file system has reflinks.
     """
     needed = 2 * sum(path.stat().st_size for entries in listed.values() for e in entries for path in (e.image, e.mask))
     folder.mkdir(parents=True, exist_ok=True)
     if needed > (free := shutil.disk_usage(folder).free):
-        expected = f"at least {(needed >> 20) + 1} MiB, twice the size of the data: a copy, and that in DVC's cache"
-        raise DataError(folder, f"{free >> 20} MiB free on its disk, expected {expected}", "Free some.")
+        expected = f"at least {(needed >> 20) + 1} MiB, twice the size of the data: a copy, and another in DVC's cache"
+        raise DataError(folder, f"{free >> 20} MiB free on its disk, expected {expected}", "Free some space.")
     return {split: _copied(entries, folder / split) for split, entries in listed.items()}
 
 

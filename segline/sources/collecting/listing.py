@@ -1,7 +1,7 @@
-"""Images and masks in a folder of the user's: found by pattern, paired by stem. Names, never bytes.
+"""Images and masks in a user's folder: found by pattern, paired by stem. Reads names, never contents.
 
 A pattern is a path below the folder with one `*`, the stem that an image shares with its mask: `masks/*_gt.png`. The
-extension may be `.*`, any of PNG and JPEG. `{split}` is filled in before a pattern comes here.
+extension `.*` stands for PNG and JPEG. `{split}` is filled in before a pattern gets here.
 """
 
 import re
@@ -16,12 +16,12 @@ from segline.dataset.raw import SUFFIXES, name_key
 _EXTENSION = "|".join(suffix[1:] for suffix in SUFFIXES)
 _NAME = re.compile(rf"(?P<before>[^*]*)\*(?P<after>[^*]*)\.(?P<extension>\*|{_EXTENSION})", re.IGNORECASE)
 
-Files = dict[str, list[Path]]  # stem -> the files that fit
+Files = dict[str, list[Path]]  # stem -> the files that match
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An image and its mask where the user keeps them."""
+    """An image and its mask in the user's folder."""
 
     stem: str
     group: str | None
@@ -30,7 +30,7 @@ class Entry:
 
 
 def relative(text: str) -> str:
-    """`text`, a path that stays below its folder. Raises ValueError."""
+    """`text`, if it is a path that stays below its folder. Raises ValueError."""
     parts = text.split("/")
     if not text.isprintable() or "\\" in text or {"", ".", ".."} & set(parts):
         raise ValueError("expected a path below data.input, such as masks/*.png, without .. and without a leading /")
@@ -38,7 +38,7 @@ def relative(text: str) -> str:
 
 
 def pattern(text: str) -> str:
-    """`text`, a pattern. Raises ValueError."""
+    """`text`, if it is a pattern. Raises ValueError."""
     folder, _, name = relative(text).rpartition("/")
     if "*" in folder or not _NAME.fullmatch(name):
         raise ValueError(
@@ -47,10 +47,10 @@ def pattern(text: str) -> str:
     return text
 
 
-class Shelf:
-    """The files below `root` that fit two patterns, by stem. One that fits both belongs to the more specific.
+class Matches:
+    """The files below `root` that match two patterns, by stem. A file that matches both goes to the more specific one.
 
-    Nothing here raises: all that is wrong is added to `problems`.
+    Nothing here raises: problems are added to `problems`.
     """
 
     def __init__(self, root: Path, images: str, masks: str, problems: list[PipelineError]) -> None:
@@ -64,7 +64,7 @@ class Shelf:
             loser, winner = ("mask", "image") if _specific(images) > _specific(masks) else ("image", "mask")
             self.files = {kind: _files(root, text) for kind, text in self.patterns.items()}
             self.files[loser] = _without(self.files[loser], self.files[winner])
-        self._spelt = {kind: {name_key(stem): stem for stem in files} for kind, files in self.files.items()}
+        self._spelling = {kind: {name_key(stem): stem for stem in files} for kind, files in self.files.items()}
 
     def everything(self) -> list[Entry]:
         """The pairs of all stems, sorted."""
@@ -72,23 +72,23 @@ class Shelf:
         if images.keys() & masks.keys():
             return self.entries({stem: str(paths[0]) for stem, paths in (masks | images).items()})
         if self.readable:
-            shown = " and ".join(f"{len(self.files[kind])} {kind}s fit {self.patterns[kind]}" for kind in self.files)
+            shown = " and ".join(f"{len(self.files[kind])} {kind}s match {self.patterns[kind]}" for kind in self.files)
             firsts = ", ".join(min(files) for files in (images, masks) if files)
-            found = f"{shown}, none with the same stem{f' ({firsts})' if firsts else ''}"
-            remedy = "Mend the patterns: * is what an image and its mask have in common."
-            self.problems.append(DataError(self.root, found, remedy))
+            problem = f"{shown}, none with the same stem{f' ({firsts})' if firsts else ''}"
+            remedy = "Fix the patterns: * is the part that an image and its mask have in common."
+            self.problems.append(DataError(self.root, problem, remedy))
         return []
 
     def entries(self, wanted: Mapping[str, str]) -> list[Entry]:
-        """The pairs of the wanted stems, sorted; `wanted` says of each where it is asked for."""
+        """The pairs of the wanted stems, sorted; `wanted` gives the place that asks for each."""
         if not self.readable:
             return []
         same: dict[str, list[str]] = defaultdict(list)
         for stem in sorted(wanted):
             same[name_key(stem)].append(stem)
         for twins in (stems for stems in same.values() if len(stems) > 1):
-            found = f"stems that differ only in case or Unicode form: {', '.join(map(ascii, twins))}"
-            self.problems.append(DataError(wanted[twins[0]], found, "Rename all but one, images and masks alike."))
+            problem = f"stems that differ only in case or Unicode form: {', '.join(map(ascii, twins))}"
+            self.problems.append(DataError(wanted[twins[0]], problem, "Rename all but one, image and mask alike."))
         pairs = []
         for stem in sorted(wanted):
             image, mask = (self._only(kind, stem, wanted[stem]) for kind in ("image", "mask"))
@@ -104,43 +104,43 @@ class Shelf:
         elif len(paths) > 1:
             names = ", ".join(path.name for path in paths)
             self.problems.append(DataError(paths[0].parent, f"{len(paths)} {kind}s for one stem: {names}", "Keep one."))
-        elif found := _unusable(self.root, paths[0]):
-            self.problems.append(DataError(paths[0], found, "Put a plain file with a plain name there."))
+        elif problem := _unusable(self.root, paths[0]):
+            self.problems.append(DataError(paths[0], problem, "Replace it with a plain file with a plain name."))
         else:
             return paths[0]
         return None
 
     def _absent(self, kind: str, stem: str) -> tuple[str, str]:
-        found = f"no {kind} {self.patterns[kind].replace('*', stem, 1)}"
-        if near := self._spelt[kind].get(name_key(stem)):
-            return f"{found}, but one with {near!a}", "Spell both alike, in case and Unicode form."
+        problem = f"no {kind} {self.patterns[kind].replace('*', stem, 1)}"
+        if near := self._spelling[kind].get(name_key(stem)):
+            return f"{problem}, but one with {near!a}", "Give both the same case and Unicode form."
         if _is_path(stem):
-            return found, "Write the stem alone, without folder and extension."
-        return found, f"Add it, or take {stem!r} out."
+            return problem, "Write the stem alone, without folder and extension."
+        return problem, f"Add it, or take {stem!r} out."
 
 
 def _no_folder(root: Path, text: str) -> Iterator[PipelineError]:
     place = root / PurePosixPath(text).parent
     if not place.is_dir():
-        yield DataError(place, "no such folder", f"Put the files of {text} there, or mend the pattern.")
+        yield DataError(place, "no such folder", f"Put the files of {text} there, or fix the pattern.")
     elif outside := _leads_out(root, place):
         yield DataError(place, outside, "Put the files themselves below data.input.")
 
 
 def _files(root: Path, text: str) -> Files:
-    """Stem -> the files that fit, sorted. Hidden ones (`.DS_Store`, `._a.png`) are none of the user's."""
+    """Stem -> the files that match, sorted. Hidden files (`.DS_Store`, `._a.png`) are ignored."""
     folder, _, name = text.rpartition("/")
     parts = _parts(name)
     extension = _EXTENSION if parts["extension"] == "*" else re.escape(parts["extension"])
     expression = re.compile(
         rf"{re.escape(parts['before'])}(.+){re.escape(parts['after'])}\.(?i:{extension})", re.DOTALL
     )
-    found: Files = defaultdict(list)
+    files: Files = defaultdict(list)
     for path in sorted((root / folder).iterdir()):
-        fit = expression.fullmatch(path.name)
-        if fit and not path.name.startswith("."):
-            found[fit[1]].append(path)
-    return dict(found)
+        match = expression.fullmatch(path.name)
+        if match and not path.name.startswith("."):
+            files[match[1]].append(path)
+    return dict(files)
 
 
 def _without(files: Files, claimed: Files) -> Files:
@@ -150,10 +150,10 @@ def _without(files: Files, claimed: Files) -> Files:
 
 
 def _parts(name: str) -> dict[str, str]:
-    fit = _NAME.fullmatch(name)
-    if fit is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         raise ValueError(f"not a pattern: {name!r}")
-    return fit.groupdict()
+    return match.groupdict()
 
 
 def _specific(text: str) -> tuple[int, bool]:
@@ -178,15 +178,17 @@ def _unusable(root: Path, path: Path) -> str | None:
 
 
 def stems(root: Path, name: str, taken: dict[str, str], problems: list[PipelineError]) -> dict[str, str]:
-    """The stems of a list, one a line, each with its place. They are added to `taken`, what is wrong to `problems`."""
-    found: dict[str, str] = {}
+    """The stems of a list, one per line, each with its place. Adds them to `taken`, and problems to `problems`."""
+    places: dict[str, str] = {}
     for number, line in enumerate(_lines(root, name, problems), start=1):
         stem, place = line.strip(), f"{root / name}: line {number}"
         if stem in taken:
-            problems.append(DataError(place, f"{stem!r} stands in {taken[stem]} already", "Remove one of the lines."))
+            problems.append(
+                DataError(place, f"duplicate stem {stem!r}, already in {taken[stem]}", "Remove one of the lines.")
+            )
         elif stem:
-            taken[stem] = found[stem] = place
-    return found
+            taken[stem] = places[stem] = place
+    return places
 
 
 def _lines(root: Path, name: str, problems: list[PipelineError]) -> list[str]:
@@ -197,11 +199,11 @@ def _lines(root: Path, name: str, problems: list[PipelineError]) -> list[str]:
             return []
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        problems.append(DataError(path, "no such list", "Write one, a stem a line, or leave the split out."))
+        problems.append(DataError(path, "no such list", "Write one, with one stem per line, or leave the split out."))
     except UnicodeDecodeError as error:
         problems.append(DataError(path, f"not UTF-8 at byte {error.start}", "Save it as UTF-8 text."))
     else:
         if not any(map(str.strip, lines)):
-            problems.append(DataError(path, "an empty list", "Write one stem a line, or leave the split out."))
+            problems.append(DataError(path, "an empty list", "Write one stem per line, or leave the split out."))
         return lines
     return []

@@ -1,6 +1,6 @@
 """How the pairs of a folder are divided into splits: by subfolders, by lists, or by ratio.
 
-A split is a set of pairs: the order in which a file system or params.yaml names things changes nothing.
+A split is a set of pairs: the order of names in the file system or in params.yaml does not matter.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from segline.core import params
 from segline.core.errors import DataError, PipelineError, combined
 from segline.sources.collecting import listing
-from segline.sources.collecting.listing import Entry, Shelf
+from segline.sources.collecting.listing import Entry, Matches
 
 SPLIT = "{split}"
 
 
 def unique(names: list[str]) -> list[str]:
-    """`names`, if none stands twice. Raises ValueError."""
+    """`names`, if none is repeated. Raises ValueError."""
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"{repeated[0]!r} stands twice")
+        raise ValueError(f"duplicate {repeated[0]!r}")
     return names
 
 
@@ -44,7 +44,7 @@ def _whole(shares: dict[str, float]) -> dict[str, float]:
 
 
 def _exact(share: float) -> Fraction:
-    """The decimal number that stands in params.yaml: 0.8 + 0.1 + 0.1 is 1."""
+    """The decimal number as written in params.yaml: 0.8 + 0.1 + 0.1 is 1."""
     return Fraction(str(share))
 
 
@@ -53,14 +53,14 @@ SplitNames = Annotated[list[SplitName], Field(min_length=1), AfterValidator(uniq
 
 
 class ByFolder(params.Section):
-    """{split} in both patterns is the name of the split."""
+    """{split} in both patterns stands for the name of the split."""
 
     by: Literal["folder"]
     names: SplitNames
 
 
 class ByLists(params.Section):
-    """A text file a split, one stem a line."""
+    """One text file per split, one stem per line."""
 
     by: Literal["lists"]
     file: Annotated[str, AfterValidator(_with_split)]
@@ -68,7 +68,7 @@ class ByLists(params.Section):
 
 
 class ByRatio(params.Section):
-    """Shares of the pairs, drawn by the seed; a group is never torn apart."""
+    """Shares of the pairs, drawn by the seed; the pairs of a group stay together."""
 
     by: Literal["ratio"]
     shares: Annotated[dict[SplitName, Annotated[float, Field(gt=0, le=1)]], Field(min_length=1), AfterValidator(_whole)]
@@ -103,23 +103,23 @@ def names(form: Form) -> list[str]:
 
 
 def entries(root: Path, images: str, masks: str, form: Form, group: str) -> dict[str, list[Entry]]:
-    """The pairs of each split, sorted by stem; what `group` matches in a stem is the group of a pair.
+    """The pairs of each split, sorted by stem; the group of a pair is what `group` captures in its stem.
 
-    Raises every problem of the folder at once.
+    Raises all problems of the folder at once.
     """
     problems: list[PipelineError] = []
-    found = usable(root, images, masks, form, group, problems=problems)
+    pairs = usable(root, images, masks, form, group, problems=problems)
     if problems:
         raise combined(root, problems)
-    return found
+    return pairs
 
 
 def usable(
     root: Path, images: str, masks: str, form: Form, group: str, *, problems: list[PipelineError]
 ) -> dict[str, list[Entry]]:
-    """The pairs of `entries` with which nothing is wrong; what is wrong with others is added to `problems`."""
+    """The pairs of `entries` that can be used; the problems of the others are added to `problems`."""
     if form.by == "ratio":
-        everything = _grouped(Shelf(root, images, masks, problems).everything(), group, problems)
+        everything = _grouped(Matches(root, images, masks, problems).everything(), group, problems)
         return _shared_out(root, everything, form, problems)
     listed = _listed(root, images, masks, form, problems)
     return {name: _grouped(each, group, problems) for name, each in listed.items()}
@@ -130,32 +130,32 @@ def _listed(
 ) -> dict[str, list[Entry]]:
     if form.by == "folder":
         return {
-            name: Shelf(root, images.replace(SPLIT, name), masks.replace(SPLIT, name), problems).everything()
+            name: Matches(root, images.replace(SPLIT, name), masks.replace(SPLIT, name), problems).everything()
             for name in form.names
         }
-    shelf, taken = Shelf(root, images, masks, problems), dict[str, str]()
+    matches, taken = Matches(root, images, masks, problems), dict[str, str]()
     wanted = {name: listing.stems(root, form.file.replace(SPLIT, name), taken, problems) for name in form.names}
-    return {name: shelf.entries(stems) for name, stems in wanted.items()}
+    return {name: matches.entries(stems) for name, stems in wanted.items()}
 
 
 def _grouped(listed: Sequence[Entry], group: str, problems: list[PipelineError]) -> list[Entry]:
     if not group:
         return list(listed)
-    fits = [re.fullmatch(group, entry.stem) for entry in listed]
-    for entry, fit in zip(listed, fits, strict=True):
-        if not fit or not fit[1]:
-            found = f"stem {entry.stem!r} has no group, expected the whole stem to fit {group!r}"
-            problems.append(DataError(entry.image, found, "Mend data.folder.group, or rename the file and its mask."))
-    return [replace(entry, group=fit[1]) for entry, fit in zip(listed, fits, strict=True) if fit and fit[1]]
+    matches = [re.fullmatch(group, entry.stem) for entry in listed]
+    for entry, match in zip(listed, matches, strict=True):
+        if not match or not match[1]:
+            problem = f"stem {entry.stem!r} has no group, expected the whole stem to match {group!r}"
+            problems.append(DataError(entry.image, problem, "Fix data.folder.group, or rename the file and its mask."))
+    return [replace(entry, group=match[1]) for entry, match in zip(listed, matches, strict=True) if match and match[1]]
 
 
 def _shared_out(
     root: Path, listed: Sequence[Entry], form: ByRatio, problems: list[PipelineError]
 ) -> dict[str, list[Entry]]:
-    """Groups in the order of a hash, each whole in the split in whose share its middle falls."""
+    """Groups in the order of a hash, each as a whole in the split whose share contains the middle of the group."""
     sizes = Counter(entry.group or entry.stem for entry in listed)
     order = sorted(sizes, key=lambda name: hashlib.sha256(f"{form.seed}:{name}".encode()).digest())
-    splits = sorted(form.shares)  # DVC does not see the order of keys, so nothing may depend on it
+    splits = sorted(form.shares)  # DVC does not track the order of keys, so nothing may depend on it
     ends = list(accumulate(_exact(form.shares[split]) for split in splits))
     home: dict[str, str] = {}
     placed = 0
@@ -163,8 +163,8 @@ def _shared_out(
         middle = (placed + Fraction(sizes[name], 2)) / len(listed)
         home[name] = splits[bisect_right(ends, middle)]
         placed += sizes[name]
-    found = {split: [entry for entry in listed if home[entry.group or entry.stem] == split] for split in form.shares}
-    if listed and (empty := [split for split, entries in found.items() if not entries]):
+    divided = {split: [entry for entry in listed if home[entry.group or entry.stem] == split] for split in form.shares}
+    if listed and (empty := [split for split, entries in divided.items() if not entries]):
         shown = f"split {' and '.join(empty)} would be empty: {len(listed)} pairs in {len(sizes)} groups"
         problems.append(DataError(root, shown, "Change data.folder.split.shares, or add images."))
-    return found
+    return divided

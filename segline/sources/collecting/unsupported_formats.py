@@ -1,4 +1,4 @@
-"""Image files in formats that are not read: they are left out, and the user is told so."""
+"""Image files in formats that are not supported: they are ignored, and the user is told."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ SUFFIXES = frozenset(
 
 
 def left_out(folders: Iterable[Path]) -> list[str]:
-    """A line for each folder that holds any, at any depth: how many of which suffix. Hidden ones are none."""
+    """One line per folder that contains any, at any depth: how many of which suffix. Hidden files are ignored."""
     counted = {folder: Counter(_suffixes(folder)) for folder in folders}
     return [_line(folder, suffixes) for folder, suffixes in counted.items() if suffixes]
 
@@ -27,4 +27,4 @@ def _suffixes(folder: Path) -> Iterator[str]:
 
 def _line(folder: Path, suffixes: Counter[str]) -> str:
     shown = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(suffixes.items()))
-    return f"{folder}: image files of formats that are not read are left out: {shown}. Convert them to PNG."
+    return f"{folder}: image files in unsupported formats are ignored: {shown}. Convert them to PNG."

@@ -1,4 +1,4 @@
-"""Archives are made here, hostile ones too; what they must never do is write."""
+"""Archives made here, including hostile ones, which must never cause a write."""
 
 import gzip
 import hashlib
@@ -51,7 +51,7 @@ def snapshot(folder):
 
 
 def refusal(tmp_path, content, limits=archive.LIMITS, files=FILES):
-    """What is found wrong with these bytes, once it is sure that no file was made or changed anywhere."""
+    """The problem reported for these bytes, after a check that no file was created or changed anywhere."""
     path = tmp_path / "x.tar.gz"
     path.write_bytes(content)
     target = tmp_path / "target"
@@ -77,7 +77,7 @@ def test_the_wanted_files_are_extracted_byte_for_byte(tmp_path):
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 def test_each_tar_dialect_is_read(tmp_path, form):
-    """A path over 100 bytes stands in an extended header, a different one in each dialect."""
+    """A path over 100 bytes is in an extended header, a different one in each dialect."""
     files = {"d" * 90 + "/" + "f" * 90: b"content"}
     path = zipped(packed(files=files, form=form), tmp_path / "x.tar.gz")
 
@@ -109,8 +109,8 @@ HOSTILE = {
     "fifo": (member("top/f", tarfile.FIFOTYPE), "member 'top/f' is not a plain file or folder"),
     "sparse": (member("top/s", tarfile.GNUTYPE_SPARSE), "member 'top/s' is not a plain file or folder"),
     "unknown type": (member("top/u", b"Z"), "member 'top/u' is not a plain file or folder"),
-    "duplicate": (member("top/a.png"), "member 'top/a.png' comes twice (letter case and accents aside)"),
-    "case": (member("top/A.PNG"), "member 'top/A.PNG' comes twice (letter case and accents aside)"),
+    "duplicate": (member("top/a.png"), "member 'top/a.png' is a duplicate (ignoring case and Unicode form)"),
+    "case": (member("top/A.PNG"), "member 'top/A.PNG' is a duplicate (ignoring case and Unicode form)"),
     "second top": (member("other/x"), "member 'other/x' is outside of folder 'top'"),
     "no top": (member("x"), "member 'x' is outside of folder 'top'"),
 }
@@ -118,7 +118,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_one_unsafe_member_refuses_the_whole_archive(tmp_path, name):
-    """It stands last, after all that was wanted: the check comes before the first write."""
+    """It comes last, after all wanted members: the check precedes the first write."""
     header, expected = HOSTILE[name]
 
     assert refusal(tmp_path, gzip.compress(packed(header))) == expected
@@ -128,7 +128,7 @@ def test_names_that_differ_in_composition_only_are_one_name(tmp_path):
     """macOS keeps one file for both."""
     composed, apart = (member("top/" + unicodedata.normalize(form, "\u00e9")) for form in ("NFC", "NFD"))
 
-    assert "comes twice" in refusal(tmp_path, gzip.compress(packed(composed, apart)))
+    assert "is a duplicate" in refusal(tmp_path, gzip.compress(packed(composed, apart)))
 
 
 def test_a_symlink_that_a_later_member_writes_through_is_refused(tmp_path):
@@ -161,11 +161,11 @@ def test_a_bomb_behind_the_last_member_is_refused(tmp_path):
 def test_too_many_members_are_refused(tmp_path):
     content = gzip.compress(packed(member("top/x")))
 
-    assert refusal(tmp_path, content, archive.Limits(members=4)) == "member 'top/x' is one more than the 4 allowed"
+    assert refusal(tmp_path, content, archive.Limits(members=4)) == "member 'top/x' exceeds the 4 members allowed"
 
 
 def test_a_huge_extended_header_is_not_read(tmp_path):
-    """tarfile would hold it in memory as a whole."""
+    """tarfile would read all of it into memory."""
     content = gzip.compress(packed(member("top/x", pax_headers={"comment": "z" * 20_000})))
 
     assert refusal(tmp_path, content).startswith("not a whole .tar.gz archive (a header of 20,")
@@ -197,10 +197,10 @@ def test_an_extended_header_of_negative_size_is_refused(tmp_path):
     ],
 )
 def test_what_is_not_a_whole_archive_is_refused(tmp_path, content, expected):
-    found = refusal(tmp_path, content)
+    problem = refusal(tmp_path, content)
 
-    assert found.startswith("not a whole .tar.gz archive (")
-    assert expected in found
+    assert problem.startswith("not a whole .tar.gz archive (")
+    assert expected in problem
 
 
 def test_the_checksum_of_gzip_counts(tmp_path):
@@ -234,7 +234,7 @@ def test_wrong_bytes_are_told_with_both_checksums(tmp_path):
 
 
 def seal(content, start):
-    """Sets the checksum of the header at `start`, so that tarfile believes what stands there."""
+    """Sets the checksum of the header at `start`, so that tarfile accepts it."""
     content[start + 148 : start + 156] = b" " * 8
     total = sum(content[start : start + tarfile.BLOCKSIZE])
     content[start + 148 : start + 156] = b"%06o\0 " % total
@@ -243,7 +243,7 @@ def seal(content, start):
 @settings(max_examples=300)
 @given(st.data())
 def test_an_archive_with_changed_bytes_is_refused_or_gives_the_wanted_bytes(tmp_path_factory, data):
-    """Whatever tarfile makes of a damaged header, nothing else comes out: no other error, no other byte."""
+    """Whatever tarfile reads in a damaged header, there is no other error and no other byte."""
     content = bytearray(packed(member("top/x", pax_headers={"comment": "y"}), form=tarfile.PAX_FORMAT))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content) - 1))

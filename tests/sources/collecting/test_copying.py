@@ -12,7 +12,7 @@ from segline.sources.collecting.listing import Entry
 
 @pytest.fixture
 def entry(tmp_path):
-    """A pair whose files carry the same name in two folders; the image is larger than one piece of a copy."""
+    """A pair whose files have the same name in two folders; the image is larger than one chunk of a copy."""
     contents = {"i": b"i" * (copying.CHUNK + 1), "m": b"mask"}
     for folder, content in contents.items():
         (tmp_path / folder).mkdir()
@@ -50,7 +50,7 @@ def test_a_link_is_copied_as_the_file_it_leads_to(tmp_path, entry):
 
 
 def test_a_disk_without_room_for_dvcs_copy_too_is_told_before_the_first_byte(tmp_path, entry, monkeypatch):
-    """The files have 2 MiB and ten bytes, twice over."""
+    """The files have 2 MiB and ten bytes; two copies are needed."""
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2 << 20))
 

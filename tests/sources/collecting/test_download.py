@@ -24,7 +24,7 @@ REMEDY = "Check the address and the network, or set data.camvid.url to a local c
 
 
 class Server(ThreadingHTTPServer):
-    """Counts requests; `halfway` tells a test that half a body is out, `release` lets a stalled answer end."""
+    """Counts requests; `halfway` is set once half a body is sent, `release` ends a stalled answer."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -38,7 +38,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):  # noqa: PLR0912 - one case an answer
+    def do_GET(self):  # noqa: PLR0912 - one case per answer
         self.server.seen.append(self.path)
         first = self.server.seen.count(self.path) == 1
         match self.path.partition("?")[0].strip("/").split("/"):
@@ -117,7 +117,7 @@ def get(server, path, cache, limits=LIMITS):
 
 
 def refusal(server, path, cache, limits=LIMITS):
-    """The message of the refusal without URL and remedy, once it is sure that nothing was kept."""
+    """The problem in the refusal, after a check that nothing was kept."""
     with pytest.raises(FetchError) as caught:
         get(server, path, cache, limits)
     assert (caught.value.where, caught.value.remedy) == (server.url(path), REMEDY)
@@ -201,7 +201,7 @@ def test_a_stalled_server_is_left_after_the_silence_allowed(server, tmp_path, pa
 
 
 def test_a_server_that_drips_is_left_at_the_deadline(server, tmp_path):
-    """Each byte would start a socket's timeout anew."""
+    """Each byte restarts a socket's timeout."""
     limits = download.Limits(silence=10.0, deadline=0.7, size=1 << 20, retries=1, pause=0.01)
     start = time.monotonic()
 
@@ -273,9 +273,9 @@ def test_a_local_file_is_used_where_it_lies(tmp_path, monkeypatch, form):
     path.write_bytes(BODY)
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    found = download.fetch(form.format(path, name=path.name).replace("my ", "my%20" if "://" in form else "my "), KEY)
+    fetched = download.fetch(form.format(path, name=path.name).replace("my ", "my%20" if "://" in form else "my "), KEY)
 
-    assert found == path
+    assert fetched == path
 
 
 def test_a_home_that_is_not_there_is_one_error():
@@ -332,7 +332,7 @@ def test_a_download_stopped_halfway_leaves_no_archive_and_the_next_one_works(ser
 
 @pytest.fixture
 def secure(server, tmp_path_factory):
-    """The server behind TLS with a certificate that nobody but `certificate` vouches for."""
+    """The server behind TLS, with a self-signed certificate in the file `certificate`."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs the openssl command to make a certificate")

@@ -1,4 +1,4 @@
-"""Files of a user's folder, found and paired by name; what is wrong is told all at once, each with its file."""
+"""Files of a user's folder, paired by name; all problems are reported at once, each with its file."""
 
 import os
 import unicodedata
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segline.sources.collecting import listing
-from segline.sources.collecting.listing import Shelf
+from segline.sources.collecting.listing import Matches
 
 
 def touch(root: Path, *names: str) -> None:
@@ -20,14 +20,14 @@ def touch(root: Path, *names: str) -> None:
 
 def paired(root: Path, images: str, masks: str) -> list[tuple[str, str, str]]:
     problems = []
-    entries = Shelf(root, images, masks, problems).everything()
+    entries = Matches(root, images, masks, problems).everything()
     assert [] == problems
     return [(each.stem, each.image.name, each.mask.name) for each in entries]
 
 
 def wrong(root: Path, images: str = "images/*.*", masks: str = "masks/*.png") -> list[str]:
     problems = []
-    Shelf(root, images, masks, problems).everything()
+    Matches(root, images, masks, problems).everything()
     return [str(problem).replace(f"{root}/", "") for problem in problems]
 
 
@@ -75,7 +75,7 @@ def test_every_problem_names_its_file_in_one_pass(tmp_path):
 
     assert wrong(tmp_path) == [
         "images/Cat.png: stems that differ only in case or Unicode form: 'Cat', 'cat'. "
-        "Rename all but one, images and masks alike.",
+        "Rename all but one, image and mask alike.",
         "images: 2 images for one stem: a.jpg, a.png. Keep one.",
         "masks/lost.png: no image images/lost.*. Add it, or take 'lost' out.",
         "images/only.png: no mask masks/only.png. Add it, or take 'only' out.",
@@ -84,12 +84,12 @@ def test_every_problem_names_its_file_in_one_pass(tmp_path):
 
 @pytest.mark.parametrize("twins", [("\u00e4", "a\u0308"), ("A", "a")])
 def test_a_mask_spelt_otherwise_is_pointed_out(tmp_path, twins):
-    """Some file systems take both for one name, so they are never paired here."""
+    """Some file systems do not distinguish the two names, so they are never paired."""
     touch(tmp_path, "images/b.png", "masks/b.png", f"images/{twins[0]}.png", f"masks/{twins[1]}.png")
-    found = wrong(tmp_path)
+    problems = wrong(tmp_path)
 
-    assert f"but one with {twins[1]!a}. Spell both alike" in "\n".join(found)
-    assert f"but one with {twins[0]!a}. Spell both alike" in "\n".join(found)
+    assert f"but one with {twins[1]!a}. Give both the same case" in "\n".join(problems)
+    assert f"but one with {twins[0]!a}. Give both the same case" in "\n".join(problems)
 
 
 def test_files_that_pair_nowhere_are_one_problem_not_thousands(tmp_path):
@@ -100,15 +100,15 @@ def test_files_that_pair_nowhere_are_one_problem_not_thousands(tmp_path):
     )
 
     assert [line.partition(": ")[2] for line in wrong(tmp_path)] == [
-        "50 images fit images/*.* and 50 masks fit masks/*.png, none with the same stem (0_rgb, 0). "
-        "Mend the patterns: * is what an image and its mask have in common."
+        "50 images match images/*.* and 50 masks match masks/*.png, none with the same stem (0_rgb, 0). "
+        "Fix the patterns: * is the part that an image and its mask have in common."
     ]
 
 
 def test_missing_folders_are_named(tmp_path):
     assert wrong(tmp_path) == [
-        "images: no such folder. Put the files of images/*.* there, or mend the pattern.",
-        "masks: no such folder. Put the files of masks/*.png there, or mend the pattern.",
+        "images: no such folder. Put the files of images/*.* there, or fix the pattern.",
+        "masks: no such folder. Put the files of masks/*.png there, or fix the pattern.",
     ]
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_plain_file_is_refused(tmp_path):
     (tmp_path / "masks/a.png").mkdir()
     os.mkfifo(tmp_path / "images/b.png")
 
-    remedy = "Put a plain file with a plain name there."
+    remedy = "Replace it with a plain file with a plain name."
     assert wrong(tmp_path) == [
         f"masks/a.png: a folder, pipe, device or broken link, expected a file. {remedy}",
         f"images/b.png: a folder, pipe, device or broken link, expected a file. {remedy}",
@@ -138,7 +138,9 @@ def test_links_within_the_folder_are_followed_and_links_out_of_it_refused(tmp_pa
     (root / "images/c.png").symlink_to(tmp_path / "secret.png")
     touch(root, "masks/c.png")
 
-    assert [f"images/c.png: a link that leads out of {root}. Put a plain file with a plain name there."] == wrong(root)
+    assert [f"images/c.png: a link that leads out of {root}. Replace it with a plain file with a plain name."] == wrong(
+        root
+    )
 
 
 def test_a_linked_folder_that_leads_out_is_refused(tmp_path):
@@ -181,8 +183,8 @@ def test_a_pattern_is_given_back(text):
 def stems(root: Path, content: bytes) -> tuple[list[str], list[str]]:
     (root / "list.txt").write_bytes(content)
     problems = []
-    found = listing.stems(root, "list.txt", {}, problems)
-    return list(found), [str(problem).replace(f"{root}/", "") for problem in problems]
+    listed = listing.stems(root, "list.txt", {}, problems)
+    return list(listed), [str(problem).replace(f"{root}/", "") for problem in problems]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,7 @@ def test_a_list_may_come_from_any_editor(tmp_path, content):
 def test_a_stem_listed_twice_names_both_lines(tmp_path):
     assert stems(tmp_path, b"a\nb\na\n") == (
         ["a", "b"],
-        ["list.txt: line 3: 'a' stands in list.txt: line 1 already. Remove one of the lines."],
+        ["list.txt: line 3: duplicate stem 'a', already in list.txt: line 1. Remove one of the lines."],
     )
 
 
@@ -205,9 +207,9 @@ def test_a_stem_listed_twice_names_both_lines(tmp_path):
     [(b"\n \n", "list.txt: an empty list. Write one stem"), (b"a\n\xff\n", "list.txt: not UTF-8 at byte 2. Save")],
 )
 def test_a_list_that_is_none_is_a_problem(tmp_path, content, expected):
-    found, (problem,) = stems(tmp_path, content)
+    listed, (problem,) = stems(tmp_path, content)
 
-    assert found == []
+    assert listed == []
     assert problem.startswith(expected)
 
 
@@ -224,8 +226,8 @@ def test_a_list_that_is_missing_or_elsewhere_is_a_problem(tmp_path):
 def test_a_listed_stem_without_files_names_the_line(tmp_path):
     touch(tmp_path, "images/a.png", "masks/a.png", "images/b.png", "images/unlisted.png")
     problems = []
-    shelf = Shelf(tmp_path, "images/*.png", "masks/*.png", problems)
-    entries = shelf.entries({"a": "l.txt: line 1", "b": "l.txt: line 2", "images/c.png": "l.txt: line 3"})
+    matches = Matches(tmp_path, "images/*.png", "masks/*.png", problems)
+    entries = matches.entries({"a": "l.txt: line 1", "b": "l.txt: line 2", "images/c.png": "l.txt: line 3"})
 
     assert ["a"] == [each.stem for each in entries]
     assert [str(problem) for problem in problems] == [

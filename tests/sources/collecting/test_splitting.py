@@ -40,17 +40,17 @@ def flat(root: Path, stems: list[str]) -> Path:
 
 
 def divided(root: Path, how: splitting.Form, group: str = "") -> dict[str, list[str]]:
-    found = splitting.entries(root, "images/*.png", "masks/*.png", how, group)
-    return {split: [entry.stem for entry in entries] for split, entries in found.items()}
+    pairs = splitting.entries(root, "images/*.png", "masks/*.png", how, group)
+    return {split: [entry.stem for entry in entries] for split, entries in pairs.items()}
 
 
 def test_by_folder(tmp_path):
     names = [f"{kind}/{split}/{split}{n}.png" for kind in ("i", "m") for split in ("train", "val") for n in range(2)]
     touch(tmp_path, *names, "i/extra/x.png")
     how = splitting.ByFolder(by="folder", names=["val", "train"])
-    found = splitting.entries(tmp_path, "i/{split}/*.png", "m/{split}/*.png", how, "")
+    pairs = splitting.entries(tmp_path, "i/{split}/*.png", "m/{split}/*.png", how, "")
 
-    assert found == {
+    assert pairs == {
         split: [Entry(f"{split}{n}", None, *(tmp_path / k / split / f"{split}{n}.png" for k in "im")) for n in range(2)]
         for split in ("val", "train")
     }
@@ -77,8 +77,8 @@ def test_by_lists_every_problem_is_told_at_once(tmp_path):
         divided(tmp_path, splitting.ByLists(by="lists", file="{split}.txt", names=["train", "val", "test"]))
 
     assert [str(problem).replace(f"{tmp_path}/", "").partition(". ")[0] for problem in caught.value.problems] == [
-        "train.txt: line 3: 'a' stands in train.txt: line 1 already",
-        "val.txt: line 2: 'a' stands in train.txt: line 1 already",
+        "train.txt: line 3: duplicate stem 'a', already in train.txt: line 1",
+        "val.txt: line 2: duplicate stem 'a', already in train.txt: line 1",
         "test.txt: no such list",
         "train.txt: line 2: no image images/z.png",
         "train.txt: line 2: no mask masks/z.png",
@@ -95,10 +95,10 @@ def test_a_missing_folder_is_told_once(tmp_path):
 
 def test_by_ratio_gives_each_split_its_share(tmp_path):
     flat(tmp_path, [f"{number:03d}" for number in range(100)])
-    found = divided(tmp_path, ratio(train=0.8, val=0.1, test=0.1))
+    splits = divided(tmp_path, ratio(train=0.8, val=0.1, test=0.1))
 
-    assert {"train": 80, "val": 10, "test": 10} == {split: len(stems) for split, stems in found.items()}
-    assert 100 == len({stem for stems in found.values() for stem in stems})
+    assert {"train": 80, "val": 10, "test": 10} == {split: len(stems) for split, stems in splits.items()}
+    assert 100 == len({stem for stems in splits.values() for stem in stems})
 
 
 def test_by_ratio_depends_on_the_seed_and_not_on_the_order_of_keys_or_files(tmp_path):
@@ -133,12 +133,12 @@ def test_groups_stay_whole_and_shares_are_met_within_a_group(sizes, tenths, seed
         for number in range(size)
     ]
     shares = {"train": tenths[0] / 10, "val": tenths[1] / 10, "test": (10 - sum(tenths)) / 10}
-    found = splitting._shared_out(Path(), listed, ratio(seed, **shares), [])
-    homes = [{entry.group for entry in entries} for entries in found.values()]
+    shared = splitting._shared_out(Path(), listed, ratio(seed, **shares), [])
+    homes = [{entry.group for entry in entries} for entries in shared.values()]
 
-    assert sorted(entry.stem for entries in found.values() for entry in entries) == sorted(e.stem for e in listed)
+    assert sorted(entry.stem for entries in shared.values() for entry in entries) == sorted(e.stem for e in listed)
     assert sum(map(len, homes)) == len(set().union(*homes))
-    for split, entries in found.items():
+    for split, entries in shared.items():
         assert abs(len(entries) - Fraction(str(shares[split])) * len(listed)) <= max(sizes)
 
 
@@ -151,16 +151,18 @@ def test_a_split_that_comes_out_empty_is_an_error(tmp_path):
 
 def test_a_group_is_what_the_expression_matches(tmp_path):
     flat(tmp_path, ["v1_1", "v1_2", "v2_1"])
-    found = splitting.entries(tmp_path, "images/*.png", "masks/*.png", ratio(train=1), r"(.+)_\d+")
+    pairs = splitting.entries(tmp_path, "images/*.png", "masks/*.png", ratio(train=1), r"(.+)_\d+")
 
-    assert [("v1_1", "v1"), ("v1_2", "v1"), ("v2_1", "v2")] == [(e.stem, e.group) for e in found["train"]]
+    assert [("v1_1", "v1"), ("v1_2", "v1"), ("v2_1", "v2")] == [(e.stem, e.group) for e in pairs["train"]]
 
 
 def test_a_stem_without_a_group_is_an_error_that_names_the_file(tmp_path):
-    """A search that finds the expression anywhere would take `1` of `clip12_7` for a group without a word."""
+    """A search that finds the expression anywhere would silently take `1` of `clip12_7` as a group."""
     flat(tmp_path, ["v1_1", "still"])
 
-    with pytest.raises(DataError, match=r"images/still.png: stem 'still' has no group, expected the whole stem to fit"):
+    with pytest.raises(
+        DataError, match=r"images/still.png: stem 'still' has no group, expected the whole stem to match"
+    ):
         divided(tmp_path, ratio(train=1), group=r"(.+)_\d+")
 
 
@@ -172,7 +174,7 @@ def test_a_stem_without_a_group_is_an_error_that_names_the_file(tmp_path):
         ({"by": []}, "x.split: expected a section with by: folder | lists | ratio"),
         ({"by": "folder"}, "x.split.names: missing"),
         ({"by": "folder", "names": []}, "x.split.names: list should have at least 1 item"),
-        ({"by": "folder", "names": ["a", "a"]}, "x.split.names: 'a' stands twice"),
+        ({"by": "folder", "names": ["a", "a"]}, "x.split.names: duplicate 'a'"),
         ({"by": "folder", "names": ["../a"]}, "x.split.names.0: string should match pattern"),
         ({"by": "folder", "names": ["a"], "seed": 1}, "x.split.seed: unknown key"),
         ({"by": "lists", "names": ["a"], "file": "a.txt"}, "x.split.file: expected {split} in it"),
