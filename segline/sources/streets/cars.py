@@ -23,7 +23,7 @@ VAN: Profile = (
     (5.0, 0.35, False),
 )  # fmt: skip
 PROFILES = (SALOON, SALOON, HATCHBACK, HATCHBACK, VAN)
-LENGTH = 4.4  # of the shadow: about that of all
+LENGTH = 4.4  # of the shadow: about that of every car
 HALF_WIDTH = 0.86
 WAIST = 1.2  # metres; above it the body leans in by `LEAN` on each side
 LEAN = 0.14
@@ -54,7 +54,7 @@ def car(canvas: Canvas, x: float, z: float, rng: np.random.Generator, *, oncomin
 def _side(
     canvas: Canvas, profile: Profile, place: Callable[[float, float], Point], paint: Colour, glass: Colour
 ) -> None:
-    """The side that one sees: body, window, door line, two wheels."""
+    """The visible side: body, window, door line, two wheels."""
     canvas.shape([place(metres, up) for metres, up, _ in profile], toned(paint, 0.8), Kind.CAR)
     roof = [(metres, up) for metres, up, _ in profile if up > WAIST]
     tail, nose, belt = roof[0][0], roof[-1][0], WAIST - 0.25

@@ -1,4 +1,4 @@
-"""Houses: facades in bays along the street, gables towards the camera, and what closes the view. Sizes are metres."""
+"""Houses: facades in bays along the street, gables towards the camera, and the end of the street. Sizes in metres."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ DEPTH = 9.0  # metres of a building from front to back
 
 @dataclass(frozen=True)
 class House:
-    """What the bays of one building share. `side` is -1 left, +1 right of the road; `bay` metres along the street."""
+    """Common to the bays of one building. `side` is -1 left, +1 right of the road; `bay` metres along the street."""
 
     side: int
     wall: Colour
@@ -40,7 +40,7 @@ def house(rng: np.random.Generator, side: int, tallest: int, lit: bool) -> House
 
 
 def bay(canvas: Canvas, x: float, z: float, rng: np.random.Generator, *, house: House, end: bool) -> None:
-    """One bay of a facade from `z` on; with the end wall that faces the camera if it is the first (`end`)."""
+    """One bay of a facade from `z` on; including the end wall that faces the camera if it is the first (`end`)."""
     top = house.floors * house.storey
     wall = toned(house.wall, 1.0 if canvas.light.sun[0] * house.side < 0 else 0.78)
     if house.roof:
@@ -71,7 +71,7 @@ def bay(canvas: Canvas, x: float, z: float, rng: np.random.Generator, *, house: 
 
 
 def _roof(canvas: Canvas, x: float, z: float, rng: np.random.Generator, house: House) -> None:
-    """The slope above a bay, now and then with a chimney."""
+    """The slope above a bay, sometimes with a chimney."""
     top, back, tiles = house.floors * house.storey, x + house.side * DEPTH / 2, toned(house.wall, 0.5)
     ridge: list[Point] = [(back, top + house.roof, z + house.bay), (back, top + house.roof, z)]
     canvas.shape([(x, top, z), (x, top, z + house.bay), *ridge], tiles, Kind.BUILDING)

@@ -1,4 +1,4 @@
-"""What stands where in a street, and what moves. Legend: x metres right of the road's middle, z metres along it."""
+"""The things in a street, their places and motion. Legend: x metres right of the road's middle, z metres along it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ Draw = Callable[[Canvas, float, float, np.random.Generator], None]
 
 @dataclass(frozen=True)
 class Bulk:
-    """What of a thing casts a shadow: metres to each side, up, and away along the street."""
+    """The part of a thing that casts a shadow: metres to each side, up, and away along the street."""
 
     half: float
     tall: float
@@ -24,7 +24,7 @@ class Bulk:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something whose near end stands at (x, z) and that moves `speed` metres a frame; `style` seeds its own looks."""
+    """Something whose near end is at (x, z) and that moves `speed` metres per frame; `style` seeds its appearance."""
 
     draw: Draw
     x: float
@@ -41,7 +41,7 @@ POST, PLATE, CROWN, BUSH, CRATE = Bulk(0.08, 5.0), Bulk(0.1, 2.5), Bulk(1.2, 3.0
 
 @dataclass(frozen=True)
 class Street:
-    """What all frames of a street share. `focal` and `horizon` are shares of the picture, `step` metres a frame."""
+    """Common to all frames of a street. `focal` and `horizon` are relative to the picture, `step` metres per frame."""
 
     light: Light
     ground: Ground
@@ -57,7 +57,7 @@ class Street:
 
 
 def layout(rng: np.random.Generator) -> Street:
-    """A street with its light, its buildings and all that stands or moves in it."""
+    """A street with its light, its buildings and everything that stands or moves in it."""
     light = pick(rng, WEATHERS)
     light = replace(light, sky_top=varied(rng, light.sky_top, 14), visibility=light.visibility * between(rng, 0.8, 1.3))
     kerb = between(rng, 3.0, 5.2)
@@ -99,7 +99,7 @@ def _thing(rng: np.random.Generator, draw: Draw, x: float, z: float, bulk: Bulk,
 
 
 def _distance(rng: np.random.Generator, farthest: float) -> float:
-    """From 6 m on, nearer ones likelier: at 40 m a person is a handful of pixels."""
+    """From 6 m on, nearer ones more often: at 40 m a person is a handful of pixels."""
     return min(between(rng, 6, farthest), between(rng, 6, farthest))
 
 
@@ -133,7 +133,7 @@ def _rows(rng: np.random.Generator, light: Light, wall: float) -> Iterator[Thing
                 if setback:
                     yield from _fence(rng, side * wall, z, house.bay)
                 z += house.bay
-    for number in range(9):  # what closes the view where the street ends
+    for number in range(9):  # the buildings that close the view at the end of the street
         end: Draw = pick(rng, (objects.tree, houses.block, houses.block))
         yield _thing(rng, end, (number - 4) * 14 + between(rng, -5, 5), FAR + number, Bulk(0.0, 0.0))
 
@@ -187,7 +187,7 @@ def _traffic(rng: np.random.Generator, kerb: float, lane: int) -> Iterator[Thing
 
 
 def _people(rng: np.random.Generator, kerb: float, wall: float) -> Iterator[Thing]:
-    """Walkers on both pavements, near and far, in ones and twos, and now and then one on the road."""
+    """Walkers on both pavements, near and far, alone and in pairs, and sometimes one on the road."""
     for _ in range(int(rng.integers(5, 12))):
         x, z = pick(rng, (-1, 1)) * between(rng, kerb + 0.5, wall - 0.3), _distance(rng, 40)
         for _ in range(int(rng.integers(1, 3))):

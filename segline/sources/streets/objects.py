@@ -21,7 +21,7 @@ GLASS: Colour = (52, 62, 74)
 
 
 def tree(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
-    """A trunk and a crown of some dozens of leaf clusters, lit from above, with holes in it."""
+    """A trunk and a crown of some dozens of leaf clusters, lit from above, with gaps."""
     crown, trunk = between(rng, 1.3, 2.6), between(rng, 2.0, 3.6)
     leaf = varied(rng, pick(rng, LEAVES), 14)
     half, up = between(rng, 0.10, 0.22), trunk + crown * 0.8
@@ -79,8 +79,8 @@ def sign(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
 
 
 def fence(canvas: Canvas, x: float, z: float, rng: np.random.Generator, *, length: float) -> None:
-    """Railings or boards along the street from `z` on; what shows between the bars counts as fence, as in CamVid."""
-    del rng  # one look for all panels of a row: the place decides
+    """Railings or boards along the street from `z` on; anything between the bars counts as fence, as in CamVid."""
+    del rng  # all panels of a row look the same: the place decides
     up, boards = 1.05 if abs(x) < 9 else 1.5, int(abs(x) * 10) % 3 == 0
     bar = ((126, 104, 80), (92, 98, 96), (58, 66, 62))[int(abs(x) * 7) % 3]
     start, stop = max(z, NEAREST), z + length

@@ -14,11 +14,11 @@ from segline.sources.streets.layout import CAR, Street, Thing, layout
 from segline.sources.streets.view import NEAREST, SUPERSAMPLING, VOID, Camera, Canvas, Pixels, between
 
 ATTEMPTS = 200
-RARE = 4000  # a class counts as shown if it has one pixel in so many
+RARE = 4000  # a class counts as shown if at least one pixel in this many has it
 
 
 class NoLayoutError(Exception):
-    """No layout of a street shows every class at the size asked for."""
+    """No layout of a street shows every class at the requested size."""
 
 
 def frames(seed: int, split: int, street: int, count: int, size: tuple[int, int]) -> Iterator[tuple[Pixels, Pixels]]:
@@ -44,7 +44,7 @@ def _shows_all(mask: Pixels) -> bool:
 
 
 def _frame(street: Street, number: int, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Pixels, Pixels]:
-    """Frame `number` of a street; `rng` draws what changes from frame to frame: shake, clouds, grain, noise."""
+    """Frame `number` of a street; `rng` draws what differs from frame to frame: shake, clouds, grain, noise."""
     height, width = (SUPERSAMPLING * pixels for pixels in size)
     camera = Camera(
         width=width,
@@ -76,7 +76,7 @@ def _frame(street: Street, number: int, rng: np.random.Generator, size: tuple[in
 
 
 def _reach(thing: Thing, kerb: float) -> float:
-    """What is drawn earlier, as it is farther: a thing's far end, and more beyond the kerb, behind the parked cars."""
+    """Sort key, farther things first: the far end of a thing, plus some beyond the kerb, behind the parked cars."""
     return thing.z + thing.bulk.length + (CAR.length if abs(thing.x) > kerb else 0.0)
 
 

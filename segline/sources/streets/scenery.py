@@ -1,4 +1,4 @@
-"""What a street scene has besides things: sky, ground, surface texture, rain, and what lens and sensor add.
+"""The parts of a street scene that are not things: sky, ground, surface texture, rain, and effects of lens and sensor.
 
 All of it is integer arithmetic on whole arrays, H x W at the drawn size. See `streets.view` for the legend.
 """
@@ -27,13 +27,13 @@ from segline.sources.streets.view import (
 
 FAR = 170.0  # metres; the street ends there
 # Places along the street where the curved edges of the ground are computed, closer together near the camera.
-# Multiplied step by step: `**` is the pow of the system's library, whose last bits are its own.
+# Multiplied step by step: `**` is the pow of the system's library, whose last bits differ between systems.
 STATIONS = [*accumulate(repeat(1.22, 23), mul, initial=1.5), FAR]
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Where road and pavement end, in metres from the road's middle, and what they are made of."""
+    """Where road and pavement end, in metres from the road's middle, and their materials."""
 
     kerb: float
     wall: float
@@ -159,7 +159,7 @@ def bonnet(canvas: Canvas) -> None:
 
 
 def ambiguous_borders(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Makes void of some borders between broad classes, in patches, as annotators of street scenes leave them."""
+    """Turns some borders between large classes into void, in patches, as annotators of street scenes do."""
     mask = canvas.mask
     height, width = mask.shape
     border = np.zeros(mask.shape, bool)

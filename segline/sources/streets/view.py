@@ -20,7 +20,7 @@ Point = tuple[float, float, float]
 Item = TypeVar("Item")
 
 SUPERSAMPLING = 2  # drawn at twice the size: the image is averaged, the mask is picked
-NEAREST = 1.5  # metres; what is closer is pushed to this distance, so that no division explodes
+NEAREST = 1.5  # metres; what is closer is pushed to this distance, so that projections stay finite
 OFF_SCREEN = 20_000  # pixels; OpenCV's 16.16 fixed point overflows beyond 32767
 
 
@@ -49,7 +49,7 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
-    """One of `items`, each as likely."""
+    """One of `items`, all equally likely."""
     return items[int(rng.integers(0, len(items)))]
 
 
@@ -70,7 +70,7 @@ def mixed(first: Colour, second: Colour, share: float) -> Colour:
 
 
 def varied(rng: np.random.Generator, colour: Colour, spread: int) -> Colour:
-    """`colour` with brightness moved by up to `spread` and each channel by a third of it."""
+    """`colour` with brightness changed by up to `spread` and each channel by a third of it."""
     shift = int(rng.integers(-spread, spread + 1))
     red, green, blue = (
         min(255, max(0, channel + shift + int(rng.integers(-spread // 3, spread // 3 + 1)))) for channel in colour
@@ -80,7 +80,7 @@ def varied(rng: np.random.Generator, colour: Colour, spread: int) -> Colour:
 
 @dataclass(frozen=True)
 class Light:
-    """Sky colours, what the air and the sensor do to colours, and where the shadows fall.
+    """Sky colours, the effect of air and sensor on colours, and the direction of shadows.
 
     A distance of `visibility` metres replaces half a colour by haze. `sun` is metres of shadow per metre of height,
     (sideways, away). `shadow`, `cloud`, `noise` 0..255; `tint` in 256ths per channel.
@@ -131,12 +131,12 @@ class Camera:
         return min(OFF_SCREEN, max(-OFF_SCREEN, u)), min(OFF_SCREEN, max(-OFF_SCREEN, v))
 
     def depth(self, v: int) -> float:
-        """Distance in metres of the ground seen in pixel row `v`, which lies below the horizon."""
+        """Distance in metres of the ground seen in pixel row `v`, which is below the horizon."""
         return self.focal * self.altitude / (v - self.horizon)
 
 
 class Canvas:
-    """A picture (H, W, 3) uint8 RGB in the making and the mask (H, W) of what each pixel shows."""
+    """An unfinished picture (H, W, 3) uint8 RGB and the mask (H, W) of its pixels."""
 
     def __init__(self, camera: Camera, light: Light) -> None:
         self.camera = camera
@@ -188,7 +188,7 @@ class Canvas:
         self._fill(rims, self.hazy(colour, at[2]), kind)
 
     def veil(self, points: Sequence[Point], kind: int) -> None:
-        """Labels the polygon without painting it: a thing one can look through."""
+        """Labels the polygon without painting it: a see-through thing."""
         pixels = [self.camera.project(point) for point in points]
         cv2.fillPoly(self.mask, [np.array(pixels, np.int32)], int(kind))
 
@@ -206,6 +206,6 @@ class Canvas:
             cv2.fillPoly(self.mask, polygons, int(kind))
 
 
-# A circle of radius 12 by whole numbers: sine and cosine are not the same everywhere.
+# A circle of radius 12 in whole numbers: sine and cosine differ between systems.
 WHEEL = [(12, 0), (11, 5), (8, 8), (5, 11), (0, 12), (-5, 11), (-8, 8), (-11, 5)]
 WHEEL += [(-right, -up) for right, up in WHEEL]
