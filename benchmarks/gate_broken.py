@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from segline.core import atomic
-from segline.gate.baseline import EVALUATION, IMAGES
+from segline.gate import saved_metrics
 
+EVALUATION, IMAGES = saved_metrics.evaluation().name, saved_metrics.per_image().name
 Breaking = Callable[[Path], None]  # changes a folder of saved metrics in place
 
 

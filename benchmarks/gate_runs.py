@@ -17,7 +17,7 @@ import yaml
 
 from segline.core import atomic, params
 from segline.dataset import onehot, processed
-from segline.gate import baseline, counts, pairing
+from segline.gate import counts, pairing, saved_metrics
 from segline.gate.bootstrap import Noise
 from segline.gate.pairing import Pair
 from segline.gate.rules import FILE, Criterion, SeedNoise, of_criterion, read_rules
@@ -53,7 +53,7 @@ def make(target: Path, document: params.Document, labels: Labels | None = None) 
                     *("--per-image", "per_image.csv", "--confusion", "confusion.json", "--predictions", "predictions"),
                 ]
             )
-            for name in (baseline.EVALUATION, baseline.IMAGES):
+            for name in (saved_metrics.evaluation().name, saved_metrics.per_image().name):
                 shutil.copy2(name, kept)
     return target
 
@@ -80,16 +80,16 @@ def series(folder: Path, runs: int, document: params.Document) -> list[Path]:
 
 def paired(base: Path, candidate: Path) -> Pair:
     """Two saved runs as the gate sees them."""
-    first, second = (baseline.in_folder(folder, folder.name, "Make it again.") for folder in (base, candidate))
+    first, second = (saved_metrics.in_folder(folder, folder.name, "Make it again.") for folder in (base, candidate))
     return pairing.pair(first, second)
 
 
 def noise(runs: Sequence[Path]) -> SeedNoise:
     """What `segline noise` writes of such runs."""
-    scores = [json.loads((run / baseline.EVALUATION).read_text(encoding="utf-8")) for run in runs]
+    scores = [json.loads((run / saved_metrics.evaluation().name).read_text(encoding="utf-8")) for run in runs]
     iou = {name: _deviation([score["iou"][name] for score in scores]) for name in scores[0]["iou"]}
     rates = {name: _deviation([score[name] for score in scores]) for name in ("accuracy", "miou")}
-    protocol = counts.protocol(baseline.in_folder(runs[0], runs[0].name, "Make it again."))
+    protocol = counts.protocol(saved_metrics.in_folder(runs[0], runs[0].name, "Make it again."))
     content = {"commit": None, "metrics": {**rates, "iou": iou}, "protocol": protocol, "seeds": [*range(len(runs))]}
     return SeedNoise.model_validate(content)
 

@@ -1,4 +1,4 @@
-"""The `segline gate` command: a judgement or the reason why there is none, said in the form asked for."""
+"""The `segline gate` command: prints a judgement, or the reason why there is none, in the form asked for."""
 
 import os
 from argparse import Namespace
@@ -6,24 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segline.core import params
-from segline.gate import baseline, judgement, render
+from segline.gate import judgement, render, saved_metrics
 from segline.monitoring import console
 
 FORMS: dict[str, tuple[Callable[[judgement.Judgement], str], Callable[[str], str] | None]] = {
-    "text": (render.as_text, None),  # a reason for none goes to standard error alone
+    "text": (render.as_text, None),  # a refusal goes to standard error only
     "markdown": (render.as_markdown, render.refusal_as_markdown),
     "json": (render.as_json, render.refusal_as_json),
 }
-SUMMARY = "GITHUB_STEP_SUMMARY"  # a file of GitHub Actions: Markdown appended to it is shown on the page of the job
+SUMMARY = "GITHUB_STEP_SUMMARY"  # a file of GitHub Actions: Markdown appended to it is shown on the job's page
 
 
 def run(base: str, form: str, strict: bool) -> int:
-    """The exit code of the judgement, which is printed and added to the job summary. Raises what made it impossible."""
+    """Prints the judgement, adds it to the job summary, and returns its exit code. Raises what made it impossible."""
     show, show_refusal = FORMS[form]
     try:
-        params.require_top_folder(baseline.FOLDER)
-        found = judgement.judge(base, Path())
-        shown, markdown = show(found), render.as_markdown(found)
+        params.require_top_folder(saved_metrics.evaluation().parent)
+        judged = judgement.judge(base, Path())
+        shown, markdown = show(judged), render.as_markdown(judged)
     except Exception as error:
         if show_refusal:
             console.say(show_refusal(console.sentence(error)))
@@ -31,7 +31,7 @@ def run(base: str, form: str, strict: bool) -> int:
         raise
     console.say(shown)
     _summarise(markdown)
-    return found.exit_code(strict)
+    return judged.exit_code(strict)
 
 
 def _summarise(markdown: str) -> None:

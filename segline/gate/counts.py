@@ -1,6 +1,6 @@
 """Bytes of eval.json and per_image.csv -> the counts of one side, checked. N images, K classes.
 
-Nothing is believed that can be checked: a file that contradicts itself or the other one is refused.
+Everything that can be checked is: a file that contradicts itself or the other one is refused.
 """
 
 import csv
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segline.core.errors import DataError
-from segline.gate.baseline import EVALUATION, IMAGES, Saved
+from segline.gate.saved_metrics import Saved, per_image
 from segline.reporting import formatting
 from segline.scoring import confusion, evaluation
 
@@ -29,7 +29,7 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Scores(BaseModel):
-    """What the gate reads of eval.json; it may hold more."""
+    """What the gate reads of eval.json, which may contain more."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -53,21 +53,21 @@ class Side:
 
 
 def protocol(saved: Saved) -> dict[str, str]:
-    """What was evaluated and how, without a look at a number. Raises DataError."""
-    where = f"{saved.place}{EVALUATION}"
-    found = _document(saved).get("protocol")
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise DataError(where, "protocol: expected texts by name", saved.remedy)
-    if missing := [key for key in formatting.PROTOCOL if key not in found]:
+    """What was evaluated and how; no score is read. Raises DataError."""
+    where = saved.evaluation_name
+    entries = _document(saved).get("protocol")
+    if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
+        raise DataError(where, "protocol: expected an object of strings", saved.remedy)
+    if missing := [key for key in formatting.PROTOCOL if key not in entries]:
         raise DataError(where, f"protocol.{missing[0]}: missing", saved.remedy)
-    if found["schema"] != evaluation.SCHEMA:
-        found_schema = f"protocol.schema is {found['schema']!r}, but this gate knows {evaluation.SCHEMA!r}"
-        raise DataError(where, found_schema, "Make the metrics again with this version: make repro.")
-    return found
+    if entries["schema"] != evaluation.SCHEMA:
+        problem = f"protocol.schema is {entries['schema']!r}, but this gate reads {evaluation.SCHEMA!r}"
+        raise DataError(where, problem, "Rebuild the metrics with this version: make repro.")
+    return entries
 
 
 def classes(saved: Saved) -> tuple[str, ...] | None:
-    """The classes that per_image.csv names; None where it is broken. For messages: nothing else of it is believed."""
+    """The classes that per_image.csv names, for messages, before the file is checked; None if it is broken."""
     try:
         return _classes(saved, _table(saved)[0])
     except DataError:
@@ -75,7 +75,7 @@ def classes(saved: Saved) -> tuple[str, ...] | None:
 
 
 def read(saved: Saved) -> Side:
-    """The side whose protocol has been found good. Raises DataError."""
+    """One side, whose protocol has been checked. Raises DataError."""
     document = _document(saved)
     try:
         scores = _Scores.model_validate(document)
@@ -83,7 +83,7 @@ def read(saved: Saved) -> Side:
         problem = error.errors()[0]
         got = "" if problem["type"] == "missing" else f", got {str(problem['input'])[:80]!r}"
         key = ".".join(map(str, problem["loc"]))
-        raise DataError(f"{saved.place}{EVALUATION}", f"{key}: {problem['msg'].lower()}{got}", saved.remedy) from None
+        raise DataError(saved.evaluation_name, f"{key}: {problem['msg'].lower()}{got}", saved.remedy) from None
     header, rows = _table(saved)
     classes = _classes(saved, header)
     counts = np.array([_counts(saved, row) for row in rows], np.int64).reshape(len(rows), len(classes), len(KINDS))
@@ -102,18 +102,18 @@ def read(saved: Saved) -> Side:
 
 
 def _document(saved: Saved) -> dict[str, Any]:
-    where = f"{saved.place}{EVALUATION}"
+    where = saved.evaluation_name
     text = _text(where, saved.evaluation, saved.remedy)
 
     def refuse(constant: str) -> NoReturn:
-        raise DataError(where, f"holds {constant}, expected finite numbers", saved.remedy)
+        raise DataError(where, f"contains {constant}, expected finite numbers", saved.remedy)
 
     try:
         document = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise DataError(where, f"not JSON ({error})", saved.remedy) from None
     if not isinstance(document, dict):
-        raise DataError(where, f"holds {type(document).__name__}, expected names and values", saved.remedy)
+        raise DataError(where, f"expected an object, got {type(document).__name__}", saved.remedy)
     return document
 
 
@@ -121,7 +121,9 @@ def _text(where: str, content: bytes, remedy: str) -> str:
     if not content.strip():
         raise DataError(where, "empty", remedy)
     if CONFLICT.search(content):
-        raise DataError(where, "holds an unsettled merge conflict", "Settle it by making the file again: make repro.")
+        raise DataError(
+            where, "contains an unresolved merge conflict", "Resolve it by rebuilding the file: make repro."
+        )
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -129,8 +131,8 @@ def _text(where: str, content: bytes, remedy: str) -> str:
 
 
 def _table(saved: Saved) -> tuple[list[str], list[list[str]]]:
-    where = f"{saved.place}{IMAGES}"
-    text = _text(where, saved.images, saved.remedy)
+    where = saved.per_image_name
+    text = _text(where, saved.per_image, saved.remedy)
     try:
         header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     except csv.Error as error:
@@ -142,16 +144,16 @@ def _table(saved: Saved) -> tuple[list[str], list[list[str]]]:
             raise DataError(where, f"row {number}: {len(row)} fields, but {len(header)} columns", saved.remedy)
     stems = [row[0] for row in rows]
     if len(set(stems)) < len(stems):
-        twice = next(stem for stem in stems if stems.count(stem) > 1)
-        raise DataError(where, f"image {twice!r} stands there twice", saved.remedy)
+        duplicate = next(stem for stem in stems if stems.count(stem) > 1)
+        raise DataError(where, f"duplicate image {duplicate!r}", saved.remedy)
     return header, rows
 
 
 def _classes(saved: Saved, header: list[str]) -> tuple[str, ...]:
     names = [column.removesuffix("_tp") for column in header[len(FIRST) :: len(KINDS)]]
     if not names or header != evaluation.image_columns(names) or len(set(names)) < len(names):
-        found = f"columns {', '.join(header)[:80]!r}, expected {', '.join(FIRST)}, then CLASS_tp, CLASS_fp, CLASS_fn"
-        raise DataError(f"{saved.place}{IMAGES}", found, saved.remedy)
+        problem = f"columns {', '.join(header)[:80]!r}, expected {', '.join(FIRST)}, then CLASS_tp, CLASS_fp, CLASS_fn"
+        raise DataError(saved.per_image_name, problem, saved.remedy)
     return tuple(names)
 
 
@@ -159,36 +161,35 @@ def _counts(saved: Saved, row: list[str]) -> list[int]:
     cells = row[len(FIRST) :]
     for cell in cells:
         if not (cell.isascii() and cell.isdigit() and len(cell) <= DIGITS):
-            raise DataError(f"{saved.place}{IMAGES}", f"image {row[0]!r}: {cell[:80]!r} is no count", saved.remedy)
+            raise DataError(saved.per_image_name, f"image {row[0]!r}: {cell[:80]!r} is not a count", saved.remedy)
     return [int(cell) for cell in cells]
 
 
 def _require_sound(saved: Saved, side: Side) -> None:
-    """Every wrong pixel is a false positive of one class and a false negative of another."""
+    """Raises DataError unless fp and fn of an image add up to the same: every wrong pixel is one of each."""
     wrong = side.counts[..., 1:].sum(axis=1)
     if bad := [stem for stem, (fp, fn) in zip(side.stems, wrong.tolist(), strict=True) if fp != fn]:
-        found = f"image {bad[0]!r}: as many fp as fn expected, summed over the classes"
-        raise DataError(f"{saved.place}{IMAGES}", found, saved.remedy)
+        problem = f"image {bad[0]!r}: expected as many fp as fn, summed over the classes"
+        raise DataError(saved.per_image_name, problem, saved.remedy)
     if not confusion.truth(side.counts).any():
-        raise DataError(f"{saved.place}{IMAGES}", "not one labelled pixel", saved.remedy)
+        raise DataError(saved.per_image_name, "no labelled pixels", saved.remedy)
 
 
 def _require_same_run(saved: Saved, side: Side, scores: _Scores, images: str) -> None:
-    """The scores of eval.json are those of the counts: the two files come from one run."""
+    """Raises DataError unless the scores of eval.json follow from the counts, so that both files are of one run."""
     total = side.counts.sum(axis=0)
     present = confusion.present(total)
-    there = [name for name, known in zip(side.classes, present, strict=True) if known]
-    iou = zip(side.classes, confusion.iou(total), strict=True)
-    own = {f"iou.{name}": float(value) for name, value in iou if name in there}
-    own |= {"accuracy": float(confusion.accuracy(total)), "miou": float(confusion.miou(total))}
-    said = {f"iou.{name}": value for name, value in scores.iou.items()}
-    said |= {"accuracy": scores.accuracy, "miou": scores.miou}
+    iou = zip(side.classes, confusion.iou(total), present, strict=True)
+    counted = {f"iou.{name}": float(value) for name, value, is_present in iou if is_present}
+    counted |= {"accuracy": float(confusion.accuracy(total)), "miou": float(confusion.miou(total))}
+    stated = {f"iou.{name}": value for name, value in scores.iou.items()}
+    stated |= {"accuracy": scores.accuracy, "miou": scores.miou}
     remedy = "Both files must come from one run: make repro."
-    where = f"{saved.place}{EVALUATION}"
-    if other := sorted(own.keys() ^ said.keys()):
-        raise DataError(where, f"{other[0]}: not the classes that {IMAGES} has pixels of", remedy)
+    where, other = saved.evaluation_name, per_image().name
+    if names := sorted(counted.keys() ^ stated.keys()):
+        raise DataError(where, f"{names[0]}: expected IoU for exactly the classes with true pixels in {other}", remedy)
     if images != str(len(side.stems)):
-        raise DataError(where, f"protocol.images is {images}, but {IMAGES} has {len(side.stems)}", remedy)
-    for name, value in own.items():
-        if abs(said[name] - value) > ROUNDING:
-            raise DataError(where, f"{name} is {said[name]}, but the counts of {IMAGES} give {value:.6f}", remedy)
+        raise DataError(where, f"protocol.images is {images}, but {other} has {len(side.stems)}", remedy)
+    for name, value in counted.items():
+        if abs(stated[name] - value) > ROUNDING:
+            raise DataError(where, f"{name} is {stated[name]}, but the counts of {other} give {value:.6f}", remedy)

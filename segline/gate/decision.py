@@ -1,4 +1,4 @@
-"""What the two sides show, and the rule that turns it into regression, pass or inconclusive, for all criteria together.
+"""From two sides to a verdict: the evidence of the images, and the rule for all criteria together.
 
 M criteria, B resamples; the rest as in `segline.gate.bootstrap`.
 """
@@ -16,12 +16,15 @@ from segline.gate.pairing import Pair
 from segline.gate.rules import Criterion
 from segline.scoring import confusion
 
-LEVEL = 0.05  # of two-sided intervals: the chance that a branch is wrongly found worse in any criterion is half of it
+LEVEL = 0.05  # of two-sided intervals: a branch is wrongly found worse in any criterion with half that probability
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """`base`, `candidate` and `differences` are (M,), the replicates (B, M); `by_group` is None without groups."""
+    """Scores `base` and `candidate` and their `differences` (M,), and replicates of these (B, M).
+
+    `by_image` comes from resampled images, `by_group` from resampled groups; it is None without groups.
+    """
 
     base: Floats
     candidate: Floats
@@ -31,11 +34,11 @@ class Evidence:
 
 
 def gather(pair: Pair, criteria: Sequence[Criterion]) -> Evidence:
-    """The evidence of the images that have a labelled pixel. Raises DataError if those are fewer than two."""
+    """The evidence of the images that have labelled pixels. Raises DataError if there are fewer than two."""
     sides, units = _units(pair)
     if len(sides[0]) < 2:
-        found = "one image with labelled pixels, so nothing says how sure a difference is"
-        raise DataError(pair.base.label, found, "Evaluate a split of two images or more; ten are few.")
+        problem = "only one image with labelled pixels, so the uncertainty of a difference is unknown"
+        raise DataError(pair.base.label, problem, "Evaluate a split of at least two images; even ten are few.")
     base, candidate = (_scores(pair, criteria, counts.sum(axis=0)) for counts in sides)
     return Evidence(
         base,
@@ -47,13 +50,13 @@ def gather(pair: Pair, criteria: Sequence[Criterion]) -> Evidence:
 
 
 def groups(pair: Pair) -> int | None:
-    """How many groups the images with a labelled pixel make, one without a group being its own; None without groups."""
+    """The number of groups of images with labelled pixels, an image without one being its own; None without groups."""
     _, units = _units(pair)
     return len(units[0]) if units else None
 
 
 def _units(pair: Pair) -> tuple[list[Counts], list[Counts]]:
-    """What is drawn, for either side: images (N, K, 3) and, unless no two images are of one group, groups (U, K, 3)."""
+    """What is resampled, for both sides: images (N, K, 3), and groups (U, K, 3), empty if no group has two images."""
     labelled = np.asarray(confusion.truth(pair.base.counts).any(axis=1))
     images = [one.counts[labelled] for one in (pair.base, pair.candidate)]
     named = tuple(group for group, kept in zip(pair.base.groups, labelled, strict=True) if kept)
@@ -61,7 +64,7 @@ def _units(pair: Pair) -> tuple[list[Counts], list[Counts]]:
 
 
 def _scores(pair: Pair, criteria: Sequence[Criterion], total: Floats | Counts) -> Floats:
-    """The metric of each criterion, of summed counts (..., K, 3): (..., M)."""
+    """The metric of each criterion, from summed counts (..., K, 3): (..., M)."""
     columns = [bootstrap.score(criterion.metric, total, pair.base.classes) for criterion in criteria]
     return np.stack(columns, axis=-1)
 
@@ -73,7 +76,7 @@ def _differences(criteria: Sequence[Criterion], base: Floats, candidate: Floats)
 
 
 def _replicates(pair: Pair, criteria: Sequence[Criterion], base: Counts, candidate: Counts) -> Floats:
-    """The differences of resamples, each drawn for both sides at once: (B, M), NaN where a class is not in truth."""
+    """Differences in resamples, each drawn for both sides at once: (B, M), NaN if a class has no true pixels in it."""
     both = np.stack([base, candidate], axis=1)
     drawn = bootstrap.resampled(both, bootstrap.RESAMPLES * len(criteria))
     return np.concatenate(
@@ -82,20 +85,32 @@ def _replicates(pair: Pair, criteria: Sequence[Criterion], base: Counts, candida
 
 
 class Verdict(StrEnum):
-    """What can be said of a criterion, and of a branch; the worst first."""
+    """The verdict on a criterion, or on a branch; the worst first."""
 
     REGRESSION = "regression"
     INCONCLUSIVE = "inconclusive"
     OK = "pass"
 
 
+def lost(difference: float, margin: float) -> bool:
+    """Whether a difference is below -margin by more than rounding errors."""
+    return round(difference, bootstrap.DECIMALS) < -margin
+
+
+def rule(difference: float, interval: Interval, margin: float) -> Verdict:
+    """Regression: difference below -margin, interval below 0. Pass: interval not below -margin. Else inconclusive."""
+    if lost(difference, margin) and interval.high < 0:
+        return Verdict.REGRESSION
+    return Verdict.OK if interval.low >= -margin else Verdict.INCONCLUSIVE
+
+
 @dataclass(frozen=True)
 class Finding:
     """One criterion judged. `difference` is candidate - base, or candidate - floor.
 
-    `images` and `seeds` are the length of the side of the interval that decides, if images alone, or seeds alone, were
-    drawn: of the upper one where more than the margin was `lost`, else of the lower.
-    `by_group` comes from drawing groups of images; it decides nothing.
+    `images` and `seeds` are the length of the deciding side of the interval if only the images, or only the seeds,
+    varied: the upper side if more than the margin was `lost`, else the lower one.
+    `by_group` is the interval from resampled groups, which decides nothing.
     """
 
     criterion: Criterion
@@ -111,51 +126,34 @@ class Finding:
 
     @property
     def lost(self) -> bool:
-        """Whether the estimate is a loss beyond the margin, so that the upper end decides."""
+        """Whether the estimate is a loss beyond the margin, so that the upper end of the interval decides."""
         return lost(self.difference, self.criterion.margin)
 
     @property
     def verdict_by_group(self) -> Verdict | None:
-        """What the rule would say of `by_group`."""
+        """The verdict that `by_group` would give."""
         return None if self.by_group is None else rule(self.difference, self.by_group, self.criterion.margin)
 
 
-def lost(difference: float, margin: float) -> bool:
-    """Whether a difference lies below -margin, but for rounding."""
-    return round(difference, bootstrap.DECIMALS) < -margin
-
-
-def rule(difference: float, interval: Interval, margin: float) -> Verdict:
-    """Regression: below -margin and the interval below 0. Pass: the interval at -margin or above. Else inconclusive."""
-    if lost(difference, margin) and interval.high < 0:
-        return Verdict.REGRESSION
-    return Verdict.OK if interval.low >= -margin else Verdict.INCONCLUSIVE
-
-
-def overall(findings: Sequence[Finding]) -> Verdict:
-    """The worst of all."""
-    return next(verdict for verdict in Verdict if any(finding.verdict == verdict for finding in findings))
-
-
 def holm(rejected: Callable[[int, float], bool], count: int, level: float = LEVEL) -> list[float]:
-    """The level at which each of `count` hypotheses is judged, so that together they are judged at `level`.
+    """The levels at which `count` hypotheses are tested, so that the family-wise error rate is `level` (Holm's method).
 
-    All are tried at level / count; as long as some are rejected, the others are tried again at level / how many they
-    are. If a true one is rejected at a level with a chance of c times that level at most, then any true one is with c *
-    `level` at most: c is 1/2 for one end of a two-sided interval. `rejected(i, level)` must stay true when the level
-    rises.
+    All are tested at level / count. As long as some are rejected, the others are tested again at level / their number.
+    If a single test rejects a true hypothesis with probability c * its level, at most, all tests together reject any
+    with c * `level`, at most; c is 1/2 for one end of a two-sided interval. `rejected(i, level)` must stay true as the
+    level rises.
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
     """
     levels = [level] * count
-    left = set(range(count))
-    while left:
-        share = level / len(left)
-        for place in left:
+    remaining = set(range(count))
+    while remaining:
+        share = level / len(remaining)
+        for place in remaining:
             levels[place] = share
-        gone = {place for place in left if rejected(place, share)}
-        if not gone:
+        newly_rejected = {place for place in remaining if rejected(place, share)}
+        if not newly_rejected:
             break
-        left -= gone
+        remaining -= newly_rejected
     return levels
 
 
@@ -174,20 +172,25 @@ def decide(evidence: Evidence, criteria: Sequence[Criterion], noises: Sequence[N
 def _finding(evidence: Evidence, criterion: Criterion, place: int, level: float, noise: Noise | None) -> Finding:
     difference = float(evidence.differences[place])
 
-    def interval(replicates: Floats, beside: Noise | None) -> Interval:
-        return bootstrap.interval(difference, replicates[:, place], level, beside)
+    def interval(replicates: Floats, seeds: Noise | None) -> Interval:
+        return bootstrap.interval(difference, replicates[:, place], level, seeds)
 
-    found, alone = (interval(evidence.by_image, beside) for beside in (noise, None))
-    more = lost(difference, criterion.margin)
+    deciding, images_only = (interval(evidence.by_image, seeds) for seeds in (noise, None))
+    upper = lost(difference, criterion.margin)
     return Finding(
         criterion,
         float(evidence.base[place]),
         float(evidence.candidate[place]),
         difference,
         level,
-        found,
-        rule(difference, found, criterion.margin),
-        alone.high - difference if more else difference - alone.low,
+        deciding,
+        rule(difference, deciding, criterion.margin),
+        images_only.high - difference if upper else difference - images_only.low,
         noise.half_width(level) if noise else 0.0,
         None if evidence.by_group is None else interval(evidence.by_group, noise),
     )
+
+
+def overall(findings: Sequence[Finding]) -> Verdict:
+    """The worst verdict."""
+    return next(verdict for verdict in Verdict if any(finding.verdict == verdict for finding in findings))

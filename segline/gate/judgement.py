@@ -1,4 +1,4 @@
-"""A branch judged: both sides read, compared by the criteria, and what a reader wants to know beside the verdict."""
+"""A branch judged: both sides are read and compared by the criteria, with notes on what limits the verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from segline.gate import baseline, decision, freshness, messages, pairing, rule_source, rules
+from segline.gate import decision, messages, pairing, rule_source, rules, saved_metrics
 from segline.gate.decision import Finding, Verdict
 from segline.gate.pairing import Pair
 from segline.gate.rules import Criterion, SeedNoise
+from segline.gate.saved_metrics import Saved
 from segline.reporting import results
+from segline.reproducibility import dvc_lock
 from segline.scoring import confusion
 
 WORST = 5  # images that are named
-CANDIDATE = "Make it again: make repro. (git checkout metrics brings the committed one back.)"
+CANDIDATE = "Rebuild it: make repro. (Or take the committed one: git checkout metrics)"
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Judgement:
-    """`classes` by how much they lost, `images` those that lost most; `notes` are sentences.
+    """`classes` are sorted by loss, `images` are those that lost most; `notes` are sentences.
 
-    `own` and `changed` name files as `authority.Authority` does.
+    `own` and `changed` name files as in `rule_source.Effective`.
     """
 
     base: str
@@ -50,39 +52,46 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        """That of all findings."""
+        """The worst verdict of all findings."""
         return decision.overall(self.findings)
 
     def exit_code(self, strict: bool) -> int:
-        """1 for a regression, else 0; where `strict`, 2 for inconclusive."""
+        """1 for a regression, else 0; if `strict`, 2 for inconclusive."""
         if self.verdict is Verdict.REGRESSION:
             return 1
         return 2 if strict and self.verdict is Verdict.INCONCLUSIVE else 0
 
 
 def judge(base: str, root: Path) -> Judgement:
-    """The working tree at `root` against a revision or a folder. Raises PipelineError where they do not compare."""
-    locked = freshness.read(root)
-    candidate = baseline.in_folder(root / baseline.FOLDER, "the working tree", CANDIDATE)
-    tied = freshness.holds(locked, candidate)
-    pair = pairing.pair(baseline.read(base, root), candidate)
-    found = rule_source.find(pair, root)
-    judged = findings(pair, found.claims, found.noise, Path(found.noise_file))
-    notes = [messages.noise(found.noise, found.noise_file), *_notes(pair, judged)]
+    """Judges the working tree at `root` against a revision or a folder. Raises PipelineError if that is impossible."""
+    locked = saved_metrics.locked_stages(root)
+    candidate = saved_metrics.in_folder(root / saved_metrics.evaluation().parent, "the working tree", CANDIDATE)
+    tied = saved_metrics.are_locked(candidate, locked)
+    saved = saved_metrics.read(base, root)
+    pair = pairing.pair(saved, candidate)
+    effective = rule_source.effective(pair, root)
+    noise, noise_file = effective.noise, effective.noise_file
+    judged = findings(pair, effective.criteria, noise, Path(noise_file))
+    notes = [messages.noise(noise, noise_file), *_notes(pair, judged)]
     notes += [] if tied else [messages.UNTIED]
-    if found.noise and found.noise.recipe not in freshness.recipes(locked, pair, root):
-        notes.append(messages.other_recipe(found.noise, found.noise_file))
-    notes += [messages.own(name, base) for name in found.own] + [messages.changed(name, base) for name in found.changed]
+    if noise and (noise.recipe is None or noise.recipe not in _recipes(locked, saved, root)):
+        notes.append(messages.other_recipe(noise, noise_file))
+    notes += [messages.own(name, base) for name in effective.own]
+    notes += [messages.changed(name, base) for name in effective.changed]
     numbers = _classes(pair), _images(pair), _cost(pair)
-    return Judgement(pair.base.label, pair.base.commit, judged, *numbers, notes, found.own, found.changed)
+    return Judgement(saved.label, saved.commit, judged, *numbers, notes, effective.own, effective.changed)
 
 
-def findings(pair: Pair, claims: Sequence[Criterion], noise: SeedNoise | None, path: Path) -> list[Finding]:
-    """Every claim judged. Two sides with the same counts throughout differ in no seed, so none is added there."""
-    spreads = [None if noise is None else rules.of_criterion(noise, claim, path) for claim in claims]
+def _recipes(locked: saved_metrics.Stages, base: Saved, root: Path) -> set[str | None]:
+    return {dvc_lock.recipe(locked), saved_metrics.recipe_of(base, root)}
+
+
+def findings(pair: Pair, criteria: Sequence[Criterion], noise: SeedNoise | None, path: Path) -> list[Finding]:
+    """Judges every criterion. If all counts are equal, no seed lies between the two sides, and no noise is added."""
+    noises = [None if noise is None else rules.of_criterion(noise, criterion, path) for criterion in criteria]
     if _same(pair):
-        spreads = [None if claim.floor is None else spread for claim, spread in zip(claims, spreads, strict=True)]
-    return decision.decide(decision.gather(pair, claims), claims, spreads)
+        noises = [None if criterion.floor is None else one for criterion, one in zip(criteria, noises, strict=True)]
+    return decision.decide(decision.gather(pair, criteria), criteria, noises)
 
 
 def _same(pair: Pair) -> bool:
@@ -94,11 +103,11 @@ def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
     images = int(confusion.truth(pair.base.counts).any(axis=1).sum())
     if images < results.FEW:
         notes.append(messages.few(images))
-    holding = pair.holding
+    images_by_class = pair.images_by_class
     for finding in judged:
         name = finding.criterion.label
-        if name is not None and holding[name] < results.FEW <= images:
-            notes.append(messages.few(holding[name], name))
+        if name is not None and images_by_class[name] < results.FEW <= images:
+            notes.append(messages.few(images_by_class[name], name))
     groups = decision.groups(pair)
     if groups is not None and groups < results.FEW:
         notes.append(messages.few_groups(groups))
@@ -112,12 +121,12 @@ def _classes(pair: Pair) -> list[Change]:
     present = confusion.present(pair.base.counts.sum(axis=0))
     scores = [confusion.iou(one.counts.sum(axis=0)).tolist() for one in (pair.base, pair.candidate)]
     rows = zip(pair.base.classes, *scores, present, strict=True)
-    changes = [Change(name, base, candidate) for name, base, candidate, there in rows if there]
+    changes = [Change(name, base, candidate) for name, base, candidate, is_present in rows if is_present]
     return sorted(changes, key=lambda change: (change.difference, change.name))
 
 
 def _images(pair: Pair) -> list[Change]:
-    """By the mean IoU over the classes that the image holds in truth, as per_image.csv has it."""
+    """Those that lost most of their own mIoU, the mean over the classes present in the image, as in per_image.csv."""
     rows = zip(pair.base.stems, pair.base.counts, pair.candidate.counts, strict=True)
     changes = [Change(stem, _image_miou(base), _image_miou(candidate)) for stem, base, candidate in rows]
     lost = [change for change in changes if change.difference < 0]

@@ -1,42 +1,42 @@
-"""Two sides of one evaluation, image by image: how they were evaluated is compared before any number."""
+"""Two sides of one evaluation, matched image by image. How they were evaluated is compared before any score is."""
 
 from dataclasses import dataclass, replace
 
 from segline.core.errors import DataError, combined
 from segline.gate import counts
-from segline.gate.baseline import Saved
 from segline.gate.counts import Side
+from segline.gate.saved_metrics import Saved
 from segline.reporting import formatting
 from segline.scoring import confusion
 
-NAMED = 5  # of the images that do not pair
-REMEDY = "Only equal evaluations compare: run the pipeline again on one of the sides."
+NAMED = 5  # of the images without a match
+REMEDY = "Only equal evaluations can be compared: run the pipeline again on one side."
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Both sides with their images in one order, that of the stems."""
+    """Both sides with their images in the same order, sorted by stem."""
 
     base: Side
     candidate: Side
     protocol: dict[str, str]
 
     @property
-    def holding(self) -> dict[str, int]:
-        """How many images hold each class in truth."""
+    def images_by_class(self) -> dict[str, int]:
+        """The number of images with true pixels of each class."""
         images = confusion.present(self.base.counts).sum(axis=0).tolist()
         return dict(zip(self.base.classes, images, strict=True))
 
 
 def pair(base: Saved, candidate: Saved) -> Pair:
-    """Both sides, read and found comparable. Raises DataError, naming every difference."""
+    """Both sides, read and checked to be comparable. Raises DataError with every difference."""
     protocols = counts.protocol(base), counts.protocol(candidate)
     where = f"{base.label} and the working tree"
-    named = counts.classes(base), counts.classes(candidate)
-    require_equal(where, *protocols, REMEDY, _differing(*named))
+    classes = counts.classes(base), counts.classes(candidate)
+    require_equal(where, *protocols, REMEDY, _class_difference(*classes))
     sides = counts.read(base), counts.read(candidate)
-    if differing := _differing(*(one.classes for one in sides)):
-        raise DataError(where, differing, REMEDY)
+    if difference := _class_difference(*(one.classes for one in sides)):
+        raise DataError(where, difference, REMEDY)
     _require_same_images(where, *sides)
     first, second = (_ordered(one) for one in sides)
     _require_same_truth(where, first, second)
@@ -46,21 +46,21 @@ def pair(base: Saved, candidate: Saved) -> Pair:
 def require_equal(where: str, first: dict[str, str], second: dict[str, str], remedy: str, classes: str = "") -> None:
     """Raises DataError for each entry in which two protocols differ, all at once.
 
-    `classes` is how the class lists differ, if so: one of the things that `data` is a fingerprint of.
+    `classes` says how the class lists differ, if they do. They are part of what the entry `data` is a fingerprint of.
     """
     problems = []
     for key in sorted(first.keys() | second.keys()):
-        values = [repr(found[key]) if key in found else "missing" for found in (first, second)]
+        values = [repr(protocol[key]) if key in protocol else "missing" for protocol in (first, second)]
         if values[0] != values[1]:
-            meaning = formatting.PROTOCOL.get(key, "an entry that this version does not know")
+            meaning = formatting.PROTOCOL.get(key, "unknown to this version")
             meaning += f"; {classes}" if key == "data" and classes else ""
             problems.append(DataError(f"{where}: protocol.{key}", f"{values[0]} and {values[1]} ({meaning})", remedy))
     if problems:
         raise combined(f"{where}: evaluated in different ways", problems)
 
 
-def _differing(base: tuple[str, ...] | None, candidate: tuple[str, ...] | None) -> str:
-    """How two class lists differ; nothing if they are equal, or one is unknown."""
+def _class_difference(base: tuple[str, ...] | None, candidate: tuple[str, ...] | None) -> str:
+    """How two class lists differ; empty if they are equal or one is unknown."""
     if base is None or candidate is None or base == candidate:
         return ""
     lost = [name for name in base if name not in candidate]
@@ -73,15 +73,15 @@ def _require_same_images(where: str, base: Side, candidate: Side) -> None:
     lost, new = set(base.stems) - set(candidate.stems), set(candidate.stems) - set(base.stems)
     parts = [f"only the {who} has {_named(stems)}" for who, stems in (("base", lost), ("candidate", new)) if stems]
     if parts:
-        raise DataError(where, f"images do not pair: {'; '.join(parts)}", REMEDY)
+        raise DataError(where, f"different images: {'; '.join(parts)}", REMEDY)
 
 
 def _require_same_truth(where: str, base: Side, candidate: Side) -> None:
-    """The same masks have the same pixels of each class, whatever was predicted."""
+    """Raises DataError if the true pixels differ: equal masks have equal numbers of each class."""
     differ = (confusion.truth(base.counts) != confusion.truth(candidate.counts)).any(axis=1)
     if differ.any():
         stems = {stem for stem, other in zip(base.stems, differ, strict=True) if other}
-        raise DataError(where, f"the true pixels of the classes differ in {_named(stems)}", REMEDY)
+        raise DataError(where, f"different numbers of true pixels in {_named(stems)}", REMEDY)
 
 
 def _named(stems: set[str]) -> str:

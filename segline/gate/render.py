@@ -1,4 +1,4 @@
-"""A judgement for people, as text or Markdown, and for programs, as JSON. Names come from files: none is trusted."""
+"""A judgement as text or Markdown for people, and as JSON for programs. Names come from files, so all are escaped."""
 
 import html
 import json
@@ -13,11 +13,7 @@ from segline.gate.judgement import Change, Judgement
 from segline.reporting import formatting
 
 UNDECIDED = "cannot judge"
-TITLES = {
-    Verdict.REGRESSION: "REGRESSION",
-    Verdict.INCONCLUSIVE: "No regression found, but it is INCONCLUSIVE",
-    Verdict.OK: "PASS",
-}
+DOUBT = ": no regression shown, none ruled out"
 Table = tuple[list[str], list[list[str]]]  # columns, rows
 Layout = Callable[[Table], str]
 
@@ -50,22 +46,23 @@ def as_json(judgement: Judgement) -> str:
 
 
 def refusal_as_markdown(reason: str) -> str:
-    """That nothing was judged, and why."""
+    """The reason why nothing was judged."""
     return f"### Gate: CANNOT JUDGE\n\n{_escaped(reason)}"
 
 
 def refusal_as_json(reason: str) -> str:
-    """The same for programs."""
+    """The same as JSON."""
     return json.dumps({"verdict": UNDECIDED, "reason": reason}, indent=2, sort_keys=True)
 
 
 def _page(judgement: Judgement, layout: Layout, shown: Callable[[str], str], bullet: str = "") -> str:
     commit = f" ({judgement.commit[:10]})" if judgement.commit else ""
-    rules = f" by RULES OF ITS OWN ({shown(_clean(', '.join(judgement.own)))})" if judgement.own else ""
-    title = f"Gate: {TITLES[judgement.verdict]}{rules} against {shown(_clean(judgement.base))}{commit}"
-    said = [*map(messages.summary, judgement.findings), *judgement.notes]
-    sentences = "\n".join(f"{bullet}{shown(_clean(sentence))}" for sentence in said)
-    return "\n\n".join([title, *(layout(table) for table in _tables(judgement)), sentences])
+    rules = f" by ITS OWN RULES ({shown(_clean(', '.join(judgement.own)))})" if judgement.own else ""
+    doubt = DOUBT if judgement.verdict is Verdict.INCONCLUSIVE else ""
+    title = f"Gate: {judgement.verdict.upper()}{rules} against {shown(_clean(judgement.base))}{commit}{doubt}"
+    sentences = [*map(messages.summary, judgement.findings), *judgement.notes]
+    text = "\n".join(f"{bullet}{shown(_clean(sentence))}" for sentence in sentences)
+    return "\n\n".join([title, *(layout(table) for table in _tables(judgement)), text])
 
 
 def _tables(judgement: Judgement) -> list[Table]:
@@ -134,12 +131,12 @@ def _markdown_table(table: Table) -> str:
 
 
 def _clean(text: str) -> str:
-    """No control characters: names come from files, and a terminal would obey them."""
+    """The text without control characters, which a terminal would obey."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _escaped(text: str) -> str:
-    """Markdown that shows the text as it is."""
+    """Markdown that shows the text literally."""
     return "".join(
         f"\\{character}" if character in "\\|*_[]#~" else character for character in html.escape(text, quote=False)
     )

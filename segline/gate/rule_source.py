@@ -1,13 +1,13 @@
-"""Whose rules decide: the base's gate.yaml and noise file, and the branch's own only where the base has none.
+"""Whose rules decide: the base's gate.yaml and noise file, or the branch's own if the base has none.
 
-A branch that brought its own margins, or its own spread over seeds, could turn red into green. What it brings is read
-all the same, since it decides once it is on the base: broken rules are refused before they get there.
+A branch with its own margins, or its own seed noise, could turn red into green. Its rules are read all the same, since
+they decide once they are merged: broken ones are refused before that.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from segline.gate import baseline
+from segline.gate import saved_metrics
 from segline.gate.pairing import Pair, require_equal
 from segline.gate.rules import (
     FILE,
@@ -23,48 +23,48 @@ from segline.gate.rules import (
 
 
 @dataclass(frozen=True)
-class Authority:
-    """What decides. `noise_file` is where its rules look for the seed noise, on either side.
+class Effective:
+    """The rules that decide. `noise_file` is their path of the seed noise, on either side.
 
-    `own` names the files of the branch that decide, `changed` those that differ from the base's and do not.
+    `own` names the branch's files that decide; `changed` those that differ from the base's, which decides.
     """
 
-    claims: list[Criterion]
+    criteria: list[Criterion]
     noise: SeedNoise | None
     noise_file: str
     own: list[str]
     changed: list[str]
 
 
-def find(pair: Pair, root: Path) -> Authority:
-    """What decides between the working tree at `root` and its base.
+def effective(pair: Pair, root: Path) -> Effective:
+    """The rules by which the working tree at `root` is judged against its base.
 
-    Raises PipelineError if rules or noise of a side are broken, or name what was not evaluated.
+    Raises PipelineError if rules or noise of a side are broken, or name something that was not evaluated.
     """
     own, theirs = read_rules(root / FILE), _rules_of_base(pair, root)
-    claims = criteria(own, pair.holding, FILE)
+    claims = criteria(own, pair.images_by_class, FILE)
     if theirs:
-        claims = criteria(theirs, pair.holding, _place(pair, FILE))
+        claims = criteria(theirs, pair.images_by_class, _place(pair, FILE))
     rules = theirs or own
     path = Path(rules.noise)
-    measured, known = _noise(pair, path, root), _noise_of_base(pair, path, root)
-    sides = {str(FILE): (own, theirs), rules.noise: (measured, known)}
-    return Authority(
+    own_noise, base_noise = _noise(pair, path, root), _noise_of_base(pair, path, root)
+    sides = {str(FILE): (own, theirs), rules.noise: (own_noise, base_noise)}
+    return Effective(
         claims,
-        known or measured,
+        base_noise or own_noise,
         rules.noise,
-        [name for name, (one, other) in sides.items() if one and not other],
-        [name for name, (one, other) in sides.items() if other and one != other],
+        [name for name, (ours, base) in sides.items() if ours and not base],
+        [name for name, (ours, base) in sides.items() if base and ours != base],
     )
 
 
 def _rules_of_base(pair: Pair, root: Path) -> Rules | None:
-    content = baseline.beside(pair.base.label, pair.base.commit, FILE, root)
+    content = saved_metrics.beside(pair.base.label, pair.base.commit, FILE, root)
     return None if content is None else parse_rules(content, _place(pair, FILE))
 
 
 def _noise(pair: Pair, path: Path, root: Path) -> SeedNoise | None:
-    """The noise that the branch brings. Raises DataError if it is of another protocol."""
+    """The branch's own noise. Raises DataError if it was measured with another protocol."""
     if not (root / path).exists():
         return None
     noise = parse_noise((root / path).read_bytes(), path)
@@ -73,8 +73,8 @@ def _noise(pair: Pair, path: Path, root: Path) -> SeedNoise | None:
 
 
 def _noise_of_base(pair: Pair, path: Path, root: Path) -> SeedNoise | None:
-    """The noise that the base has of this protocol: one of another says nothing here."""
-    content = baseline.beside(pair.base.label, pair.base.commit, path, root)
+    """The base's noise; None if it was measured with another protocol, which says nothing here."""
+    content = saved_metrics.beside(pair.base.label, pair.base.commit, path, root)
     noise = None if content is None else parse_noise(content, _place(pair, path))
     return noise if noise and noise.protocol == pair.protocol else None
 

@@ -15,19 +15,19 @@ from segline.gate.bootstrap import Noise
 from segline.reproducibility import seed_noise as measurement
 
 FILE = Path("gate.yaml")
-REMEDY = "docs/gate.md says what it may hold."
+REMEDY = "See docs/gate.md."
 MEASURE = "Measure it again: segline noise."
 MEANINGS = {
-    "margins": "A margin is the loss that is accepted, as a part of 1: 0.01 is one percentage point.",
-    "floors": "A floor is the IoU that a class must keep: above 0, and 1 at most.",
-    "metrics": "It is the standard deviation of a score between 0 and 1, so 0.5 at most.",
+    "margins": "A margin is the loss that you accept, as a fraction: 0.01 is one percentage point.",
+    "floors": "A floor is the IoU that a class must keep: above 0, at most 1.",
+    "metrics": "It is the standard deviation of a score between 0 and 1, so at most 0.5.",
 }
 
 Deviation = Annotated[float, Field(ge=0, le=0.5)]
 
 
 class Rules(params.Section):
-    """gate.yaml. It changes no output, so it is no parameter of the pipeline."""
+    """gate.yaml. It changes no output, so it is not a parameter of the pipeline."""
 
     margins: dict[str, Annotated[float, Field(ge=0, lt=1)]]
     floors: dict[str, Annotated[float, Field(gt=0, le=1)]]
@@ -36,7 +36,7 @@ class Rules(params.Section):
 
 @dataclass(frozen=True)
 class Criterion:
-    """One claim that is judged: `metric` fell by no more than `margin`, or stands no lower than `floor`."""
+    """One claim that is judged: `metric` fell by at most `margin`, or is at least `floor`."""
 
     metric: str
     margin: float
@@ -44,12 +44,12 @@ class Criterion:
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Its name in tables."""
         return self.metric if self.floor is None else f"{self.metric} >= {self.floor:g}"
 
     @property
     def label(self) -> str | None:
-        """The class whose IoU it is; None for accuracy and miou, as a class may be called that too."""
+        """The class whose IoU it is; None for accuracy and miou, even if a class has that name."""
         return self.metric.removeprefix("iou.") if self.metric.startswith("iou.") else None
 
 
@@ -62,9 +62,9 @@ class _Deviations(BaseModel):
 
 
 class SeedNoise(BaseModel):
-    """noise.json: standard deviations over runs that differ in their seed, how those were evaluated, the seeds.
+    """noise.json: standard deviations over runs with these seeds, and the protocol by which the runs were evaluated.
 
-    `recipe` is that of `segline.reproducibility.recipe`; older files have none.
+    `recipe` is that of `dvc_lock.recipe`; older files have none.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
@@ -84,7 +84,7 @@ def read_rules(path: Path) -> Rules:
 
 
 def parse_rules(content: bytes, where: object) -> Rules:
-    """The rules that these bytes hold. Raises ParameterError for each bad key or value, all at once."""
+    """The rules in these bytes. Raises ParameterError for each bad key or value, all at once."""
     try:
         document = params.parse(content, where)
     except ParameterError as error:
@@ -109,52 +109,52 @@ def _problem(path: object, detail: Mapping[str, Any]) -> ParameterError:
 
 
 def _meaning(kind: str, location: tuple[int | str, ...]) -> str:
-    """What a number is, where the error is that it lies out of its bounds; else nothing."""
+    """The meaning of a number that is out of bounds; empty for other errors."""
     return f"{MEANINGS[str(location[0])]} " if kind.startswith(("greater_than", "less_than")) else ""
 
 
 def criteria(rules: Rules, classes: Mapping[str, int], path: object) -> list[Criterion]:
-    """The claims that gate.yaml makes. `classes` gives each class the number of images that hold it in truth.
+    """The criteria of gate.yaml. `classes` maps each class to the number of images with true pixels of it.
 
     Raises ParameterError for every metric that is unknown or cannot be judged.
     """
-    found = [Criterion(metric, margin) for metric, margin in rules.margins.items()]
-    found += [Criterion(f"iou.{name}", 0.0, floor) for name, floor in rules.floors.items()]
+    claims = [Criterion(metric, margin) for metric, margin in rules.margins.items()]
+    claims += [Criterion(f"iou.{name}", 0.0, floor) for name, floor in rules.floors.items()]
     known = ["accuracy", "miou", *(f"iou.{name}" for name in classes)]
     problems = []
-    for criterion in found:
+    for criterion in claims:
         key = f"{'margins' if criterion.floor is None else 'floors'}: {criterion.metric}"
         if criterion.metric not in known:
             remedy = suggestion(criterion.metric, known, f"Known are {', '.join(known)}.")
             problems.append(ParameterError(path, f"{key}: no such metric", remedy))
         elif criterion.label is not None and (images := classes[criterion.label]) < 2:
-            held = f"the class has pixels in {images} image{'s' * (images != 1)} of the split, two or more are needed"
-            problems.append(ParameterError(path, f"{key}: {held}", "Take it out."))
+            few = f"the class has pixels in {images} image{'s' * (images != 1)} of the split, at least two are needed"
+            problems.append(ParameterError(path, f"{key}: {few}", "Remove it."))
     if problems:
         raise combined(path, problems)
-    return found
+    return claims
 
 
 def parse_noise(content: bytes, where: object) -> SeedNoise:
-    """The seed noise that the bytes of a noise.json hold. Raises DataError if they are broken."""
+    """The seed noise in the bytes of a noise.json. Raises DataError if they are broken."""
     try:
         noise = SeedNoise.model_validate(json.loads(content.decode("utf-8")))
     except ValidationError as error:
-        problem = error.errors()[0]
-        found = f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}"
-        raise DataError(where, found, _meaning(problem["type"], problem["loc"]) + MEASURE) from None
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+        raise DataError(where, problem, _meaning(first["type"], first["loc"]) + MEASURE) from None
     except ValueError as error:
         raise DataError(where, f"not JSON ({error})", MEASURE) from None
     if len(set(noise.seeds)) < len(noise.seeds):
-        raise DataError(where, "a seed stands there twice", MEASURE)
+        raise DataError(where, "duplicate seed", MEASURE)
     return noise
 
 
 def of_criterion(noise: SeedNoise, criterion: Criterion, path: Path) -> Noise:
-    """The seed noise of what is judged: of a difference of two runs 2 s^2, of one run against a floor s^2."""
+    """The seed noise of a criterion: variance 2 s^2 for the difference of two runs, s^2 for one run against a floor."""
     known = {"accuracy": noise.metrics.accuracy, "miou": noise.metrics.miou}
     known |= {f"iou.{name}": deviation for name, deviation in noise.metrics.iou.items()}
     if criterion.metric not in known:
-        raise DataError(path, f"metrics.{criterion.metric}: missing, but {FILE} judges by it", MEASURE)
+        raise DataError(path, f"metrics.{criterion.metric}: missing, but {FILE} uses it", MEASURE)
     runs = 2 if criterion.floor is None else 1
     return Noise(math.sqrt(runs) * known[criterion.metric], len(noise.seeds))

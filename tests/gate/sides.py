@@ -9,7 +9,7 @@ import numpy as np
 
 from segline.core import records
 from segline.dataset import processed, raw
-from segline.gate import baseline, pairing
+from segline.gate import pairing, saved_metrics
 from segline.scoring import confusion, evaluation
 
 NAMES = ("sky", "road", "car")
@@ -82,7 +82,7 @@ def pair(
 ) -> pairing.Pair:
     """Two sides, written and read back."""
     saved = [
-        baseline.in_folder(save(folder / name, counts, names, groups), name, "Mend it.")
+        saved_metrics.in_folder(save(folder / name, counts, names, groups), name, "Fix it.")
         for name, counts in (("base", base), ("candidate", candidate))
     ]
     return pairing.pair(*saved)

@@ -304,7 +304,7 @@ def test_one_labelled_image_is_refused():
     counts = sides.predicted(sides.truth(1), 0.9)
     void = np.zeros_like(counts)
 
-    with pytest.raises(Exception, match="one image with labelled pixels"):
+    with pytest.raises(Exception, match="only one image with labelled pixels"):
         judged(pair(np.concatenate([counts, void]), np.concatenate([counts, void])))
 
 

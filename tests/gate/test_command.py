@@ -64,7 +64,7 @@ def test_inconclusive_is_0_and_2_where_strict(project, capsys):
     assert 0 == gate("--base", "alike")
     assert 2 == gate("--base", "alike", "--strict")
     out = capsys.readouterr().out
-    assert "No regression found, but it is INCONCLUSIVE" in out
+    assert "against alike: no regression shown, none ruled out" in out
     assert "more seeds in `segline noise`" in out
 
 
@@ -120,7 +120,7 @@ def test_the_base_decides_whatever_the_branch_makes_of_the_rules(committed, caps
 
     assert 1 == gate("--base", base, "--json")
     found = json.loads(capsys.readouterr().out)
-    note = f"This branch changes {name}: that of {base} decides, and the change takes effect once it is there."
+    note = f"This branch changes {name}: the version in {base} decides; the change takes effect once it is there."
     assert expected | {"rules_changed": [name], "notes": [*expected["notes"], note]} == found
     assert [] == found["rules_own"]
     assert 1 == gate("--base", base)
@@ -147,10 +147,13 @@ def test_rules_that_the_base_has_not_are_the_branch_s_own_and_the_head_line_says
 
     assert 0 == gate("--base", base, "--strict")
     said = capsys.readouterr().out
-    assert f"Gate: PASS by RULES OF ITS OWN ({name}) against {base}" in said.splitlines()[0]
-    assert f"{base} has no {name} for this evaluation, so this branch is judged by its own: look at that file." in said
+    assert f"Gate: PASS by ITS OWN RULES ({name}) against {base}" in said.splitlines()[0]
+    assert (
+        f"{base} has no {name} for this evaluation, so this branch is judged by its own: please review that file."
+        in said
+    )
     assert 0 == gate("--base", base, "--md")
-    assert "### Gate: PASS by RULES OF ITS OWN (" in capsys.readouterr().out.splitlines()[0]
+    assert "### Gate: PASS by ITS OWN RULES (" in capsys.readouterr().out.splitlines()[0]
     assert 0 == gate("--base", base, "--json")
     found = json.loads(capsys.readouterr().out)
     assert ([name], []) == (found["rules_own"], found["rules_changed"])
@@ -214,7 +217,7 @@ def test_metrics_of_an_earlier_model_are_2(project, capsys):
     lock_of(project, LOCK.replace("aaa", "bbb", 1))
 
     assert 2 == gate("--base", "better")
-    found = "error: metrics/eval.json: is of an earlier model, says dvc.lock. Run `make repro`.\n"
+    found = "error: metrics/eval.json: dvc.lock records an earlier model for it. Run `make repro`.\n"
     assert found == capsys.readouterr().err
 
 
@@ -226,7 +229,7 @@ def test_so_are_metrics_that_evaluate_did_not_write(project, capsys, name):
     path.write_bytes(path.read_bytes() + b"\n")
 
     assert 2 == gate("--base", "base")
-    found = f"error: metrics/{name}: not the file that evaluate wrote, says dvc.lock. Run `make repro`.\n"
+    found = f"error: metrics/{name}: not the file that evaluate wrote, according to dvc.lock. Run `make repro`.\n"
     assert found == capsys.readouterr().err
 
 
@@ -254,7 +257,7 @@ def recipe_of(text: str) -> str:
 
 
 OTHER = LOCK.replace("epochs: 2", "epochs: 3")
-STRANGE = "No dvc.lock of the two sides tells of the recipe that metrics/noise.json was measured with"
+STRANGE = "Neither side's dvc.lock records the recipe that metrics/noise.json was measured with"
 
 
 @pytest.mark.parametrize(
@@ -308,7 +311,7 @@ def test_so_is_a_candidate_that_is_not_there(project, capsys):
     shutil.rmtree(project / "metrics")
 
     assert 2 == gate("--base", "base")
-    assert "error: metrics/eval.json: missing. Make it again: make repro." in capsys.readouterr().err
+    assert "error: metrics/eval.json: missing. Rebuild it: make repro." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from benchmarks import gate_broken
 from segline.core.errors import DataError, ParameterError, PipelineError
-from segline.gate import baseline, counts, pairing
-from segline.gate.baseline import Saved
+from segline.gate import counts, pairing, saved_metrics
+from segline.gate.saved_metrics import Saved
 from segline.scoring import confusion
 from stages import evaluate, train
 from tests import tiny
@@ -24,7 +24,7 @@ GOOD = sides.predicted(TRUE, 0.8)
 
 
 def saved(folder: Path) -> Saved:
-    return baseline.in_folder(folder, folder.name, "Mend it.")
+    return saved_metrics.in_folder(folder, folder.name, "Fix it.")
 
 
 def refusal(base: Path, candidate: Path) -> str:
@@ -105,21 +105,24 @@ def test_every_broken_kind_is_refused_on_either_side(both, kind):
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        ("eval.json missing", "eval.json: missing. Mend it."),
-        ("eval.json empty", "eval.json: empty. Mend it."),
-        ("binary garbage", "eval.json: not UTF-8 at byte 0. Mend it."),
-        ("merge conflict", "eval.json: holds an unsettled merge conflict."),
-        ("a folder instead of a file", "eval.json: a folder, expected a file. Mend it."),
-        ("NaN", "eval.json: holds NaN, expected finite numbers. Mend it."),
-        ("miou missing", "eval.json: miou: field required. Mend it."),
-        ("no protocol", "eval.json: protocol: expected texts by name. Mend it."),
-        ("other schema", "eval.json: protocol.schema is '0', but this gate knows '1'."),
-        ("per_image.csv with a header alone", "per_image.csv: no images. Mend it."),
-        ("an image twice", "per_image.csv: image 'frame-00' stands there twice. Mend it."),
+        ("eval.json missing", "eval.json: missing. Fix it."),
+        ("eval.json empty", "eval.json: empty. Fix it."),
+        ("binary garbage", "eval.json: not UTF-8 at byte 0. Fix it."),
+        ("merge conflict", "eval.json: contains an unresolved merge conflict."),
+        ("a folder instead of a file", "eval.json: a folder, expected a file. Fix it."),
+        ("NaN", "eval.json: contains NaN, expected finite numbers. Fix it."),
+        ("miou missing", "eval.json: miou: field required. Fix it."),
+        ("no protocol", "eval.json: protocol: expected an object of strings. Fix it."),
+        ("other schema", "eval.json: protocol.schema is '0', but this gate reads '1'."),
+        ("per_image.csv with a header alone", "per_image.csv: no images. Fix it."),
+        ("an image twice", "per_image.csv: duplicate image 'frame-00'. Fix it."),
         ("an image less", "eval.json: protocol.images is 20, but per_image.csv has 19."),
         ("scores of another run", "eval.json: miou is 0.123, but the counts of per_image.csv give 0."),
-        ("counts that do not add up", "per_image.csv: image 'frame-00': as many fp as fn expected"),
-        ("other class list", "eval.json: iou.renamed: not the classes that per_image.csv has pixels of."),
+        ("counts that do not add up", "per_image.csv: image 'frame-00': expected as many fp as fn"),
+        (
+            "other class list",
+            "eval.json: iou.renamed: expected IoU for exactly the classes with true pixels in per_image.csv.",
+        ),
         ("other split", "base and the working tree: protocol.split: 'elsewhere' and 'test' (split scored)."),
     ],
 )
@@ -151,7 +154,7 @@ def test_images_that_do_not_pair_are_counted_and_named(tmp_path):
     path.write_text(text)
 
     expected = (
-        "images do not pair: only the base has 7 images: frame-00, frame-01, frame-02, frame-03, frame-04 and 2 more; "
+        "different images: only the base has 7 images: frame-00, frame-01, frame-02, frame-03, frame-04 and 2 more; "
         "only the candidate has 7 images: other-00,"
     )
     assert expected in refusal(base, candidate)
@@ -202,7 +205,7 @@ def test_other_masks_are_found_out_by_their_pixels(tmp_path):
     base = sides.save(tmp_path / "base", GOOD)
     candidate = sides.save(tmp_path / "candidate", sides.predicted(other, 0.8))
 
-    assert "the true pixels of the classes differ in 1 image: frame-03" in refusal(base, candidate)
+    assert "different numbers of true pixels in 1 image: frame-03" in refusal(base, candidate)
 
 
 @pytest.mark.parametrize("cell", ["-1", "1.0", "1e3", " 5", "1_0", "", "nan", "\u0663", "9" * 16])
@@ -211,7 +214,7 @@ def test_what_is_no_count_is_refused(both, cell):
     header, first, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, first.rpartition(",")[0] + "," + cell, *rows]) + "\n")
 
-    assert f"image 'frame-00': {cell!r} is no count" in refusal(*both)
+    assert f"image 'frame-00': {cell!r} is not a count" in refusal(*both)
 
 
 @pytest.mark.parametrize(
@@ -237,12 +240,12 @@ def test_a_split_without_a_labelled_pixel_is_refused(tmp_path):
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(",".join(row.split(",")[:4] + ["0"] * 9) for row in rows)]) + "\n")
 
-    assert "not one labelled pixel" in refusal(base, base)
+    assert "no labelled pixels" in refusal(base, base)
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_no_bytes_make_it_raise_anything_but_its_own_errors(evaluation, images):
-    found = Saved("base", "base/", None, evaluation, images, "Mend it.")
+    found = Saved("base", "base/", None, evaluation, images, "Fix it.")
 
     for read in (counts.protocol, counts.read):
         with pytest.raises(DataError):
@@ -255,11 +258,11 @@ def test_one_changed_byte_is_refused_or_changes_no_count(tmp_path_factory, data)
     """Whatever happens to per_image.csv, either it is noticed or the numbers are the same."""
     folder = tmp_path_factory.mktemp("side")
     good = saved(sides.save(folder, GOOD[:3]))
-    place = data.draw(st.integers(0, len(good.images) - 1))
+    place = data.draw(st.integers(0, len(good.per_image) - 1))
     byte = data.draw(st.integers(0, 255))
-    images = good.images[:place] + bytes([byte]) + good.images[place + 1 :]
+    images = good.per_image[:place] + bytes([byte]) + good.per_image[place + 1 :]
     try:
-        found = counts.read(Saved("x", "x/", None, good.evaluation, images, "Mend it."))
+        found = counts.read(Saved("x", "x/", None, good.evaluation, images, "Fix it."))
     except DataError:
         return
     assert np.array_equal(counts.read(good).counts, found.counts)
@@ -268,26 +271,26 @@ def test_one_changed_byte_is_refused_or_changes_no_count(tmp_path_factory, data)
 def test_a_folder_as_base_may_not_be_the_candidate(tmp_path):
     sides.save(tmp_path / "metrics", GOOD)
 
-    with pytest.raises(ParameterError, match="is the candidate itself"):
-        baseline.read("metrics", tmp_path)
+    with pytest.raises(ParameterError, match="the candidate's own folder"):
+        saved_metrics.read("metrics", tmp_path)
 
 
 def test_a_folder_above_the_metrics_is_helped(tmp_path):
     sides.save(tmp_path / "old" / "metrics", GOOD)
 
     with pytest.raises(DataError, match=r"Did you mean .*old/metrics"):
-        baseline.read("old", tmp_path)
+        saved_metrics.read("old", tmp_path)
 
 
 def test_outside_of_a_repository_a_revision_is_refused_in_words_of_git(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
     with pytest.raises(ParameterError, match="git says: fatal: not a git repository") as caught:
-        baseline.read("main", tmp_path)
+        saved_metrics.read("main", tmp_path)
     assert "name a folder of saved metrics" in str(caught.value)
 
 
 @pytest.mark.parametrize("base", ["", " "])
 def test_an_empty_base_is_refused(tmp_path, base):
     with pytest.raises(ParameterError, match="empty"):
-        baseline.read(base, tmp_path)
+        saved_metrics.read(base, tmp_path)

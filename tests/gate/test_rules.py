@@ -43,7 +43,7 @@ def test_the_committed_rules_are_valid():
         ("margins", "margin", "margins: missing."),
         ("accuracy: 0.01", "accuracy: -0.01", "margins.accuracy: input should be greater than or equal to 0"),
         ("accuracy: 0.01", "accuracy: 1.0", "margins.accuracy: input should be less than 1"),
-        ("accuracy: 0.01", "accuracy: 1.0", "A margin is the loss that is accepted, as a part of 1"),
+        ("accuracy: 0.01", "accuracy: 1.0", "A margin is the loss that you accept, as a fraction"),
         ("accuracy: 0.01", "accuracy: '0.01'", "margins.accuracy: input should be a valid number"),
         ("accuracy: 0.01", "accuracy: .nan", "margins.accuracy: input should be"),
         ("floors: {}", "floors: [car]", "floors: input should be a valid dictionary"),
@@ -93,8 +93,8 @@ def test_margins_and_floors_become_criteria(tmp_path):
         ("miuo", "sky", "margins: miuo: no such metric. Did you mean miou?"),
         ("iou.skye", "sky", "margins: iou.skye: no such metric. Did you mean iou.sky?"),
         ("miou", "train", "floors: iou.train: no such metric."),
-        ("iou.car", "sky", "margins: iou.car: the class has pixels in 1 image of the split, two or more are needed"),
-        ("miou", "bus", "floors: iou.bus: the class has pixels in 0 images of the split, two or more are needed"),
+        ("iou.car", "sky", "margins: iou.car: the class has pixels in 1 image of the split, at least two are needed"),
+        ("miou", "bus", "floors: iou.bus: the class has pixels in 0 images of the split, at least two are needed"),
     ],
 )
 def test_metrics_that_cannot_be_judged_are_refused(tmp_path, margin, floor, sentence):
@@ -142,7 +142,7 @@ def test_a_difference_has_the_noise_of_two_runs_and_a_floor_that_of_one():
         ({"metrics": {"miou": 0.1, "iou": {}}}, "metrics.accuracy: field required"),
         ({"metrics": metrics(math.nan)}, "metrics.accuracy: input should be"),
         ({"protocol": {"split": 1}}, "protocol.split: input should be a valid string"),
-        ({"seeds": [1, 1, 2]}, "a seed stands there twice"),
+        ({"seeds": [1, 1, 2]}, "duplicate seed"),
     ],
 )
 def test_noise_that_is_broken_is_refused(changes, sentence):
