@@ -1,4 +1,4 @@
-"""dvc.lock, and the bytes that it names by md5, in DVC's cache or in the project's folder. Both are only read."""
+"""dvc.lock, and the bytes that it names by md5, found in DVC's cache or in the project. Everything is only read."""
 
 import hashlib
 import json
@@ -15,15 +15,15 @@ from segline.core import yaml_files
 from segline.core.errors import DataError
 
 FILE = Path("dvc.lock")
-FOLDER = ".dir"  # how the md5 of a folder ends
+FOLDER = ".dir"  # suffix of the md5 of a folder
 CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as it last ran: its command, parameters resolved, and md5 by path of what it read and wrote.
+    """A stage as it last ran: its command with parameters filled in, and the md5 of what it read and wrote, by path.
 
-    `parameters` are those it depends on, by file and section.
+    `parameters` are those that it depends on, by file and section.
     """
 
     name: str
@@ -38,20 +38,20 @@ def stages(root: Path) -> dict[str, Stage]:
     try:
         return parse((root / FILE).read_bytes(), root / FILE)
     except FileNotFoundError:
-        raise DataError(root / FILE, "missing: nothing was ever produced here", "Run `make repro`.") from None
+        raise DataError(root / FILE, "missing: nothing has been produced here yet", "Run `make repro`.") from None
 
 
 def parse(content: bytes, where: object) -> dict[str, Stage]:
-    """The stages that the bytes of a dvc.lock hold, by name. Raises DataError if they are broken, or in conflict."""
+    """The stages in the bytes of a dvc.lock, by name. Raises DataError if they are broken or in conflict."""
     try:
         text = content.decode("utf-8")
         if CONFLICT.search(text):
-            remedy = "Take one side of it, git checkout --ours dvc.lock (or --theirs), then run again."
-            raise DataError(where, "holds an unsettled merge conflict", remedy)
+            remedy = "Take one side (git checkout --ours dvc.lock, or --theirs), then run again."
+            raise DataError(where, "contains an unresolved merge conflict", remedy)
         return {name: _stage(name, entry) for name, entry in yaml_files.read(text)["stages"].items()}
     except (yaml_files.NotYamlError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         remedy = "Take the committed one: git checkout HEAD dvc.lock"
-        raise DataError(where, "not a lock file of DVC", remedy) from None
+        raise DataError(where, "not a DVC lock file", remedy) from None
 
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
@@ -64,16 +64,14 @@ def _hashes(entries: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def outputs(locked: Mapping[str, Stage]) -> dict[str, str]:
-    """md5 by path of what all stages wrote."""
+    """The md5 of everything that stages wrote, by path."""
     return {path: checksum for stage in locked.values() for path, checksum in stage.outputs.items()}
 
 
 def recipe(locked: Mapping[str, Stage]) -> str | None:
-    """What a training was made of, equal for runs that differ in nothing but their seed.
+    """A hash of everything that determines a training except its seed; None if dvc.lock has no such stage.
 
-    The first 16 hex digits of a SHA-256 over what train read, by md5, and its parameters without `train.seed`.
-
-    None where dvc.lock has no such stage.
+    The first 16 hex digits of a SHA-256 over the md5 of what train read, and its parameters without `train.seed`.
     """
     stage = locked.get("train")
     if stage is None:
@@ -84,13 +82,13 @@ def recipe(locked: Mapping[str, Stage]) -> str | None:
 
 
 def _without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by section, as dvc.lock has them."""
+    """Parameters by section, as in dvc.lock, without `train.seed`."""
     section = {key: value for key, value in values.get("train", {}).items() if key != "seed"}
     return {**values, "train": section}
 
 
 def md5(path: Path) -> str:
-    """The hash that DVC gives a file, or a folder: that of its list of files, with `.dir` behind it."""
+    """The hash that DVC gives a file or a folder. That of a folder hashes its list of files and ends in `.dir`."""
     if path.is_dir():
         return _md5_of_folder(contents(path))
     with path.open("rb") as stream:
@@ -103,7 +101,7 @@ def _md5_of_folder(files: Mapping[str, str]) -> str:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """md5 of every file in a folder by its path there."""
+    """The md5 of every file in a folder, by relative path."""
     return {path.relative_to(folder).as_posix(): md5(path) for path in folder.rglob("*") if path.is_file()}
 
 
@@ -117,13 +115,13 @@ def _md5(content: bytes = b"") -> Any:
 
 
 def dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What `dvc ARGUMENTS` answers, whether it succeeds or not."""
+    """The finished `dvc ARGUMENTS`, whether it succeeded or not."""
     command = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
 
 
 class Store:
-    """The outputs that dvc.lock names. Every byte taken from here has the md5 that stands there."""
+    """The outputs that dvc.lock names. Every byte taken from here has the recorded md5."""
 
     def __init__(self, root: Path, locked: Mapping[str, Stage]) -> None:
         self._root = root
@@ -131,11 +129,11 @@ class Store:
         self._cache = root / (dvc(root, "cache", "dir").stdout.strip() or ".dvc/cache") / "files" / "md5"
 
     def owner(self, path: str) -> str | None:
-        """The output that is `path`, or the folder that it lies in; None for a path that no stage writes."""
+        """The output that is `path` or contains it; None for a path that no stage writes."""
         return next((output for output in self._outputs if Path(path).is_relative_to(output)), None)
 
     def md5(self, path: str) -> str | None:
-        """The md5 of an output, or of a file or folder within one; None for other paths and where a list is lost."""
+        """The md5 of an output, or of a file or folder in one; None for other paths, and if a folder's list is lost."""
         if path in self._outputs:
             return self._outputs[path]
         files = self._files(path)
@@ -146,12 +144,12 @@ class Store:
         )
 
     def has(self, path: str) -> bool:
-        """Whether `copy` would succeed."""
+        """Whether all bytes are available, so that `copy` would succeed."""
         files = self._files(path)
         return files is not None and all(self._find(file, checksum) for file, checksum in files.items())
 
     def copy(self, path: str, target: Path) -> None:
-        """Puts a copy of an output, or of a file or folder within one, at `target`. Raises DataError if it is lost."""
+        """Copies an output, or a file or folder in one, to `target`. Raises DataError if bytes are lost."""
         files = self._files(path)
         if files is None:
             raise _lost(path)
@@ -164,7 +162,7 @@ class Store:
             shutil.copyfile(source, destination)
 
     def _files(self, path: str) -> dict[str, str] | None:
-        """md5 by path of the file at `path`, or of the files below it; None if the list of a folder is lost."""
+        """The md5 of the file at `path`, or of the files below it, by path; None if a folder's list is lost."""
         output = self.owner(path)
         if output is None:
             return None
@@ -193,4 +191,4 @@ class Store:
 
 
 def _lost(path: str) -> DataError:
-    return DataError(path, f"the bytes that {FILE} names are not here", "Run `dvc pull`.")
+    return DataError(path, f"the bytes that {FILE} records are not here", "Run `dvc pull`.")

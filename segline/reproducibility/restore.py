@@ -1,9 +1,9 @@
-"""Brings back the outputs that dvc.lock names.
+"""Brings back the outputs that dvc.lock records.
 
-DVC removes the outputs of a stage before it runs it. When the stage then fails, `dvc checkout` brings back the cached
-ones only, and with --force it deletes what it cannot replace; the metrics and pictures that git holds (`cache: false`)
-lie in DVC's cache too, for its run-cache. So all are copied from there, each only if it is there whole. What a stage
-wrote before it failed is replaced: it belongs to no complete run.
+DVC removes the outputs of a stage before running it. If the stage then fails, `dvc checkout` brings back only cached
+outputs, and with --force deletes what it cannot replace. But the metrics and pictures that are in git (`cache: false`)
+are also in DVC's cache, for its run-cache. So everything is copied from there, each output only if it is complete.
+What a stage wrote before it failed is replaced, since it belongs to no complete run.
 """
 
 from argparse import Namespace
@@ -16,9 +16,9 @@ from segline.reproducibility import dvc_lock
 
 
 def restore(root: Path) -> list[Path]:
-    """Every output is again as dvc.lock has it; returns those that were not.
+    """Restores every output that differs from dvc.lock, and returns those.
 
-    Raises DataError naming those whose bytes are lost: they are left as they are, the others are restored all the same.
+    Raises DataError naming outputs whose bytes are lost: these are left alone, while all others are restored.
     """
     locked = dvc_lock.stages(root)
     outputs = dvc_lock.outputs(locked)
@@ -27,23 +27,22 @@ def restore(root: Path) -> list[Path]:
     lost = [path for path in changed if not _restored(root, store, path, outputs[path])]
     if lost:
         shared = "`dvc pull` to fetch them, or " if dvc_lock.dvc(root, "remote", "list").stdout else ""
-        remedy = f"Run {shared}`make repro` to make them anew from params.yaml, which is left as it is."
+        remedy = f"Run {shared}`make repro` to rebuild them from params.yaml, which is left as it is."
         raise DataError(root / dvc_lock.FILE, f"not in the cache: {', '.join(lost)}", remedy)
     return [Path(path) for path in changed]
 
 
 def doubts(root: Path) -> list[str]:
-    """What does not belong together in dvc.lock, in at most one sentence: results of a stage that has not run since
-    what it reads was made anew, such as scores of an earlier model."""
+    """At most one sentence, on outputs made from earlier versions of their inputs, such as scores of an old model."""
     locked = dvc_lock.stages(root)
     store = dvc_lock.Store(root, locked)
-    results: dict[str, None] = {}  # sets that keep their order
+    results: dict[str, None] = {}  # ordered sets
     causes: dict[str, None] = {}
     for stage in locked.values():
-        made_anew = [path for path, md5 in stage.inputs.items() if store.md5(path) not in {None, md5}]
-        if made_anew:
+        rebuilt = [path for path, md5 in stage.inputs.items() if store.md5(path) not in {None, md5}]
+        if rebuilt:
             results |= dict.fromkeys(stage.outputs)
-            causes |= dict.fromkeys(made_anew)
+            causes |= dict.fromkeys(rebuilt)
     if not causes:
         return []
     return [f"{', '.join(results)}: made from an earlier {', '.join(causes)}; run `make repro`"]
@@ -54,7 +53,7 @@ def _is_there(path: Path, md5: str) -> bool:
 
 
 def _restored(root: Path, store: dvc_lock.Store, path: str, md5: str) -> bool:
-    """Puts the cached or committed bytes at `path`. False, and nothing is touched, if neither has that md5."""
+    """Restores `path` from the cached or committed bytes. False, and nothing is touched, if neither has that md5."""
     whole = atomic.folder if md5.endswith(dvc_lock.FOLDER) else atomic.file
     if store.has(path):
         with whole(root / path) as temporary:

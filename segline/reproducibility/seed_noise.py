@@ -1,4 +1,4 @@
-"""How much the scores of the pipeline vary with the training seed alone: what a gate must not take for a regression."""
+"""How much the scores vary with the training seed alone: variation that the gate must not mistake for a regression."""
 
 import json
 import statistics
@@ -16,21 +16,21 @@ STAGES = ("train", "evaluate")
 FILE = Path("metrics/noise.json")
 FEWEST = 3
 RATES = {"accuracy": "accuracy", "miou": "mIoU"}
-# What a commit must hold as it is here for noise.json to name it.
+# noise.json names a commit only if these are unchanged since.
 DESCRIBED = ("dvc.yaml", "dvc.lock", "params.yaml", "segline", "stages")
 
 
 def measure(root: Path, num_seeds: int) -> None:
-    """Writes metrics/noise.json from the runs with train.seed + 1 to train.seed + `num_seeds`, each said as it ends.
+    """Writes metrics/noise.json from runs with train.seed + 1 to train.seed + `num_seeds`; prints each one's scores.
 
-    The user's own run does not count: its seed may have been chosen for its score, and it may be another machine's.
-    Nothing else of the user's is written; what fails leaves the old file. Raises DataError as `scratch.require_locked`.
+    The user's own run does not count: its seed may have been chosen for its score, and it may be from another machine.
+    Writes nothing else into the project; a failure keeps the old file. Raises DataError as `sandbox.require_locked`.
     """
     if num_seeds < FEWEST:
-        raise ParameterError("--seeds", f"expected at least {FEWEST}, got {num_seeds}", "Fewer say nothing.")
+        raise ParameterError("--seeds", f"expected at least {FEWEST}, got {num_seeds}", "Fewer tell nothing.")
     locked = dvc_lock.stages(root)
     if missing := [name for name in STAGES if name not in locked]:
-        raise DataError(root / dvc_lock.FILE, f"has no stage {missing[0]}", "Run `make repro`.")
+        raise DataError(root / dvc_lock.FILE, f"stage {missing[0]} is missing", "Run `make repro`.")
     commit = _commit(root)
     store = dvc_lock.Store(root, locked)
     stages = [locked[name] for name in STAGES]
@@ -53,10 +53,10 @@ def measure(root: Path, num_seeds: int) -> None:
 
 
 def _scores(clone: Path, stages: Sequence[dvc_lock.Stage], seed: int) -> dict[str, Any]:
-    """eval.json after training from another seed."""
+    """eval.json after training with another seed."""
     document = params.load(clone / params.FILE)
     document["train"]["seed"] = seed
-    text = json.dumps(document, ensure_ascii=False)  # JSON is YAML in which no text reads as a number
+    text = json.dumps(document, ensure_ascii=False)  # JSON is YAML in which no string can be read as a number
     (clone / params.FILE).write_text(text, encoding="utf-8")
     for stage in stages:
         sandbox.run(clone, stage)
@@ -73,7 +73,7 @@ def deviations(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _commit(root: Path) -> str | None:
-    """The commit that this folder is at; None without git, or where code, parameters or results differ from it."""
+    """The current commit; None without git, or if code, parameters or results differ from it."""
     head = git.answer(root, "rev-parse", "--verify", "HEAD")
     is_clean = git.answer(root, "status", "--porcelain", "--", *DESCRIBED) == b""
     return head.decode().strip() if head and is_clean else None

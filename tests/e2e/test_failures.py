@@ -121,7 +121,7 @@ def test_restore_names_what_neither_the_cache_nor_git_has(project, lost):
     (project.root / "metrics/train.json").unlink()
     output = project.run("python", "-m", "segline", "restore", fails=True)
 
-    remedy = "Run `make repro` to make them anew from params.yaml, which is left as it is."
+    remedy = "Run `make repro` to rebuild them from params.yaml, which is left as it is."
     assert [f"error: {project.root}/dvc.lock: not in the cache: {lost}. {remedy}"] == output.splitlines()
     assert "metrics/train.json" in present(project)
 

@@ -1,10 +1,11 @@
-"""dvc.lock as DVC writes it, and the bytes that it names: found in DVC's cache or in the folder, and verified."""
+"""dvc.lock as DVC writes it; the bytes that it names, found in the cache or the project and verified; the recipe."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from segline.core.errors import DataError
 from segline.reproducibility import dvc_lock
@@ -20,7 +21,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """A project whose one stage DVC has run; not to be changed but by who puts it back."""
+    """A project whose only stage DVC has run. Tests that change it undo the change."""
     folder = tmp_path_factory.mktemp("lock")
     root = folder / "project"
     root.mkdir()
@@ -47,7 +48,7 @@ def cached(root: Path, md5: str) -> Path:
 
 @pytest.fixture
 def hide():
-    """A function that takes a path away until the end of the test."""
+    """A function that hides a path until the end of the test."""
     moved = []
 
     def take(path: Path) -> None:
@@ -69,7 +70,7 @@ def test_hashes_are_those_that_dvc_computed(made):
         assert md5 == dvc_lock.md5(made / path)
 
 
-def test_what_is_not_cached_comes_from_the_folder(made, store, hide, tmp_path):
+def test_what_is_not_cached_comes_from_the_project(made, store, hide, tmp_path):
     outputs = dvc_lock.stages(made)["make"].outputs
     for md5 in (*outputs.values(), *dvc_lock.contents(made / "out").values()):
         hide(cached(made, md5))
@@ -78,7 +79,7 @@ def test_what_is_not_cached_comes_from_the_folder(made, store, hide, tmp_path):
     assert dvc_lock.contents(made / "out") == dvc_lock.contents(tmp_path / "copy")
 
 
-def test_what_is_not_in_the_folder_comes_from_the_cache(made, store, hide, tmp_path):
+def test_what_is_not_in_the_project_comes_from_the_cache(made, store, hide, tmp_path):
     expected = dvc_lock.contents(made / "out")
     hide(made / "out")
     store.copy("out", tmp_path / "copy")
@@ -88,8 +89,8 @@ def test_what_is_not_in_the_folder_comes_from_the_cache(made, store, hide, tmp_p
     assert ["a"] == [path.name for path in (tmp_path / "part").rglob("*")]
 
 
-def test_a_copy_is_no_link(made, store, tmp_path):
-    """Whoever writes into the copy leaves the cache as it is."""
+def test_a_copy_is_not_a_link(made, store, tmp_path):
+    """Writing into the copy does not change the cache."""
     store.copy("one.txt", tmp_path / "copy")
     (tmp_path / "copy").write_text("changed", encoding="utf-8")
 
@@ -98,7 +99,7 @@ def test_a_copy_is_no_link(made, store, tmp_path):
 
 
 def test_other_bytes_under_the_right_name_are_not_taken(made, store, hide, tmp_path):
-    """Neither a damaged file of the cache nor an edited one of the folder."""
+    """Neither a damaged file in the cache nor an edited one in the project."""
     md5 = dvc_lock.stages(made)["make"].outputs["one.txt"]
     for path in (cached(made, md5), made / "one.txt"):
         hide(path)
@@ -118,7 +119,63 @@ def test_a_part_of_an_output_has_the_md5_that_dvc_would_give_it(made, store):
     assert [None, None] == [store.md5(path) for path in ("source.txt", "out/gone")]
 
 
-def test_what_lies_in_an_output_has_that_owner(store):
+def test_the_owner_of_a_path_is_the_output_that_contains_it(store):
     assert ["out", "out", None, None] == [
         store.owner(path) for path in ("out", "out/sub/a", "source.txt", "outside/out")
     ]
+
+
+LOCK = (Path(__file__).parents[2] / dvc_lock.FILE).read_bytes()
+
+
+def recipe(document: dict) -> str | None:
+    return dvc_lock.recipe(dvc_lock.parse(yaml.safe_dump(document).encode(), dvc_lock.FILE))
+
+
+@pytest.fixture
+def document() -> dict:
+    """The committed dvc.lock."""
+    return yaml.safe_load(LOCK)
+
+
+@pytest.fixture
+def train(document) -> dict:
+    return document["stages"]["train"]
+
+
+def test_a_recipe_is_short_and_does_not_depend_on_the_layout_of_the_file(document):
+    committed = dvc_lock.recipe(dvc_lock.parse(LOCK, dvc_lock.FILE))
+
+    assert 16 == len(committed)
+    assert committed == recipe(document)
+
+
+def test_another_seed_is_the_same_recipe(document, train):
+    before = recipe(document)
+    train["params"]["params.yaml"]["train"]["seed"] = 77
+
+    assert before == recipe(document)
+
+
+def test_another_trained_model_is_the_same_recipe(document, train):
+    before = recipe(document)
+    train["outs"][0]["md5"] = "0" * 32
+    document["stages"]["evaluate"]["deps"][0]["md5"] = "0" * 32
+
+    assert before == recipe(document)
+
+
+@pytest.mark.slow
+def test_other_parameters_data_or_code_are_another_recipe(document, train):
+    recipes = [recipe(document)]
+    train["params"]["params.yaml"]["train"]["epochs"] += 1
+    recipes.append(recipe(document))
+    for dependency in train["deps"]:
+        dependency["md5"] = "0" * 32
+        recipes.append(recipe(document))
+
+    assert len(train["deps"]) + 2 == len(set(recipes))
+
+
+def test_a_lock_without_a_training_has_no_recipe():
+    assert recipe({"schema": "2.0", "stages": {}}) is None

@@ -63,8 +63,8 @@ def test_of_a_model_it_is_the_tensor_and_how_far_it_is_off(pair):
     changed = base.clone()
     changed[1, 0], changed[0, 1] = -0.5, 0.25
 
-    found = pair("m.safetensors", tensors(a=same, b=changed, c=same + 1), tensors(a=same, b=base, c=same))
-    assert "2 of 3 tensors, the first is b, by up to 0.5" == found
+    words = pair("m.safetensors", tensors(a=same, b=changed, c=same + 1), tensors(a=same, b=base, c=same))
+    assert "2 of 3 tensors, the first is b, by up to 0.5" == words
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_picture_that_is_compressed_otherwise_has_equal_pixels(pair):
     def write(level):
         return lambda path: cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, level])
 
-    assert "equal pixels in other bytes" == pair("x.png", write(0), write(9))
+    assert "equal pixels, other bytes" == pair("x.png", write(0), write(9))
 
 
 def test_of_a_document_it_is_the_key(pair):
@@ -148,7 +148,7 @@ def test_of_a_folder_it_is_the_file_and_what_differs_in_it(tmp_path):
     ) == first_difference.between(tmp_path / "made", tmp_path / "expected")
 
 
-@pytest.mark.parametrize(("folder", "words"), [("expected", "missing"), ("made", "too many")])
+@pytest.mark.parametrize(("folder", "words"), [("expected", "missing"), ("made", "unexpected")])
 def test_of_a_folder_with_other_files_it_is_their_names(tmp_path, folder, words):
     for name in ("made", "expected"):
         (tmp_path / name).mkdir()

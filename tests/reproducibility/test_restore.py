@@ -1,4 +1,4 @@
-"""What `segline restore` says and what it never touches. How it follows a run: tests/e2e/test_failures.py."""
+"""What `segline restore` prints and what it never touches. How it follows a run: tests/e2e/test_failures.py."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ stages:
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A project as cloned: a lock file, and a cache without anything."""
+    """A fresh clone: a lock file and an empty cache."""
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     root = tmp_path / "clone"
@@ -54,33 +54,33 @@ def test_without_a_cache_it_names_the_commands_that_bring_outputs(clone):
     shared = refusal(clone)
 
     assert "not in the cache: model.bin" == alone.problem == shared.problem
-    assert "Run `make repro` to make them anew from params.yaml, which is left as it is." == alone.remedy
-    assert "Run `dvc pull` to fetch them, or `make repro` to make them anew from params.yaml" in shared.remedy
+    assert "Run `make repro` to rebuild them from params.yaml, which is left as it is." == alone.remedy
+    assert "Run `dvc pull` to fetch them, or `make repro` to rebuild them from params.yaml" in shared.remedy
 
 
-def test_a_conflicted_lock_is_one_line_that_says_how_to_settle_it(tmp_path):
+def test_a_conflicted_lock_is_one_line_that_says_how_to_resolve_it(tmp_path):
     (tmp_path / "dvc.lock").write_text(f"<<<<<<< HEAD\n{LOCK}=======\n{LOCK}>>>>>>> other\n", encoding="utf-8")
 
     assert (
-        f"{tmp_path}/dvc.lock: holds an unsettled merge conflict. "
-        "Take one side of it, git checkout --ours dvc.lock (or --theirs), then run again."
+        f"{tmp_path}/dvc.lock: contains an unresolved merge conflict. "
+        "Take one side (git checkout --ours dvc.lock, or --theirs), then run again."
     ) == str(refusal(tmp_path))
 
 
 @pytest.mark.parametrize("content", ["", "stages: 3\n", "just text\n", "a: [\n", "\ufffe"])
-def test_a_lock_that_is_none_is_one_line(tmp_path, content):
+def test_a_broken_lock_is_one_line(tmp_path, content):
     (tmp_path / "dvc.lock").write_text(content, encoding="utf-16" if content == "\ufffe" else "utf-8")
 
-    assert "not a lock file of DVC" == refusal(tmp_path).problem
+    assert "not a DVC lock file" == refusal(tmp_path).problem
 
 
 def test_a_project_without_a_lock_has_nothing_to_restore(tmp_path):
-    assert "missing: nothing was ever produced here" == refusal(tmp_path).problem
+    assert "missing: nothing has been produced here yet" == refusal(tmp_path).problem
 
 
 @pytest.fixture
 def project(clone):
-    """A project whose lock file names a file, a folder and a metric, all cached and none in the folder."""
+    """A project whose lock file names a file, a folder and a metric, which are all in the cache and only there."""
     write(clone / "data/a", "a")
     write(clone / "data/sub/b", "b")
     write(clone / "model.bin", "model")
@@ -114,15 +114,15 @@ def lock_outputs(root: Path, *paths: str) -> None:
 
 
 def texts(root: Path) -> dict[str, str]:
-    found = [root / "model.bin", root / "eval.json", *(root / "data").rglob("*")]
-    return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in found if path.is_file()}
+    paths = [root / "model.bin", root / "eval.json", *(root / "data").rglob("*")]
+    return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
 GOOD = {"model.bin": "model", "eval.json": "scores", "data/a": "a", "data/sub/b": "b"}
 
 
 def test_what_differs_is_replaced_by_what_the_cache_has(project):
-    """Of a folder the content counts, not that it is there."""
+    """For a folder its contents count, not only its existence."""
     write(project / "model.bin", "edited")
     write(project / "data/a", "edited")
     write(project / "data/extra", "of no complete run")
@@ -142,7 +142,7 @@ def test_what_differs_is_replaced_by_what_the_cache_has(project):
     ],
 )
 def test_what_cannot_be_replaced_is_left_as_it_is(project, gone, lost, left):
-    """The rest is restored all the same."""
+    """Everything else is restored."""
     cached(project, dvc_lock.md5_of(gone.encode())).unlink()
     for path in GOOD:
         write(project / path, "edited")
