@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
 
 REMEDY = "Run `make repro`, then commit dvc.lock and metrics."
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -33,7 +33,7 @@ def copy_sources(folder: Path) -> None:
 
 def results_in_git(folder: Path) -> list[str]:
     """The outputs that dvc.yaml keeps out of DVC's cache."""
-    stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+    stages = YAML(typ="safe").load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
     declared = [entry for stage in stages for entry in [*stage.get("metrics", []), *stage.get("plots", [])]]
     return [path for entry in declared for path, how in entry.items() if not how["cache"]]
 

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
 
 
 def outputs(text: str, stage: str) -> dict[str, str]:
     """Output path -> md5 of a stage."""
-    return {out["path"]: out["md5"] for out in yaml.safe_load(text)["stages"][stage]["outs"]}
+    return {out["path"]: out["md5"] for out in YAML(typ="safe").load(text)["stages"][stage]["outs"]}
 
 
 committed = subprocess.run(["git", "show", "HEAD:dvc.lock"], capture_output=True, text=True, check=True).stdout

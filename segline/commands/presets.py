@@ -3,11 +3,16 @@
 from argparse import Namespace
 from pathlib import Path
 
+import torch
+
+from segline.commands import check
 from segline.core import atomic, git, params
-from segline.core.errors import ParameterError, suggestion
+from segline.core.errors import ParameterError, Problems, suggestion
+from segline.model import device
 from segline.monitoring import console
 
 FOLDER = Path("presets")
+CAMVID = "camvid"  # how the presets of that data set begin
 
 
 def names(root: Path) -> list[str]:
@@ -15,21 +20,32 @@ def names(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
 
 
-def use(name: str, root: Path) -> None:
-    """Copies presets/NAME.yaml over params.yaml. Raises ParameterError if unknown, or if edits would be lost."""
+def file(name: str, root: Path) -> Path:
+    """presets/NAME.yaml. Raises ParameterError if there is no such preset."""
     known = names(root)
     if name not in known:
         remedy = suggestion(name, known, "") + f" Choose one of: {', '.join(known)}."
         raise ParameterError(f"PRESET={name}", "no such preset", remedy)
-    target = root / params.FILE
-    if not _is_saved(target, [root / FOLDER / f"{known_name}.yaml" for known_name in known]):
+    return root / FOLDER / f"{name}.yaml"
+
+
+def require_usable(preset: Path) -> None:
+    """Raises every problem that a run with this preset would have on this machine."""
+    if problems := check.problems(preset) or check.on_this_machine(preset):
+        raise Problems(f"{FOLDER / preset.name} cannot be used here, {params.FILE} stays as it is", problems)
+
+
+def use(name: str, root: Path) -> None:
+    """Copies presets/NAME.yaml over params.yaml. Raises ParameterError if unknown, or if edits would be lost."""
+    preset, target = file(name, root), root / params.FILE
+    if not _is_saved(target, sorted((root / FOLDER).glob("*.yaml"))):
         remedy = (
             "Keep them: `cp params.yaml presets/NAME.yaml` or `git commit params.yaml`; "
             "or drop them: `git checkout HEAD params.yaml`. Then run again."
         )
         raise ParameterError(target.name, "has edits that are not committed and would be lost", remedy)
     with atomic.file(target) as temporary:
-        temporary.write_bytes((root / FOLDER / f"{name}.yaml").read_bytes())
+        temporary.write_bytes(preset.read_bytes())
 
 
 def _is_saved(target: Path, presets: list[Path]) -> bool:
@@ -42,8 +58,21 @@ def _is_saved(target: Path, presets: list[Path]) -> bool:
     return git.answer(target.parent, "show", f"HEAD:./{target.name}") == content
 
 
+def camvid_preset(target: torch.device) -> str:
+    """The preset that makes the most of CamVid on this device within minutes; of a GPU in hours."""
+    if target.type == "cuda":
+        return "camvid"
+    return "camvid-five-minutes" if device.precision(target, "auto") == "bfloat16" else "camvid-fast"
+
+
 def command(args: Namespace) -> None:
     """`segline preset NAME`."""
     params.require_top_folder()
+    require_usable(file(args.name, Path.cwd()))
     use(args.name, Path.cwd())
     console.say(f"params.yaml is now presets/{args.name}.yaml")
+    target = device.pick()
+    suited = camvid_preset(target)
+    if args.name.startswith(CAMVID) and args.name != suited:
+        facts = f"{target.type}, {device.precision(target, 'auto')}"
+        console.say(f"the CamVid preset that suits this machine ({facts}) is {suited}: make repro PRESET={suited}")

@@ -90,3 +90,23 @@ def test_every_preset_says_as_much_as_the_default(checkout):
         for key in ("preprocess", "train", "augment", "evaluate", "plot"):
             said, expected = (leaves(each[key], f"{key}.").keys() for each in (document, default))
             assert expected == said, f"{path.name}: {key}"
+
+
+def test_a_preset_that_cannot_be_used_here_leaves_the_parameters_as_they_are(checkout):
+    """Such as one whose weights are missing: it is refused before it replaces anything."""
+    before = checkout.read("params.yaml")
+    broken = before.replace("learning_rate: 0.003", "learning_rate: -1.0")
+    assert broken != before
+    checkout.write("presets/broken.yaml", broken)
+    output = preset(checkout, "broken", fails=True)
+
+    assert "presets/broken.yaml cannot be used here, params.yaml stays as it is" in output
+    assert "train.learning_rate" in output
+    assert before == checkout.read("params.yaml")
+
+
+def test_a_camvid_preset_comes_with_the_name_of_the_one_that_suits_the_machine(checkout):
+    output = preset(checkout, "camvid-seed")
+
+    assert "the CamVid preset that suits this machine (cpu, " in output
+    assert "make repro PRESET=camvid-" in output
