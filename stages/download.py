@@ -1,11 +1,13 @@
 """Raw images and masks from the chosen source -> data/raw, with an index of them."""
 
+from segline.monitoring import console  # first: it handles Ctrl-C while the rest is imported
+
+# isort: split
 from argparse import Namespace
 from collections.abc import Sequence
 
 from segline.core import atomic, params, plugins
 from segline.dataset import raw
-from segline.monitoring import console
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:

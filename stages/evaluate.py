@@ -1,5 +1,8 @@
 """Score the model on a split, at the working resolution and at that of the masks."""
 
+from segline.monitoring import console  # first: it handles Ctrl-C while the rest is imported
+
+# isort: split
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +14,7 @@ from segline.core import atomic, params, records
 from segline.core.errors import DataError, IntegrityError
 from segline.dataset import processed
 from segline.model import checkpoint, device, forward, randomness
-from segline.monitoring import console, mlflow_run
+from segline.monitoring import mlflow_run
 from segline.scoring import confusion, evaluation, score_split
 
 Uint8 = npt.NDArray[np.uint8]

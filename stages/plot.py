@@ -1,11 +1,14 @@
 """Draws what was trained and evaluated: charts, a sheet of images, and a report in one HTML file."""
 
+from segline.monitoring import console  # first: it handles Ctrl-C while the rest is imported
+
+# isort: split
 import argparse
 from collections.abc import Sequence
 
 from segline.core import atomic, params
 from segline.dataset import processed
-from segline.monitoring import console, mlflow_run
+from segline.monitoring import mlflow_run
 from segline.reporting import formatting, model_card, pictures, report, results, selection
 
 WRITTEN = {"plots", "report", "card"}

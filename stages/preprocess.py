@@ -1,11 +1,13 @@
 """Checks every image and mask, resizes them and packs the masks as one-hot bits: data/raw -> data/processed."""
 
+from segline.monitoring import console  # first: it handles Ctrl-C while the rest is imported
+
+# isort: split
 import argparse
 from collections.abc import Sequence
 
 from segline.core import params
 from segline.dataset import raw
-from segline.monitoring import console
 from segline.preprocessing import audit, pairs, split_writer
 
 

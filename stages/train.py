@@ -1,5 +1,8 @@
 """Train a network on the train split, choose its epoch on the val split."""
 
+from segline.monitoring import console  # first: it handles Ctrl-C while the rest is imported
+
+# isort: split
 import hashlib
 from argparse import Namespace
 from collections.abc import Sequence
@@ -15,7 +18,7 @@ from segline.core.errors import DataError
 from segline.dataset import history, onehot, processed
 from segline.model import batches, checkpoint, device, randomness
 from segline.model.batches import AnySamples
-from segline.monitoring import console, mlflow_run, progress
+from segline.monitoring import mlflow_run, progress
 from segline.training import loop, model_from_params, pretrained, resume
 from segline.training.augmentation import plan, samples
 from segline.training.augmentation.samples import Augmented

@@ -3,6 +3,9 @@
 Nothing here may flow into an output: stages are not made to depend on this file.
 """
 
+from segline.monitoring import process  # first: it handles Ctrl-C while the rest is imported
+
+# isort: split
 import argparse
 import os
 import sys
@@ -16,7 +19,6 @@ from tqdm import tqdm
 from segline.core.errors import PipelineError
 
 Item = TypeVar("Item")
-DEBUG = "SEGLINE_DEBUG"
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -76,7 +78,8 @@ class Steps:
 
 
 def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> None:
-    """Calls `main` and ends the process: 0 or what it returns; 1 and one line for a PipelineError; 130 for Ctrl-C.
+    """Calls `main` and ends the process: 0 or what it returns; 1 and one line for a PipelineError; 130 for Ctrl-C,
+    143 for SIGTERM.
 
     A fault of ours keeps its traceback; SEGLINE_DEBUG=1 shows that of every exception. Whatever ends a stage early, DVC
     has removed its outputs before: the command that brings them back is named.
@@ -93,15 +96,16 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
 
 def _status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
     try:
-        return main(argv) or 0
+        with process.interruptible():
+            return main(argv) or 0
     except (PipelineError, OSError, MemoryError, KeyboardInterrupt) as error:
-        if os.environ.get(DEBUG) == "1":
+        if os.environ.get(process.DEBUG) == "1":
             raise
         if isinstance(error, BrokenPipeError):  # whoever read our output has gone, and needs no message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         print(f"error: {sentence(error)}", file=sys.stderr)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return process.status(error) if isinstance(error, KeyboardInterrupt) else 1
 
 
 def guarded(function: Callable[[], int], fault: int) -> int:
@@ -114,15 +118,15 @@ def guarded(function: Callable[[], int], fault: int) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
-        if os.environ.get(DEBUG) == "1":
+        if os.environ.get(process.DEBUG) == "1":
             traceback.print_exc()
         print(f"error: {sentence(error)}", file=sys.stderr)
         return fault
 
 
 def _name_the_remedy() -> None:
-    if "DVC_STAGE" in os.environ:
-        print("to bring the last good outputs back: make restore", file=sys.stderr)
+    if process.STAGE in os.environ:
+        print(process.RESTORE, file=sys.stderr)
 
 
 def sentence(error: BaseException) -> str:
@@ -130,9 +134,9 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, PipelineError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "stopped by Ctrl-C"
+        return process.sentence(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. Check the path, its permissions and the free disk space."
     if isinstance(error, OSError):
         return f"{error.strerror or error}. Check the free disk space and the limits of this session."
-    return f"{type(error).__name__}: {error}. Run again with {DEBUG}=1 for the traceback."
+    return f"{type(error).__name__}: {error}. Run again with {process.DEBUG}=1 for the traceback."

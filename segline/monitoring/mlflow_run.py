@@ -27,7 +27,7 @@ from urllib.parse import unquote
 from segline.core.errors import ParameterError
 from segline.core.params import FILE as PARAMS_FILE
 from segline.core.params import flat
-from segline.monitoring import console
+from segline.monitoring import console, process
 
 Message = dict[str, Any]
 
@@ -98,7 +98,7 @@ def environment() -> dict[str, str]:
 
 def errors() -> int | None:
     """Where the standard error of such a process goes: nowhere, unless SEGLINE_DEBUG=1."""
-    return None if os.environ.get(console.DEBUG) == "1" else subprocess.DEVNULL
+    return None if os.environ.get(process.DEBUG) == "1" else subprocess.DEVNULL
 
 
 @contextmanager

@@ -7,17 +7,18 @@ there.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from segline.core import atomic, params, pipeline
 from segline.core.errors import DataError, PipelineError
-from segline.monitoring import mlflow_run
+from segline.monitoring import mlflow_run, process
 from segline.reproducibility import dvc_lock
 from segline.reproducibility.dvc_lock import Stage
 
@@ -106,12 +107,16 @@ def run(clone: Path, stage: Stage) -> None:
     python = str(Path(sys.executable).parent)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
     environment |= {"PATH": f"{python}{os.pathsep}{os.environ['PATH']}", mlflow_run.SWITCH: "off"}
-    process = subprocess.Popen(stage.command, shell=True, cwd=clone, env=environment)  # noqa: S602 - dvc.yaml is code
+    environment[process.PARENT] = str(os.getpid())
+    options: dict[str, Any] = {"cwd": clone, "env": environment, "start_new_session": True}
+    shell = subprocess.Popen(stage.command, shell=True, **options)  # noqa: S602 - dvc.yaml is code
     try:
-        status = process.wait()
+        status = shell.wait()
     finally:
-        process.kill()  # after Ctrl-C: nothing may write into a folder that is about to be deleted
-        process.wait()
+        # After Ctrl-C or SIGTERM: nothing may write into a folder that is about to be deleted.
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait()
     if status:
         problem = f"`{stage.command}` ended with exit code {status} in a copy of the project"
         raise PipelineError(stage.name, problem, "Its own message is above.")

@@ -97,6 +97,55 @@ def test_ctrl_c_is_130_and_one_line():
     assert (130, "error: stopped by Ctrl-C\n") == (done.returncode, done.stderr)
 
 
+def test_sigterm_is_143_and_one_line_after_all_is_cleaned_up():
+    body = "import os\n    try: os.kill(os.getpid(), 15)\n    finally: print('cleaned up')"
+    done = run(body)
+
+    assert (143, "cleaned up\n", "error: stopped by SIGTERM\n") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_a_signal_that_was_ignored_from_the_start_stays_ignored():
+    """As under nohup, or in the background of a script."""
+    code = "import signal, subprocess, sys; signal.signal(2, signal.SIG_IGN); sys.exit(subprocess.call(sys.argv[1:]))"
+    child = "import os\nfrom segline.monitoring import console\nconsole.run(lambda _: os.kill(os.getpid(), 2))"
+    command = [sys.executable, "-c", code, sys.executable, "-c", child]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+
+    assert 0 == done.returncode
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess", "train", "evaluate", "plot"])
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_during_the_first_import_from_elsewhere_is_the_same_sentence(tmp_path, stage, name, status):
+    (tmp_path / "tqdm.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})", encoding="utf-8")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "DVC_STAGE": stage}
+    command = [sys.executable, "-m", f"stages.{stage}"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    sentence = "stopped by Ctrl-C" if name == "SIGINT" else "stopped by SIGTERM"
+    assert [f"error: {sentence}", "to bring the last good outputs back: make restore"] == done.stderr.splitlines()
+    assert status == done.returncode
+
+
+def test_a_process_ends_with_the_one_that_it_must_not_outlive():
+    """That one may be dead before the process looks for it."""
+    parent = subprocess.Popen([sys.executable, "-c", ""])
+    parent.wait()
+    done = run("import time\n    time.sleep(60)", SEGLINE_PARENT=str(parent.pid))
+
+    assert (143, "error: stopped by SIGTERM\n") == (done.returncode, done.stderr)
+
+
+def test_an_import_of_a_stage_by_another_program_handles_no_signal():
+    code = "import signal, stages.download; print(signal.getsignal(2) is signal.default_int_handler)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+
+    assert "True\n" == done.stdout
+
+
 BAR = """
 import time
 from segline.monitoring import console
