@@ -1,7 +1,7 @@
-"""`make bench`: every benchmark that needs nothing special, one after another.
+"""`make bench`: every benchmark without special needs, one after another.
 
-Each also runs alone: `python -m benchmarks.<name>`. `gpu` (`make bench-gpu`) needs a GPU, `gate_power` minutes a run,
-`time_to_accuracy` and `record` CamVid.
+Each also runs alone: `python -m benchmarks.<name>`. `gpu` (`make bench-gpu`) needs a GPU, `gate_power` minutes for
+each training, `time_to_accuracy` and `record` CamVid.
 """
 
 import os

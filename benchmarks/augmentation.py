@@ -1,9 +1,9 @@
-"""The time that augmenting a batch takes, as a share of the optimiser step that it is for, in one run.
+"""The time to augment a batch, as a share of the optimiser step that uses it, both measured in one run.
 
     python -m benchmarks.augmentation
 
-Everything is on at strengths in use; the batch (16 images of 128x128, 12 classes) and the step (34.5M U-Net, in
-bfloat16 where the CPU has it) are those of `loops`. The goal is a share of at most 15 %.
+Every kind of augmentation is on, at realistic strength. The batch (16 images of 128x128, 12 classes) and the step
+(U-Net of 34.5M parameters, in bfloat16 if the CPU has it) are those of `loops`. The goal is a share of at most 15 %.
 """
 
 import statistics
@@ -36,14 +36,14 @@ ROUNDS = 3
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall time of a call."""
+    """Wall time of a call in seconds."""
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table: step and augmentation take turns, so that a busy machine slows both."""
+    """Prints the table. Step and augmentation take turns, so that a busy machine slows both."""
     console.parser(__doc__).parse_args(argv)
     data = loops.samples(torch.device("cpu"))
     precision: Literal["bfloat16", "float32"] = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"

@@ -1,6 +1,6 @@
-"""What a network's convolutions alone would allow: 3x3 convolutions, forward and backward, at the shapes of its levels.
+"""The speed limit set by a network's convolutions: 3x3, forward and backward, at the shapes of its levels.
 
-Channels last in memory, as in training. A level is a resolution; its operations are those of all convolutions at it.
+Channels last in memory, as in training. A level is a resolution; its operations are those of all its convolutions.
 """
 
 from collections import Counter
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from benchmarks.turns import timed
 
-LEVELS = {128: 64, 64: 128, 32: 256, 16: 512, 8: 1024}  # height and width -> channels of S1's U-Net
+LEVELS = {128: 64, 64: 128, 32: 256, 16: 512, 8: 1024}  # height and width -> channels of the U-Net in `loops`
 PASSES = 6  # operations of a training step for each multiply-add of one forward: two operations, three passes
 
 
 def multiply_adds(network: nn.Module, channels: int, size: int) -> Counter[int]:
-    """Those of one image by the height that they are made at; a transposed convolution's by that of its input."""
-    found: Counter[int] = Counter()
+    """Multiply-adds for one image, by the height of the layer's output; of its input for transposed convolutions."""
+    work: Counter[int] = Counter()
 
     def add(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
         height, width = (inputs[0] if module.transposed else output).shape[-2:]
-        found[height] += module.weight.numel() * height * width
+        work[height] += module.weight.numel() * height * width
 
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
     handles = [module.register_forward_hook(add) for module in convolutions]
@@ -31,7 +31,7 @@ def multiply_adds(network: nn.Module, channels: int, size: int) -> Counter[int]:
         network.eval()(torch.zeros(1, channels, size, size))
     for handle in handles:
         handle.remove()
-    return found
+    return work
 
 
 def convolutions(precision: torch.dtype, batch: int) -> Callable[[], list[float]]:
@@ -57,5 +57,5 @@ def rates(seconds: Sequence[float], batch: int) -> list[float]:
 
 
 def images_a_second(levels: Sequence[float], work: Counter[int]) -> float:
-    """If each of the multiply-adds in `work` went at the rate of its level."""
+    """Images a second if all multiply-adds ran at the rate of their level."""
     return 1 / sum(PASSES * work[size] / rate for size, rate in zip(LEVELS, levels, strict=True))

@@ -1,10 +1,10 @@
-"""A folder of the user's through download and preprocess: speed and peak memory for a quarter, a half and all of it.
+"""A user's folder in download and preprocess: speed and peak memory for a quarter, a half and all of it.
 
     python -m benchmarks.folder [PAIRS]
 
 2,000 pairs by default; 20,000 take 3 GB of disk and some minutes. JPEG images and PNG masks of 500x375 and 21 classes,
-as PASCAL VOC has them, become 128x128. 100 are made, the others are links to these. What DVC adds is not measured.
-The goal: more pairs take more memory for their rows of the indices alone, at most 4 KiB a pair.
+as in PASCAL VOC, become 128x128. 100 are generated, the others are links to these. DVC's own time is not measured.
+The goal: memory grows only with the rows of the indices, by at most 4 KiB for each pair.
 """
 
 import os
@@ -77,7 +77,7 @@ def link(made: Path, mine: Path, count: int) -> None:
 
 
 def measure(stage: str, work: Path) -> tuple[float, float, float]:
-    """Of a stage in a process of its own, once imported: seconds, CPU seconds of all threads, peak memory in MiB."""
+    """A stage in its own process, after the imports: seconds, CPU seconds of all threads, peak memory in MiB."""
     command = [sys.executable, "-c", MEASURED.format(stage=stage), *STAGES[stage]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=work, env=environment, check=True, stdout=subprocess.PIPE, text=True)
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 console.say(f"| {count} | {stage} | {times} | {peak:.0f} MiB |")
             atomic.remove(work)
     for stage, (least, *_, most) in peaks.items():
-        console.say(f"{stage}: {1024 * (most - least) / (largest - largest // 4):.1f} KiB more for each pair more")
+        console.say(f"{stage}: {1024 * (most - least) / (largest - largest // 4):.1f} KiB for each additional pair")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Baselines that cannot be judged against, one of each kind, made out of good ones."""
+"""Broken baselines, one of each kind, made from good ones."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ Breaking = Callable[[Path], None]  # changes a folder of saved metrics in place
 
 
 def kinds() -> dict[str, Breaking]:
-    """Name -> what is done to a folder that was good."""
+    """Name -> the function that breaks a good folder."""
     return {
         "no folder": shutil.rmtree,
         "eval.json missing": lambda folder: (folder / EVALUATION).unlink(),
@@ -48,7 +48,7 @@ def kinds() -> dict[str, Breaking]:
 
 
 def revisions(project: Path) -> dict[str, str]:
-    """Kind -> a revision of the git repository that this makes of a project, without a usable baseline."""
+    """Turns a project into a git repository. Kind -> a revision in it without a usable baseline."""
     for command in (["init", "--quiet"], ["add", "--all"], ["rm", "--quiet", "-r", "--cached", "metrics"]):
         _git(project, *command)
     _git(project, "commit", "--quiet", "--message", "Start without metrics")

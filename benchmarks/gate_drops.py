@@ -1,8 +1,8 @@
-"""Drops of mIoU planted into the counts of a fixed prediction: how many of them the gate finds.
+"""Drops of mIoU planted into the counts of a fixed prediction: how many of them the gate detects.
 
-What this does not show: both sides share one prediction but for what is planted, so images differ in next to nothing
-and the bootstrap adds little. Two trainings also differ image by image, so the gate finds less than this in practice:
-it is the power that the seed deviation alone would leave. The planted errors fall on all classes and images alike.
+Limits: apart from the planted errors both sides share one prediction, so their images hardly differ and the bootstrap
+adds little. Two trainings also differ image by image, so in practice the gate detects less: this is the power that the
+seed deviation alone would leave. The planted errors are spread evenly over classes and images.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from segline.gate.pairing import Pair
 from segline.monitoring import console
 from segline.scoring import confusion
 
-FEW = 5  # seeds, as `segline noise` takes by default
+FEW = 5  # seeds, the default of `segline noise`
 DROPS = (0.0, 0.005, 0.01, 0.02, 0.05)
 DEVIATIONS = (0.0, 0.0025, 0.005, 0.01, 0.02)
 STEP = 0.1  # share of the pixels of a class in an image that a planted error flips
@@ -27,10 +27,10 @@ SEED = 1
 
 
 def planted(pair: Pair, drop: float, draw: np.random.Generator) -> Counts:
-    """The counts of the base after predicted pixels of random images were flipped until mIoU had fallen by `drop`.
+    """The counts of the base after predicted pixels of random images were flipped until mIoU fell by `drop`.
 
-    What is flipped becomes another class; a negative drop flips wrong pixels back. The last flip is of as many pixels
-    as come nearest, so the drop is exact to one pixel.
+    A flipped pixel becomes another class; a negative drop flips wrong pixels back. The size of the last flip is chosen
+    so that the drop is exact to one pixel.
     """
     counts = pair.base.counts.copy()
     total = counts.sum(axis=0)
@@ -52,7 +52,7 @@ def planted(pair: Pair, drop: float, draw: np.random.Generator) -> Counts:
 
 
 def accuracy_of_miou(pair: Pair) -> float:
-    """By how much accuracy moves where planted errors move mIoU by 1: what seeds do to one, they do to both."""
+    """How much accuracy changes when planted errors change mIoU by 1: seeds move both together."""
     before, after = (counts.sum(axis=0) for counts in (pair.base.counts, planted(pair, DROPS[-1], _draws())))
     moved = [float(score(before) - score(after)) for score in (confusion.accuracy, confusion.miou)]
     return moved[0] / moved[1]
@@ -63,14 +63,16 @@ def _draws() -> np.random.Generator:
 
 
 def drops(folder: Path, trials: int) -> None:
-    """Prints the share of planted drops that is found, over trials in which seeds move both runs by the deviation.
+    """Prints the share of planted drops that is detected, in trials where seeds move both runs by the deviation.
 
-    The deviation that the gate is told is estimated in each trial from FEW draws, as a team would; that of accuracy is
-    the same share of it as accuracy moves by with these errors.
+    Each trial estimates the deviation for the gate from FEW draws, as a team would. That of accuracy is proportional,
+    by the ratio in which these errors move both scores.
     """
     pair = gate_runs.paired(folder / "seed-1", folder / "seed-1")
     share = accuracy_of_miou(pair)
-    console.say(f"regression found (pass), of {trials} trials each; rows: seed deviation of mIoU, columns: drop\n")
+    console.say(
+        f"regressions detected (passes), of {trials} trials each; rows: seed deviation of mIoU, columns: drop\n"
+    )
     console.say(f"| deviation | {' | '.join(f'{100 * drop:g} points' for drop in DROPS)} |")
     console.say("|---" * (1 + len(DROPS)) + "|")
     for deviation in DEVIATIONS:

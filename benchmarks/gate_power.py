@@ -1,12 +1,12 @@
-"""What the gate catches, and how often it cries wolf, on the default pipeline: one command for each question.
+"""What the gate catches on the default pipeline, and its rate of false alarms: one command for each question.
 
-    python -m benchmarks.gate_power seeds --folder RUNS --runs 24   # runs that differ in seed alone: false alarms
+    python -m benchmarks.gate_power seeds --folder RUNS --runs 24   # runs that differ only in the seed: false alarms
     python -m benchmarks.gate_power drops --folder RUNS             # planted drops of mIoU against the seed deviation
     python -m benchmarks.gate_power faults --folder RUNS            # planted faults in training: caught or not
     python -m benchmarks.gate_power broken                          # broken baselines: none may be green
 
-`seeds` and `faults` train in this process, on the `data/` of `make repro`, and keep what they made under RUNS; a
-command that is repeated goes on where it was. `drops` and `faults` judge by the runs of `seeds`.
+`seeds` and `faults` train in this process, on the `data/` of `make repro`, and keep their results in RUNS; a repeated
+command resumes. `drops` and `faults` use the runs of `seeds`.
 """
 
 import argparse
@@ -36,10 +36,10 @@ SEED = 1
 
 
 def seeds(folder: Path, runs: int) -> None:
-    """Prints the verdicts of all ordered pairs, and of disjoint ones, which are independent."""
+    """Prints the verdicts on all ordered pairs, and on disjoint pairs, which are independent."""
     paths = gate_runs.series(folder, runs, params.load())
     draw = np.random.default_rng(SEED)
-    found: dict[tuple[str, str], Counter[Verdict]] = {}
+    tally: dict[tuple[str, str], Counter[Verdict]] = {}
     for i, j in itertools.permutations(range(runs), 2):
         known = decision.gather(gate_runs.paired(paths[i], paths[j]), gate_runs.claims())
         others = [path for place, path in enumerate(paths) if place not in (i, j)]
@@ -49,12 +49,12 @@ def seeds(folder: Path, runs: int) -> None:
         for source, spread in sources.items():
             said = decision.overall(decision.decide(known, gate_runs.claims(), gate_runs.noises(spread)))
             for pairs in ["all ordered"] + ["disjoint"] * (i % 2 == 0 and j == i + 1):
-                found.setdefault((source, pairs), Counter())[said] += 1
+                tally.setdefault((source, pairs), Counter())[said] += 1
     over = gate_runs.noise(paths).metrics
     console.say(f"standard deviation over {runs} seeds: accuracy {over.accuracy:.4f}, mIoU {over.miou:.4f}\n")
     console.say("| seed noise from | pairs | number | false alarms | 95 % (Clopper-Pearson) | inconclusive | pass |")
     console.say("|---|---|---|---|---|---|---|")
-    for (source, pairs), verdicts in sorted(found.items()):
+    for (source, pairs), verdicts in sorted(tally.items()):
         total, alarms = verdicts.total(), verdicts[Verdict.REGRESSION]
         ends = stats.binomtest(alarms, total).proportion_ci(method="exact")
         rest = " | ".join(f"{verdicts[other] / total:.1%}" for other in (Verdict.INCONCLUSIVE, Verdict.OK))
@@ -63,7 +63,7 @@ def seeds(folder: Path, runs: int) -> None:
 
 
 def shifted(classes: onehot.Uint8, _: int) -> onehot.Uint8:
-    """The labels of 5 % of the images, an eighth of their width to the right."""
+    """The labels, those of 5 % of the images shifted to the right by an eighth of the width."""
     classes = classes.copy()
     rows = np.random.default_rng(SEED).permutation(len(classes))[: max(1, round(0.05 * len(classes)))]
     classes[rows] = np.roll(classes[rows], classes.shape[2] // 8, axis=2)
@@ -71,7 +71,7 @@ def shifted(classes: onehot.Uint8, _: int) -> onehot.Uint8:
 
 
 def swapped(classes: onehot.Uint8, num_classes: int) -> onehot.Uint8:
-    """The labels with two classes exchanged: those in the middle by their number of pixels."""
+    """The labels with two classes swapped: the middle ones by number of pixels."""
     order = np.argsort(np.bincount(classes.ravel(), minlength=num_classes)[:num_classes])
     table = np.arange(256, dtype=np.uint8)
     first, second = order[(num_classes - 1) // 2], order[(num_classes - 1) // 2 + 1]
@@ -80,7 +80,7 @@ def swapped(classes: onehot.Uint8, num_classes: int) -> onehot.Uint8:
 
 
 def faults(folder: Path) -> None:
-    """Prints what the gate says of a training with a fault, against the sound run of the same seed."""
+    """Prints the verdict on a training with a fault, against the sound run with the same seed."""
     document = params.load()
     section = document["train"]
     document = gate_runs.changed(document, "train", seed=1)

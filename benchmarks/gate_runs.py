@@ -1,6 +1,6 @@
-"""Saved runs that the gate is tried on: train and evaluate over one processed data set, with something changed.
+"""Saved runs to try the gate on: train and evaluate on one processed data set, with something changed.
 
-A run that is there is not made again, so a series that was stopped goes on where it was.
+An existing run is not repeated, so a series that was stopped resumes.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from segline.gate.rules import FILE, Criterion, SeedNoise, of_criterion, read_ru
 from stages import evaluate, train
 
 DATA = Path("data")
-Labels = Callable[[onehot.Uint8, int], onehot.Uint8]  # classes (N, H, W) and K -> what is learnt from instead
+Labels = Callable[[onehot.Uint8, int], onehot.Uint8]  # classes (N, H, W) and K -> the labels to learn from instead
 
 
 def make(target: Path, document: params.Document, labels: Labels | None = None) -> Path:
-    """`target` holds the metrics of a run with these parameters, on `data/` with other train labels if asked for."""
+    """Saves the metrics of a run with these parameters on `data/`, optionally with other train labels, in `target`."""
     if target.is_dir():
         return target
     os.environ["SEGLINE_TRACKING"] = "off"
@@ -59,7 +59,7 @@ def make(target: Path, document: params.Document, labels: Labels | None = None) 
 
 
 def relabelled(source: Path, target: Path, labels: Labels) -> Path:
-    """`target` holds the split of `source` with its labels changed."""
+    """Copies a split to `target`, with its labels changed."""
     shutil.copytree(source, target)
     split = processed.read(source)
     num_classes = len(split.index.classes)
@@ -69,27 +69,27 @@ def relabelled(source: Path, target: Path, labels: Labels) -> Path:
 
 
 def changed(document: params.Document, section: str, **values: Any) -> params.Document:
-    """The parameters with some of a section replaced."""
+    """The parameters with some values of a section replaced."""
     return {**document, section: {**document[section], **values}}
 
 
 def series(folder: Path, runs: int, document: params.Document) -> list[Path]:
-    """`folder/seed-N` for N from 1, runs that differ in train.seed alone."""
+    """Runs that differ only in train.seed: `folder/seed-N` for N from 1."""
     return [make(folder / f"seed-{n}", changed(document, "train", seed=n)) for n in range(1, runs + 1)]
 
 
 def paired(base: Path, candidate: Path) -> Pair:
     """Two saved runs as the gate sees them."""
-    first, second = (saved_metrics.in_folder(folder, folder.name, "Make it again.") for folder in (base, candidate))
+    first, second = (saved_metrics.in_folder(folder, folder.name, "Rebuild it.") for folder in (base, candidate))
     return pairing.pair(first, second)
 
 
 def noise(runs: Sequence[Path]) -> SeedNoise:
-    """What `segline noise` writes of such runs."""
+    """What `segline noise` would write for these runs."""
     scores = [json.loads((run / saved_metrics.evaluation().name).read_text(encoding="utf-8")) for run in runs]
     iou = {name: _deviation([score["iou"][name] for score in scores]) for name in scores[0]["iou"]}
     rates = {name: _deviation([score[name] for score in scores]) for name in ("accuracy", "miou")}
-    protocol = counts.protocol(saved_metrics.in_folder(runs[0], runs[0].name, "Make it again."))
+    protocol = counts.protocol(saved_metrics.in_folder(runs[0], runs[0].name, "Rebuild it."))
     content = {"commit": None, "metrics": {**rates, "iou": iou}, "protocol": protocol, "seeds": [*range(len(runs))]}
     return SeedNoise.model_validate(content)
 
@@ -100,9 +100,9 @@ def claims() -> list[Criterion]:
     return [Criterion(metric, margin) for metric, margin in rules.margins.items()]
 
 
-def noises(found: SeedNoise | None) -> list[Noise | None]:
+def noises(known: SeedNoise | None) -> list[Noise | None]:
     """The seed noise of each claim."""
-    return [None if found is None else of_criterion(found, claim, FILE) for claim in claims()]
+    return [None if known is None else of_criterion(known, claim, FILE) for claim in claims()]
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -1,9 +1,9 @@
-"""Images a second and TFLOP/s of training on a GPU in bfloat16, as shares of a matrix product's, in one run.
+"""Images/s and TFLOP/s of training on a GPU in bfloat16, as a share of a matrix product's speed in the same run.
 
     python -m benchmarks.gpu      # or: make bench-gpu
 
-S1's network at 128x128 and that of the CamVid preset at 480x360, by the project's own loop: each with the switches for
-determinism on (as in the pipeline) and off, eager at the best of several batch sizes, and compiled at that one.
+The network of `loops` at 128x128 and that of the CamVid preset at 480x360, in the project's own training loop. Each
+with deterministic algorithms on (as in the pipeline) and off; eager, at the best of several batch sizes, and compiled.
 """
 
 import statistics
@@ -29,7 +29,7 @@ STEPS, ROUNDS, SIDE = 8, 3, 8192
 
 @dataclass(frozen=True)
 class Case:
-    """A network, by its module and section, and the images that it is trained on."""
+    """A network, given by its module and section, and the images that it is trained on."""
 
     title: str
     network: str
@@ -48,7 +48,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Rate:
-    """What one way to train came to."""
+    """The result of one way to train."""
 
     images_a_second: float
     batch: int
@@ -64,7 +64,7 @@ def cases() -> list[Case]:
 
 
 def synchronise(target: torch.device) -> None:
-    """Waits until the device has done all that it was asked for."""
+    """Waits until the device has finished all its work."""
     if target.type == "cuda":
         torch.cuda.synchronize()
 
@@ -83,7 +83,7 @@ def peak(target: torch.device, side: int = SIDE) -> float:
 
 @contextmanager
 def switches(deterministic: bool) -> Iterator[None]:
-    """Torch's deterministic algorithms on, as in the pipeline, or off, with cuDNN free to choose; on again after."""
+    """Torch's deterministic algorithms on, as in the pipeline, or off, with cuDNN free to choose. Finally on again."""
     randomness.deterministic(1)
     if not deterministic:
         torch.use_deterministic_algorithms(False)
@@ -96,7 +96,7 @@ def switches(deterministic: bool) -> Iterator[None]:
 
 
 def rate(case: Case, target: torch.device, batch: int, compiler: str | None) -> Rate:
-    """Of the project's loop, once it is warm; compiled if there is a compiler."""
+    """The rate of the project's training loop after warming up; compiled if a compiler is given."""
     network = case.build()
     if compiler:
         network.compile(backend=compiler, dynamic=False)
@@ -112,20 +112,20 @@ def rate(case: Case, target: torch.device, batch: int, compiler: str | None) -> 
 
 
 def best(case: Case, target: torch.device) -> Rate:
-    """The highest eager rate of the case's batch sizes; larger ones are left out once memory has run out."""
-    found: list[Rate] = []
+    """The best eager rate over the case's batch sizes, up to the first that does not fit into memory."""
+    rates: list[Rate] = []
     for batch in case.batches:
         try:
-            found.append(rate(case, target, batch, None))
+            rates.append(rate(case, target, batch, None))
         except torch.cuda.OutOfMemoryError:
             break
-    if not found:
+    if not rates:
         raise DeviceError("memory", f"a batch of {case.batches[0]} of {case.title} does not fit", "Use a larger GPU.")
-    return max(found, key=lambda each: each.images_a_second)
+    return max(rates, key=lambda each: each.images_a_second)
 
 
 def report(measured: Sequence[Case], target: torch.device, highest: float, compiler: str = "inductor") -> None:
-    """Prints a row for each case, setting of the switches, and way to run; `highest` is the peak they are shares of."""
+    """Prints a row for each case, determinism on and off, eager and compiled. Shares are of the peak `highest`."""
     console.say("| network | size | switches | way | batch | images/s | TFLOP/s | share of the peak |")
     console.say("|---|---|---|---|---|---|---|---|")
     for case in measured:
@@ -134,21 +134,21 @@ def report(measured: Sequence[Case], target: torch.device, highest: float, compi
             with switches(deterministic):
                 eager = best(case, target)
                 ways = {"eager": eager, "compiled": rate(case, target, eager.batch, compiler)}
-            for way, found in ways.items():
-                achieved = found.images_a_second * operations
-                cells = f"{case.width}x{case.height} | {'on' if deterministic else 'off'} | {way} | {found.batch}"
-                speed = f"{found.images_a_second:.0f} | {achieved / 1e12:.1f} | {achieved / highest:.1%}"
+            for way, result in ways.items():
+                achieved = result.images_a_second * operations
+                cells = f"{case.width}x{case.height} | {'on' if deterministic else 'off'} | {way} | {result.batch}"
+                speed = f"{result.images_a_second:.0f} | {achieved / 1e12:.1f} | {achieved / highest:.1%}"
                 console.say(f"| {case.title} | {cells} | {speed} |")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the GPU, the peak and the table. Raises DeviceError where there is no CUDA device."""
+    """Prints the GPU, the peak and the table. Raises DeviceError without a CUDA device."""
     console.parser(__doc__).parse_args(argv)
     if not torch.cuda.is_available():
-        found = f"torch {torch.__version__} sees no CUDA device, and this measures nothing else"
-        raise DeviceError("benchmarks.gpu", found, "Run it on a machine with a GPU and a CUDA build of torch.")
+        problem = f"torch {torch.__version__} sees no CUDA device, which this benchmark needs"
+        raise DeviceError("benchmarks.gpu", problem, "Run it on a machine with a GPU and a CUDA build of torch.")
     target = torch.device("cuda")
-    randomness.deterministic(1)  # before CUDA is first used, for cuBLAS reads its part of it then
+    randomness.deterministic(1)  # before CUDA is first used, which is when cuBLAS reads its setting
     highest = peak(target)
     console.say(
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}, matrix product {highest / 1e12:.0f} TFLOP/s\n"

@@ -1,8 +1,8 @@
-"""One optimiser step of S1's U-Net in Keras 3 on TensorFlow, as S1 trains it: float32, Adam, its dropout.
+"""One optimiser step of the U-Net of `loops` in Keras 3 on TensorFlow, as it was published: float32, Adam, dropout.
 
     python -m benchmarks.keras_seed THREADS BATCH     # serves turns to `training_step`
 
-Needs tensorflow-cpu (the extra `bench`) and the standard library alone, so that another interpreter can run it.
+Needs only tensorflow-cpu (the extra `bench`) and the standard library, so that another interpreter can run it.
 """
 
 import sys
@@ -21,7 +21,7 @@ SIZE, NUM_CLASSES, PARAMETERS = 128, 12, 34_514_060
 
 
 def build() -> Any:
-    """The network; its parameters are counted, so that it cannot come to differ from ours unnoticed."""
+    """The network. Its parameters are counted, so that it cannot drift from ours unnoticed."""
 
     def block(features: Any, width: int) -> Any:
         for _ in range(2):
@@ -46,7 +46,7 @@ def build() -> Any:
 
 
 def step(threads: int, batch: int) -> Callable[[], object]:
-    """A step on a batch of noise, each pixel of some class."""
+    """A step on a batch of random pixels and classes."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     random = np.random.default_rng(1)
     images = random.integers(0, 256, (batch, SIZE, SIZE, 3)).astype(np.float32) / 127.5 - 1

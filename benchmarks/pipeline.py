@@ -1,5 +1,5 @@
-"""The whole pipeline on the clock: a first run, then `dvc repro` and `dvc status` with nothing to do, and the same of
-five empty stages beside it.
+"""Times the whole pipeline: a first run, then `dvc repro` and `dvc status` with nothing to do, beside the same for
+five empty stages.
 
     python -m benchmarks.pipeline
 
@@ -27,7 +27,7 @@ ROUNDS = 7
 
 
 class Seconds(NamedTuple):
-    """How long a command takes: on the wall clock, and in CPU time of its processes."""
+    """The time of a command: wall clock, and CPU time of its processes."""
 
     wall: float
     cpu: float
@@ -38,7 +38,7 @@ class Seconds(NamedTuple):
 
 
 def seconds(command: Sequence[str], folder: Path, environment: dict[str, str]) -> Seconds:
-    """How long a command takes; its output is shown only when it fails."""
+    """Times a command; its output is shown only if it fails."""
     began, before = time.perf_counter(), _cpu()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -52,7 +52,7 @@ def _cpu() -> float:
 
 
 def empty_project(folder: Path, environment: dict[str, str]) -> None:
-    """Five stages that touch a file each."""
+    """A project of five stages that only touch a file each."""
     folder.mkdir()
     stages = "".join(f"  s{i}:\n    cmd: touch out{i}\n    deps: [dep]\n    outs: [out{i}]\n" for i in range(5))
     (folder / "dep").write_text("dep")
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         project = scratch / "project"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(project)], check=True)
-        (project / "dvc.lock").unlink(missing_ok=True)  # else stages whose outputs it names would be skipped
+        (project / "dvc.lock").unlink(missing_ok=True)  # otherwise stages whose outputs it records would be skipped
         environment["PYTHONPATH"] = str(project)
         first = seconds([*dvc, "repro"], project, environment)
         empty = scratch / "empty"
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for (command, folder), series in times.items():
                 series.append(seconds([*dvc, command], folder, environment))
         shutil.rmtree(project)
-    console.say(f"| median of {ROUNDS}, but for the first | wall | CPU |\n|---|---|---|")
+    console.say(f"| median of {ROUNDS}, except the first | wall | CPU |\n|---|---|---|")
     console.say(f"| first `dvc repro`, MLflow included | {first} |")
     for command in ("repro", "status"):
         ours, theirs = (Seconds(*map(median, zip(*times[command, folder], strict=True))) for folder in (project, empty))

@@ -1,10 +1,10 @@
-"""Images a second of `segline predict`, files to files, against its network alone, in one run.
+"""Images/s of `segline predict`, from files to files, compared with its network alone in the same run.
 
     python -m benchmarks.predict
 
-A U-Net of width 32 and depth 4 on made 480x360 images, at three working sizes. The goal is 90 % of
-the network's own speed. Decoding, resizing and encoding cost about 20 ms of CPU time an image: where the network itself
-computes on all cores, no overlap can hide them, and the ratio grows with the working size.
+A U-Net of width 32 and depth 4 on generated 480x360 images, at three working sizes. The goal is 90 % of
+the network's own speed. Decoding, resizing and encoding cost about 20 ms of CPU time an image: where the network
+itself uses all cores, no overlap can hide them, and the ratio grows with the working size.
 """
 
 import statistics
@@ -49,7 +49,7 @@ def description(height: int, width: int) -> checkpoint.Description:
 
 
 def network_alone(predictor: Predictor) -> None:
-    """The network on as many batches, made before."""
+    """The network alone on as many prepared batches."""
     target = next(predictor.network.parameters()).device
     height, width = predictor.sizes[0]
     images = torch.zeros((BATCH, height, width, 3), dtype=torch.uint8, device=target)
@@ -61,13 +61,13 @@ def network_alone(predictor: Predictor) -> None:
 
 
 def files_to_files(predictor: Predictor, inputs: Sequence[input_files.InputImage], out: Path) -> None:
-    """The command, once the model is read."""
+    """The command, after the model is loaded."""
     with output_folder.opened(out, predictor.model.classes, (), [image.name for image in inputs]) as results:
         predict_all(predictor, inputs, results)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table: the two take turns, so that a busy machine slows both."""
+    """Prints the table. The two take turns, so that a busy machine slows both."""
     console.parser(__doc__).parse_args(argv)
     randomness.deterministic(1)
     console.say("| working size | clock | network alone | predict | ratio |\n|---|---|---|---|---|")

@@ -1,8 +1,8 @@
-"""Preprocess against decoding alone, in one run, and its peak memory for growing data sets.
+"""Preprocess compared with decoding alone in the same run, and its peak memory for growing data sets.
 
     python -m benchmarks.preprocess [ARCHIVE]
 
-ARCHIVE is a CamVid archive in the SegNet layout; without it PNG pairs of 480x360 are made. Pairs become 128x128.
+ARCHIVE is a CamVid archive in the SegNet layout; without it PNG pairs of 480x360 are generated. They become 128x128.
 The goal: preprocess takes at most 1.25 times what reading and `cv2.imdecode` of the same files take on as many threads.
 """
 
@@ -43,7 +43,7 @@ PEAK = (  # VmHWM, since ru_maxrss starts at what the parent held
 
 
 def make(folder: Path, count: int) -> None:
-    """`count` pairs of smooth images and blocky masks, of about the file size of street scenes."""
+    """`count` pairs of smooth images and blocky masks, with about the file sizes of street scenes."""
     random = np.random.default_rng(1)
     for number in range(count):
         coarse = random.integers(0, 256, (24, 32, 3), np.uint8)
@@ -86,7 +86,7 @@ def _sha256(path: Path) -> str:
 
 
 def decode_alone(paths: Sequence[Path]) -> None:
-    """Reads and decodes every image and mask, on all cores, results dropped."""
+    """Reads and decodes every image and mask on all cores, and drops the results."""
 
     def decode(path: Path) -> None:
         cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -98,7 +98,7 @@ def decode_alone(paths: Sequence[Path]) -> None:
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """How long one call takes: on the wall clock, and in CPU time of all threads, which other programs disturb less."""
+    """Times one call: wall clock, and CPU time of all threads, which other programs disturb less."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
@@ -145,7 +145,7 @@ def memory(folder: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints both tables."""
     parser = console.parser(__doc__)
-    parser.add_argument("archive", type=Path, nargs="?", help="a CamVid archive; made pairs without it")
+    parser.add_argument("archive", type=Path, nargs="?", help="a CamVid archive; without it pairs are generated")
     archive: Path | None = parser.parse_args(argv).archive
     with tempfile.TemporaryDirectory() as temporary:
         raw = Path(temporary) / "raw"

@@ -1,11 +1,11 @@
-"""A preset from several seeds, as a user would train it: scores with their spread, and the best weights in float16.
+"""A preset trained with several seeds, as a user would: scores with their spread, and the best weights in float16.
 
     python -m benchmarks.record --folder RUNS [--preset camvid] [--seeds 1 2 3] [--set train.epochs=20]
 
 Each seed is a clone of HEAD, RUNS/<preset>-<seed>, in which `dvc repro evaluate` runs; all share the cache RUNS/cache.
-Stopped at any moment, the same command goes on: DVC skips the stages that are done, and a training goes on where its
-state was last saved. Minutes are the sum over the epochs of the time that each took, whenever that was. The seed of
-highest mIoU ends as pretrained/<preset>.safetensors; the scores in the .json beside it are those of that very file.
+If stopped, the same command resumes: DVC skips finished stages, and a training resumes from its last saved state.
+Minutes are the sum over the epochs, whenever they ran. The seed with the highest mIoU becomes
+pretrained/<preset>.safetensors; the .json beside it has the scores of that very file.
 """
 
 import argparse
@@ -33,12 +33,12 @@ from segline.reproducibility import sandbox
 ROOT = Path(__file__).parents[1]
 CODE = ("dvc.yaml", "presets", "segline", "stages", "benchmarks")
 EVALUATION, HISTORY = "metrics/eval.json", "metrics/history.csv"
-EPOCH = re.compile(r"epoch (\d+)/.* ([\d.]+) images/s$", re.MULTILINE)  # as the train stage says it
+EPOCH = re.compile(r"epoch (\d+)/.* ([\d.]+) images/s$", re.MULTILINE)  # as the train stage prints it
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a seed came to; `seconds` of training are None where they are not known."""
+    """The result of a seed; `seconds` of training are None if unknown."""
 
     seed: int
     project: Path
@@ -54,33 +54,33 @@ class Result:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git answers."""
+    """The output of `git ARGUMENTS`."""
     return subprocess.run(["git", *arguments], cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def head() -> str:
-    """The commit that this code is. Raises DataError if it is edited."""
+    """The commit of this code. Raises DataError if it is edited."""
     if edited := git(ROOT, "status", "--porcelain", "--", *CODE):
-        found = f"holds code that is not committed: {', '.join(line.split()[-1] for line in edited.splitlines())}"
-        raise DataError(ROOT, found, "Commit it first: the record names the commit that made it.")
+        problem = f"contains uncommitted code: {', '.join(line.split()[-1] for line in edited.splitlines())}"
+        raise DataError(ROOT, problem, "Commit it first: the record names the commit that made it.")
     return git(ROOT, "rev-parse", "HEAD")
 
 
 def clone(folder: Path, commit: str) -> None:
-    """`folder` is a copy of the commit. Raises DataError if it is one of another."""
+    """Makes `folder` a clone at this commit. Raises DataError if it is one at another commit."""
     if not folder.is_dir():
         with atomic.folder(folder) as partial:
             git(ROOT, "clone", "--quiet", "--no-checkout", str(ROOT), str(partial))
             git(partial, "checkout", "--quiet", "--detach", commit)
             (partial / ".dvc/config.local").write_text("[cache]\n    dir = ../../cache\n", encoding="utf-8")
-    if (found := git(folder, "rev-parse", "HEAD")) != commit:
+    if (head := git(folder, "rev-parse", "HEAD")) != commit:
         raise DataError(
-            folder, f"is of commit {found}, this is {commit}", "Check that one out, or name another --folder."
+            folder, f"is at commit {head}, this code at {commit}", "Check that one out, or name another --folder."
         )
 
 
 def changed(document: params.Document, settings: Sequence[str]) -> params.Document:
-    """The document with `key=value` settings, each value JSON, or else text. Raises ParameterError for unknown keys."""
+    """The document with `key=value` settings; values are JSON or else text. Raises ParameterError for unknown keys."""
     for setting in settings:
         key, _, text = setting.partition("=")
         params.find(document, key)
@@ -94,8 +94,8 @@ def changed(document: params.Document, settings: Sequence[str]) -> params.Docume
 
 
 def configure(project: Path, document: params.Document) -> None:
-    """params.yaml of the project holds the document; what was logged under another one is forgotten."""
-    text = json.dumps(document, ensure_ascii=False, indent=2)  # JSON is YAML in which no text reads as a number
+    """Writes the document to params.yaml of the project; deletes the log of a different one."""
+    text = json.dumps(document, ensure_ascii=False, indent=2)  # JSON is YAML in which no string can be read as a number
     target = project / params.FILE
     if target.read_text(encoding="utf-8") != text:
         log(project).unlink(missing_ok=True)
@@ -104,12 +104,12 @@ def configure(project: Path, document: params.Document) -> None:
 
 
 def log(project: Path) -> Path:
-    """Where that stands which the runs in a project said."""
+    """The log of the runs in a project."""
     return project.with_name(f"{project.name}.log")
 
 
 def run(project: Path, *arguments: str) -> None:
-    """Runs a module of Python in the project; what it says is shown and logged. Raises PipelineError if it fails."""
+    """Runs a Python module in the project; its output is shown and logged. Raises PipelineError if it fails."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with (
         log(project).open("a", encoding="utf-8") as logged,
@@ -132,35 +132,37 @@ def run(project: Path, *arguments: str) -> None:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
     if process.returncode:
-        found = f"`python -m {' '.join(arguments)}` ended with exit code {process.returncode}"
-        raise PipelineError(project, found, "Its own message stands above.")
+        problem = f"`python -m {' '.join(arguments)}` ended with exit code {process.returncode}"
+        raise PipelineError(project, problem, "Its own message is above.")
 
 
 def result(seed: int, project: Path) -> Result:
-    """What stands in the project."""
+    """The result stored in a project."""
     images = len(processed.read(project / "data/processed/train").images)
     epochs = len(records.read_csv(project / HISTORY))
-    rates = dict(EPOCH.findall(log(project).read_text(encoding="utf-8")))  # of an epoch trained twice, the last
+    rates = dict(
+        EPOCH.findall(log(project).read_text(encoding="utf-8"))
+    )  # the last one, for an epoch that was trained twice
     known = [images / float(rates[number]) for number in map(str, range(1, epochs + 1)) if number in rates]
     seconds = sum(known) if len(known) == epochs else None
     return Result(seed, project, records.read_json(project / EVALUATION), epochs, images, seconds)
 
 
 def table(results: Sequence[Result]) -> Iterator[str]:
-    """A row a seed, then mean and standard deviation."""
+    """A row for each seed, then mean and standard deviation."""
     split = results[0].scores["protocol"]["split"]
     yield f"| seed | epochs | {split} accuracy | {split} mIoU | minutes of training | images/s |"
     yield "|---|---|---|---|---|---|"
-    for found in results:
+    for each in results:
         scores = [
-            f"{found.scores[name]:.4f} ({found.scores['interval'][name]['low']:.4f} to"
-            f" {found.scores['interval'][name]['high']:.4f})"
+            f"{each.scores[name]:.4f} ({each.scores['interval'][name]['low']:.4f} to"
+            f" {each.scores['interval'][name]['high']:.4f})"
             for name in ("accuracy", "miou")
         ]
-        times = [f"{found.seconds / 60:.1f}", f"{found.rate:.1f}"] if found.seconds else ["-", "-"]
-        yield f"| {' | '.join([str(found.seed), str(found.epochs), *scores, *times])} |"
+        times = [f"{each.seconds / 60:.1f}", f"{each.rate:.1f}"] if each.seconds else ["-", "-"]
+        yield f"| {' | '.join([str(each.seed), str(each.epochs), *scores, *times])} |"
     if len(results) > 1:
-        columns = [[found.scores[name] for found in results] for name in ("accuracy", "miou")]
+        columns = [[each.scores[name] for each in results] for name in ("accuracy", "miou")]
         spread = [f"{statistics.mean(column):.4f} ({statistics.stdev(column):.4f})" for column in columns]
         yield f"| mean (standard deviation) | | {' | '.join(spread)} | | |"
 
@@ -168,7 +170,7 @@ def table(results: Sequence[Result]) -> Iterator[str]:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments."""
     parser = console.parser(__doc__)
-    parser.add_argument("--folder", type=Path, required=True, metavar="RUNS", help="where everything is kept")
+    parser.add_argument("--folder", type=Path, required=True, metavar="RUNS", help="where all results are kept")
     parser.add_argument("--preset", default="camvid", choices=presets.names(ROOT), metavar="NAME", help="(%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="(1 2 3)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another parameter; repeatable")
@@ -176,13 +178,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Makes what is missing of the record, prints it, and exports the best weights."""
+    """Runs what is missing, prints the record, and exports the best weights."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     commit = head()
     document = changed(params.load(ROOT / presets.FOLDER / f"{args.preset}.yaml"), args.set)
-    found = []
+    runs = []
     for seed in args.seeds:
         project = args.folder.absolute() / f"{args.preset}-{seed}"
         console.say(f"seed {seed}: {project}")
@@ -191,10 +193,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         configure(project, document)
         run(project, "segline", "check")
         run(project, "dvc", "repro", "evaluate")
-        found.append(result(seed, project))
-    for line in ("", *table(found), ""):
+        runs.append(result(seed, project))
+    for line in ("", *table(runs), ""):
         console.say(line)
-    best = max(found, key=lambda each: float(each.scores["miou"]))
+    best = max(runs, key=lambda each: float(each.scores["miou"]))
     command = shlex.join(["python", "-m", "benchmarks.record", *argv])
     facts = {"command": command, "commit": commit, "seed": best.seed, "epochs": best.epochs}
     target = ROOT / "pretrained" / f"{args.preset}.safetensors"

@@ -1,4 +1,4 @@
-"""The weights of a finished project in half precision: a file that git may hold, and what it scores."""
+"""The weights of a finished project in half precision, small enough for git, and their scores."""
 
 import hashlib
 import shutil
@@ -15,8 +15,8 @@ MOST_BYTES = 15_000_000
 
 
 def export(project: Path, target: Path, facts: dict[str, Any]) -> None:
-    """Writes the project's model to `target` in float16, and beside it a .json: facts, scores of that file, and on
-    what machine it was scored.
+    """Writes the project's model to `target` in float16, and beside it a .json: facts, the scores of that file, and the
+    machine that scored it.
 
     Raises DataError if it is too large, IntegrityError if a weight is too large for float16.
     """
@@ -36,11 +36,11 @@ def export(project: Path, target: Path, facts: dict[str, Any]) -> None:
 
 
 def halved(model: Path, target: Path) -> None:
-    """`target` is the model with its floating-point weights in float16."""
+    """Writes the model to `target`, its floating-point weights in float16."""
     network, description = checkpoint.read(model)
     weights = {name: w.half() if w.is_floating_point() else w for name, w in network.state_dict().items()}
     checkpoint.write(target, weights, description)
-    checkpoint.read(target)  # refuses what overflowed
+    checkpoint.read(target)  # refuses weights that overflowed
 
 
 def scores(project: Path, model: Path) -> Any:

@@ -1,9 +1,9 @@
-"""What a model file scores on a split of its preset's data, by the pipeline's own stages, without training.
+"""The scores of a model file on a split of its preset's data, from the pipeline's own stages, without training.
 
     python -m benchmarks.score pretrained/camvid.safetensors [--preset camvid] [--split test] [--set KEY=VALUE]
 
 Download, preprocess and evaluate run in a temporary folder, at the size that the model was trained at; the working tree
-stays as it is. `--set data.camvid.url=FILE` takes a local copy of the archive.
+is not touched. `--set data.camvid.url=FILE` uses a local copy of the archive.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def settings(document: params.Document, model: checkpoint.Description, split: st
 
 
 def score(document: params.Document, model: Path) -> tuple[dict[str, Any], float]:
-    """eval.json of a model file, and the seconds that the stage took for an image, the masks' own size included."""
+    """eval.json of a model file, and the stage's seconds for each image, including scores at the masks' own size."""
     split = document["evaluate"]["split"]
     with tempfile.TemporaryDirectory() as temporary, chdir(temporary):
         params.FILE.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
@@ -62,7 +62,7 @@ def score(document: params.Document, model: Path) -> tuple[dict[str, Any], float
 
 
 def cell(scores: dict[str, Any], name: str) -> str:
-    """A rate with its 95 % interval, where it has one."""
+    """A rate, with its 95 % interval if it has one."""
     interval = scores["interval"].get(name)
     bounds = f" ({interval['low']:.4f} to {interval['high']:.4f})" if interval else ""
     return f"{scores[name]:.4f}{bounds}"
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.say(f"| {name} | {cell(content, name)} | {cell(content['working'], name)} |")
     for name, iou in content["iou"].items():
         console.say(f"| IoU {name} | {iou:.4f} | {content['working']['iou'][name]:.4f} |")
-    console.say(f"\n{seconds:.2f} s an image")
+    console.say(f"\n{seconds:.2f} s for each image")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Each convolution of each preset in bfloat16 against float32, forward and backward: is it faster, and is it right?
+"""Each convolution of each preset in bfloat16 and float32, forward and backward: is bfloat16 faster, and correct?
 
     python -m benchmarks.shapes [PRESET ...]
 
 torch 2.13 has shapes at which bfloat16 is many times slower on CPUs (its issue 183815: dilated, grouped) or wrong
-(163347: outputs one pixel wide). Here every convolution runs as its network calls it, alone, on random values. Printed
-are those that are slower than in float32, or further from it than rounding to 8 bits explains.
+(163347: outputs one pixel wide). Here every convolution runs alone, as its network calls it, on random values. Printed
+are those that are slower than in float32, or differ from it by more than rounding to 8 bits explains.
 """
 
 import sys
@@ -22,7 +22,7 @@ from segline.monitoring import console
 
 ROOT = Path(__file__).parents[1]
 BATCH, ROUNDS = 4, 3
-FAR = 0.02  # of the largest value; rounding of inputs and outputs to 8 bits comes to about 0.004
+FAR = 0.02  # of the largest value; rounding of inputs and outputs to 8 bits gives about 0.004
 
 
 class Call(NamedTuple):
@@ -33,7 +33,7 @@ class Call(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What tells it from others."""
+        """What distinguishes it from others."""
         m = self.module
         kind = f"{'transposed ' if m.transposed else ''}{m.kernel_size[0]}x{m.kernel_size[1]}/{m.stride[0]}"
         groups = f" in {m.groups} groups" if m.groups > 1 else ""
@@ -48,11 +48,11 @@ def calls(preset: str) -> Iterator[Call]:
     section = params.section(document, f"model.{name}", module.Section)
     size = document["preprocess"]
     network: nn.Module = module.build(section, size["channels"], 12)
-    found: list[Call] = []
+    calls: list[Call] = []
 
     def note(layer: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:
         assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-        found.append(Call(layer, (BATCH, *inputs[0].shape[1:])))
+        calls.append(Call(layer, (BATCH, *inputs[0].shape[1:])))
 
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -61,11 +61,11 @@ def calls(preset: str) -> Iterator[Call]:
         network.eval()(torch.zeros(1, size["channels"], size["height"], size["width"]))
     for layer in network.modules():
         layer._forward_hooks.clear()
-    yield from found
+    yield from calls
 
 
 def passes(call: Call, precision: torch.dtype) -> tuple[float, list[Tensor]]:
-    """Seconds of the fastest forward and backward pass, and what they gave: output and gradients."""
+    """Seconds of the fastest forward and backward pass, and its output and gradients."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(call.shape, generator=generator).contiguous(memory_format=torch.channels_last)
     images = images.to(precision).requires_grad_()
@@ -83,7 +83,7 @@ def passes(call: Call, precision: torch.dtype) -> tuple[float, list[Tensor]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table of each preset."""
+    """Prints a table for each preset."""
     chosen = list(sys.argv[1:] if argv is None else argv) or presets.names(ROOT)
     console.say("| preset | convolutions | float32, ms | bfloat16, ms | ratio | slower or wrong in bfloat16 |")
     console.say("|---|---|---|---|---|---|")
@@ -91,8 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         odd, totals = [], [0.0, 0.0]
         distinct = {call.title: call for call in calls(preset)}
         for title, call in distinct.items():
-            (slow, right), (fast, found) = (passes(call, kind) for kind in (torch.float32, torch.bfloat16))
-            error = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(right, found, strict=True))
+            (slow, right), (fast, actual) = (passes(call, kind) for kind in (torch.float32, torch.bfloat16))
+            error = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(right, actual, strict=True))
             totals = [totals[0] + slow, totals[1] + fast]
             if fast > slow or error > FAR:
                 odd.append(f"{title}: {slow / fast:.2f} times as fast, off by {error:.1%}")

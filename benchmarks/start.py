@@ -1,4 +1,4 @@
-"""What a stage costs beside its work: its start, the packages that it imports, and MLflow during a training.
+"""The overhead of a stage: its start, the packages that it imports, and MLflow during a training.
 
     python -m benchmarks.start
 
@@ -32,7 +32,7 @@ Command = tuple[list[str], dict[str, str]]  # arguments of this interpreter, and
 
 
 def medians(commands: Mapping[str, Command], folder: Path) -> dict[str, Seconds]:
-    """Wall and CPU seconds of each; they take turns, so that a busy machine slows all, after a round that warms up."""
+    """Wall and CPU seconds of each, after a warm-up. They take turns, so that a busy machine slows all of them."""
     times: dict[str, list[Seconds]] = {name: [] for name in commands}
     for _ in range(REPEATS + 1):
         for name, (arguments, environment) in commands.items():
@@ -41,7 +41,7 @@ def medians(commands: Mapping[str, Command], folder: Path) -> dict[str, Seconds]
 
 
 def imported(stage: str, environment: dict[str, str]) -> str:
-    """Those of HEAVY that a stage has imported before it knows its arguments."""
+    """The packages of HEAVY that a stage imports before it parses its arguments."""
     code = f"import sys, stages.{stage}; print(*sys.modules)"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -49,17 +49,17 @@ def imported(stage: str, environment: dict[str, str]) -> str:
 
 
 def starts(environment: dict[str, str]) -> None:
-    """Prints how long each stage takes to say how it is used."""
+    """Prints how long each stage takes to print its help."""
     commands: dict[str, Command] = {stage: (["-m", f"stages.{stage}", "--help"], environment) for stage in STAGES}
     times = medians({"pass": (["-c", "pass"], environment), **commands}, ROOT)
-    console.say("| start of | wall | CPU | of these packages imports |\n|---|---|---|---|")
+    console.say("| start of | wall | CPU | heavy packages imported |\n|---|---|---|---|")
     console.say(f"| `python -c pass` | {times['pass']} | - |")
     for stage in STAGES:
         console.say(f"| {stage} | {times[stage]} | {imported(stage, environment)} |")
 
 
 def logging(folder: Path, environment: dict[str, str]) -> None:
-    """Prints how long a small training takes with MLflow and without, in a store that is there before."""
+    """Prints how long a small training takes with and without MLflow, whose store already exists."""
     document = params.load(ROOT / "presets/synthetic.yaml")
     document["data"]["synthetic"] |= COUNTS
     document["train"]["epochs"] = EPOCHS
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints both tables: medians of REPEATS."""
     console.parser(__doc__).parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
-        # The tables are MLflow's share of this code, not of a store or switch of the user's.
+        # The tables measure this code, not the user's own store or switch.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         environment |= {"PYTHONPATH": str(ROOT), "DVC_ROOT": temporary, mlflow_run.SWITCH: "on"}
         starts(environment)

@@ -1,11 +1,11 @@
-"""What it costs that a split stays in its memory map: images a second and memory, against a split on the device.
+"""The cost of streaming a split from its memory map: images/s and memory, compared with a split on the device.
 
     python -m benchmarks.streaming
 
-Batches of 8 made-up images (256x256, 12 classes) in a random order, read and made inputs of, with neither augmentation
-nor network: those would hide what reading costs, and have more memory of their own than it has. Memory is the most that
-is the process's own (Linux's RssAnon: not the page cache), over what it was before; streamed it must not grow with the
-split. All take turns, each in a process of its own.
+Batches of 8 random images (256x256, 12 classes) in random order are read and turned into inputs, without augmentation
+or network: these would hide the cost of reading, and use more memory themselves. Memory is the peak growth of the
+process's own (Linux's RssAnon, without the page cache); streamed, it must not grow with the split. All take turns, each
+in a process of its own.
 """
 
 import statistics
@@ -31,7 +31,7 @@ CASES = (("on the device", 1), ("streamed", 1), ("streamed", 4), ("on the device
 
 
 def write(folder: Path, count: int) -> None:
-    """A split of noise, each pixel of some class."""
+    """A split of random pixels and classes."""
     random = np.random.default_rng(1)
     with (
         processed.writing(folder / processed.IMAGES, (count, SIZE, SIZE, 3)) as image,
@@ -44,13 +44,13 @@ def write(folder: Path, count: int) -> None:
 
 
 def own_memory() -> float:
-    """MiB of this process that no file backs."""
+    """MiB of this process that are not backed by a file."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
 
 
 def highest_memory(function: Callable[[], None]) -> float:
-    """The most of `own_memory` while `function` runs."""
+    """The peak of `own_memory` while `function` runs."""
     seen, done = [own_memory()], threading.Event()
 
     def watch() -> None:
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if only := parser.parse_args(argv).measured:
         console.say(" ".join(map(str, measured(only[0], Path(only[1])))))
         return
-    found: dict[tuple[str, int], list[list[float]]] = {case: [] for case in CASES}
+    samples: dict[tuple[str, int], list[list[float]]] = {case: [] for case in CASES}
     with tempfile.TemporaryDirectory() as temporary:
         folders = {times: Path(temporary) / str(times) for times in (1, 4)}
         for times, folder in folders.items():
@@ -105,9 +105,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             for how, times in CASES:
                 command = [sys.executable, "-m", "benchmarks.streaming", MEASURED, how, str(folders[times])]
                 line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                found[how, times].append([float(number) for number in line.split()])
+                samples[how, times].append([float(number) for number in line.split()])
     console.say("| split | images | MiB on disk | images/s | MiB of memory |\n|---|---|---|---|---|")
-    for (how, times), runs in found.items():
+    for (how, times), runs in samples.items():
         rate, memory = (statistics.median(series) for series in zip(*runs, strict=True))
         disk = COUNT * times * SIZE * SIZE * 5 / 2**20
         console.say(f"| {how} | {COUNT * times} | {disk:.0f} | {rate:.0f} | {memory:.0f} |")

@@ -1,10 +1,11 @@
-"""Wall time until val accuracy reaches system S1's 0.8519 at 128x128, from scratch, and the best within five minutes.
+"""Wall time until val accuracy reaches 0.8519 at 128x128, from scratch, and the best within five minutes.
 
     python -m benchmarks.time_to_accuracy PROCESSED [--preset camvid-fast] [--seeds 1 2 3]
 
-PROCESSED is `data/processed` as `make repro PRESET=camvid-fast` leaves it: 367 train and 101 val images, void as a
-twelfth class. Each seed is one run of the train stage in a process of its own, MLflow off; its clock starts with the
-process, so that imports, reading and every validation count. All seeds are reported.
+0.8519 was published for S1, a Keras project that this one grew from. PROCESSED is `data/processed` after
+`make repro PRESET=camvid-fast`: 367 train and 101 val images, void as a twelfth class. Each seed is one run of the
+train stage in a process of its own, without MLflow. The clock starts with the process, so that imports, reading and
+every validation count. All seeds are reported.
 """
 
 import argparse
@@ -32,7 +33,7 @@ EPOCH = re.compile(r"epoch (\d+)/\d+: .* accuracy (\d\.\d+)")
 
 
 class Reached(NamedTuple):
-    """Seconds since the start of the process at the end of an epoch, and val accuracy there."""
+    """Seconds from the start of the process to the end of an epoch, and val accuracy then."""
 
     seconds: float
     epoch: int
@@ -40,7 +41,7 @@ class Reached(NamedTuple):
 
 
 def epochs(processed: Path, preset: Path, seed: int) -> Iterator[Reached]:
-    """The epochs of a run of the train stage as they are said. Raises TrainingError if it fails."""
+    """The epochs of a run of the train stage, as it prints them. Raises TrainingError if it fails."""
     document = params.load(preset)
     document["train"]["seed"] = seed
     with tempfile.TemporaryDirectory() as folder:
@@ -53,14 +54,14 @@ def epochs(processed: Path, preset: Path, seed: int) -> Iterator[Reached]:
         with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                if found := EPOCH.search(line):
-                    yield Reached(time.perf_counter() - began, int(found[1]), float(found[2]))
+                if match := EPOCH.search(line):
+                    yield Reached(time.perf_counter() - began, int(match[1]), float(match[2]))
         if process.returncode:
             raise TrainingError("train", f"seed {seed} ended with exit code {process.returncode}", "See above.")
 
 
 def seconds_to(accuracy: float, series: Sequence[Reached]) -> float | None:
-    """When the first epoch with that accuracy ended; None if there is none."""
+    """The seconds at which the first epoch with that accuracy ended; None if there is none."""
     return next((reached.seconds for reached in series if reached.accuracy >= accuracy), None)
 
 

@@ -1,12 +1,12 @@
-"""Images a second of one optimiser step of S1's 34.5M U-Net at 128x128: plain loops against ours, in one run.
+"""Images/s of one optimiser step of the 34.5M U-Net of `loops` at 128x128: plain loops and ours, in one run.
 
     python -m benchmarks.training_step [--keras PYTHON]
 
-The same network, dropout and optimiser on the same made-up images in batches of 16: (a) as a torch tutorial writes it;
-(b) this project in float32; (c) in bfloat16; (d) in Keras, where this interpreter or PYTHON has tensorflow, the extra
-`bench`. Each runs in a process of its own (about 11 GB together), and they take turns. The ceiling is what the
-convolutions alone would allow, measured in the same turns. The goals on two AVX-512 cores: (c) at 3 times (a), 1.8
-times (d) and 75 % of its ceiling.
+The same network, dropout and optimiser on the same random images in batches of 16: (a) as in a torch tutorial; (b) this
+project in float32; (c) in bfloat16; (d) in Keras, if this interpreter or PYTHON has tensorflow (the extra `bench`).
+Each runs in a process of its own (about 11 GB in all), and they take turns. The ceiling is the speed limit set by the
+convolutions, measured in the same turns. The goals on two AVX-512 cores: (c) at 3 times (a), 1.8 times (d) and 75 % of
+its ceiling.
 """
 
 import statistics
@@ -29,12 +29,12 @@ FIRST = "a. plain torch, float32"
 
 def has_keras(python: str) -> bool:
     """True if that interpreter can import TensorFlow."""
-    found = "import importlib.util as u, sys; sys.exit(u.find_spec('tensorflow') is None)"
-    return subprocess.run([python, "-c", found], check=False).returncode == 0
+    code = "import importlib.util as u, sys; sys.exit(u.find_spec('tensorflow') is None)"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
 
 
 def commands(keras: str) -> dict[str, list[str]]:
-    """What serves each row of the table, and the ceilings, by name; bfloat16 and Keras only where they are."""
+    """The command for each row of the table, and for the ceilings, by name; bfloat16 and Keras only if available."""
     names = {FIRST: "plain", "b. ours, float32": "float32", "float32": "ceiling float32"}
     if torch.cpu._is_avx512_bf16_supported():
         names |= {"c. ours, bfloat16": "bfloat16", "bfloat16": "ceiling bfloat16"}
@@ -47,30 +47,30 @@ def commands(keras: str) -> dict[str, list[str]]:
 
 
 def measure(served: dict[str, list[str]], rounds: int) -> dict[str, list[Any]]:
-    """What the turns of each came to: in every round each has one, so that a busy machine slows all of them."""
-    found: dict[str, list[Any]] = {name: [] for name in served}
+    """The results of each one's turns. Everyone has one turn in each round, so that a busy machine slows all."""
+    times: dict[str, list[Any]] = {name: [] for name in served}
     with ExitStack() as stack:
         running = {name: Loop(command) for name, command in served.items()}
         for loop in running.values():
             stack.callback(loop.close)
         for _ in range(rounds):
             for name, loop in running.items():
-                found[name].append(loop.turn())
-    return found
+                times[name].append(loop.turn())
+    return times
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table of the loops and that of the ceilings."""
     parser = console.parser(__doc__)
     parser.add_argument("--keras", metavar="PYTHON", default=sys.executable, help="interpreter that has tensorflow")
-    found = measure(commands(parser.parse_args(argv).keras), ROUNDS)
+    times = measure(commands(parser.parse_args(argv).keras), ROUNDS)
     work = ceiling.multiply_adds(unet.build(loops.NETWORK, 3, loops.NUM_CLASSES), 3, loops.SIZE)
     levels, allowed = {}, {}
-    for precision in found.keys() & {"float32", "bfloat16"}:
-        seconds = [statistics.median(level) for level in zip(*found.pop(precision), strict=True)]
+    for precision in times.keys() & {"float32", "bfloat16"}:
+        seconds = [statistics.median(level) for level in zip(*times.pop(precision), strict=True)]
         levels[precision] = ceiling.rates(seconds, loops.BATCH)
         allowed[precision] = ceiling.images_a_second(levels[precision], work)
-    rates = {name: loops.BATCH / statistics.median(series) for name, series in sorted(found.items())}
+    rates = {name: loops.BATCH / statistics.median(series) for name, series in sorted(times.items())}
     operations = ceiling.PASSES * work.total() / 1e9
     console.say("| loop | images/s | GFLOP/s | ratio to a | share of the ceiling |\n|---|---|---|---|---|")
     for name, rate in rates.items():

@@ -1,6 +1,6 @@
-"""Loops in processes of their own that take turns on the clock: neither threads nor memory of one disturb another.
+"""Timed loops that take turns, each in its own process, so that threads and memory of one do not disturb another.
 
-Standard library alone, since a loop may run in another interpreter, without this project's packages.
+Only the standard library, since a loop may run in another interpreter, without this project's packages.
 """
 
 import json
@@ -23,14 +23,14 @@ def timed(function: Callable[[], object]) -> float:
 
 
 def serve(turn: Callable[[], Any]) -> None:
-    """The loop's side: warms up once, then answers each line that comes in with what a turn returned, as JSON."""
+    """The loop's side: warms up once, then answers each input line with the result of a turn, as JSON."""
     print(json.dumps(turn()), flush=True)
     for _ in sys.stdin:
         print(json.dumps(turn()), flush=True)
 
 
 class Loop:
-    """The other side: a command that calls `serve`. Raises CalledProcessError where it ends without an answer."""
+    """The other side: runs a command that calls `serve`. Raises CalledProcessError if it ends without an answer."""
 
     def __init__(self, command: Sequence[str]) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -40,7 +40,7 @@ class Loop:
         self._answer()
 
     def turn(self) -> Any:
-        """What the next turn returned, once it is over."""
+        """The result of the next turn, when it is over."""
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()

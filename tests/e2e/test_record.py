@@ -72,7 +72,7 @@ def test_code_that_is_not_committed_and_unknown_keys_are_refused_in_a_line(prepa
     edited = prepared.run(*command, fails=True)
 
     assert unknown.startswith("error: params.yaml: train.epoch: missing.")
-    assert "holds code that is not committed: segline/training/losses.py. Commit it first" in edited
+    assert "contains uncommitted code: segline/training/losses.py. Commit it first" in edited
     assert (1, 1) == (unknown.count("\n"), edited.count("\n"))
     assert not (tmp_path / "runs").exists()
 

@@ -118,7 +118,7 @@ def test_an_edited_project_is_not_that_of_the_lock(project):
     project.append("segline/dataset/onehot.py", "# edited\n")
     output = replay(project, "train", expected=2)
 
-    assert "dvc.lock: does not match this folder: train (segline/dataset/onehot.py, params.yaml: train" in output
+    assert "dvc.lock: does not match this folder: train (segline/dataset, params.yaml: train" in output
     assert "Run `make repro` first" in output
 
 

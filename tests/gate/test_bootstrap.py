@@ -157,16 +157,16 @@ def test_the_ends_are_put_together_by_pythagoras():
     replicates = np.array([-3.0, 3.0] * 50)
     deviation = 4 / stats.t.ppf(0.975, 6)
 
-    found = bootstrap.interval(0.0, replicates, 0.05, Noise(float(deviation), 7))
+    interval = bootstrap.interval(0.0, replicates, 0.05, Noise(float(deviation), 7))
 
-    assert (found.low, found.high) == pytest.approx((-5, 5))
+    assert (interval.low, interval.high) == pytest.approx((-5, 5))
 
 
 def test_an_estimate_outside_its_percentiles_still_lies_in_the_interval():
-    found = bootstrap.interval(1.0, np.array([-0.5, 0.0, 0.5]), 0.05, None)
+    interval = bootstrap.interval(1.0, np.array([-0.5, 0.0, 0.5]), 0.05, None)
 
-    assert 1.0 == found.high
-    assert found.low < -0.4
+    assert 1.0 == interval.high
+    assert interval.low < -0.4
 
 
 def test_units_are_groups_and_images_without_one():
@@ -189,7 +189,7 @@ def test_alike_frames_make_the_interval_over_groups_wider():
     )
     finding = judged(pair(base, candidate, [f"street {row // 4}" for row in range(32)]))[0]
     alone = judged(pair(base[::4], candidate[::4]))[0]
-    widths = [found.high - found.low for found in (finding.interval, finding.by_group, alone.interval)]
+    widths = [each.high - each.low for each in (finding.interval, finding.by_group, alone.interval)]
 
     assert widths[1] == pytest.approx(2 * widths[0], rel=0.15)
     assert widths[1] == pytest.approx(widths[2], rel=0.05)
@@ -324,7 +324,7 @@ def test_intervals_hold_the_true_difference_19_times_in_20(spread):
         )
         noise = Noise(math.sqrt(2) * float(np.std(runs[2:], ddof=1)), 5) if spread else None
         evidence = gather(pair(base, candidate), [CRITERIA[0]])
-        found = bootstrap.interval(evidence.differences[0], evidence.by_image[:, 0], 0.05, noise)
-        hits += found.low <= -0.02 <= found.high
+        interval = bootstrap.interval(evidence.differences[0], evidence.by_image[:, 0], 0.05, noise)
+        hits += interval.low <= -0.02 <= interval.high
 
     assert 0.91 * rounds <= hits <= 0.995 * rounds

@@ -119,10 +119,10 @@ def test_the_base_decides_whatever_the_branch_makes_of_the_rules(committed, caps
     change(committed)
 
     assert 1 == gate("--base", base, "--json")
-    found = json.loads(capsys.readouterr().out)
+    answer = json.loads(capsys.readouterr().out)
     note = f"This branch changes {name}: the version in {base} decides; the change takes effect once it is there."
-    assert expected | {"rules_changed": [name], "notes": [*expected["notes"], note]} == found
-    assert [] == found["rules_own"]
+    assert expected | {"rules_changed": [name], "notes": [*expected["notes"], note]} == answer
+    assert [] == answer["rules_own"]
     assert 1 == gate("--base", base)
     assert f"Gate: REGRESSION against {base}" in capsys.readouterr().out.splitlines()[0]
 
@@ -155,14 +155,14 @@ def test_rules_that_the_base_has_not_are_the_branch_s_own_and_the_head_line_says
     assert 0 == gate("--base", base, "--md")
     assert "### Gate: PASS by ITS OWN RULES (" in capsys.readouterr().out.splitlines()[0]
     assert 0 == gate("--base", base, "--json")
-    found = json.loads(capsys.readouterr().out)
-    assert ([name], []) == (found["rules_own"], found["rules_changed"])
+    answer = json.loads(capsys.readouterr().out)
+    assert ([name], []) == (answer["rules_own"], answer["rules_changed"])
 
 
 def test_noise_of_another_protocol_on_the_base_gives_way_to_the_branch_s_own(committed, capsys):
     protocol = sides.protocol(sides.predicted(TRUE, 0.85))
-    for path, found in (("base", protocol | {"split": "val"}), ("metrics", protocol)):
-        sides.write_noise(committed / path / "noise.json", found, 0.001)
+    for path, entries in (("base", protocol | {"split": "val"}), ("metrics", protocol)):
+        sides.write_noise(committed / path / "noise.json", entries, 0.001)
 
     assert 0 == gate("--base", "base", "--json")
     assert ["metrics/noise.json"] == json.loads(capsys.readouterr().out)["rules_own"]
@@ -217,8 +217,8 @@ def test_metrics_of_an_earlier_model_are_2(project, capsys):
     lock_of(project, LOCK.replace("aaa", "bbb", 1))
 
     assert 2 == gate("--base", "better")
-    found = "error: metrics/eval.json: dvc.lock records an earlier model for it. Run `make repro`.\n"
-    assert found == capsys.readouterr().err
+    message = "error: metrics/eval.json: dvc.lock records an earlier model for it. Run `make repro`.\n"
+    assert message == capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["eval.json", "per_image.csv"])
@@ -229,8 +229,8 @@ def test_so_are_metrics_that_evaluate_did_not_write(project, capsys, name):
     path.write_bytes(path.read_bytes() + b"\n")
 
     assert 2 == gate("--base", "base")
-    found = f"error: metrics/{name}: not the file that evaluate wrote, according to dvc.lock. Run `make repro`.\n"
-    assert found == capsys.readouterr().err
+    message = f"error: metrics/{name}: not the file that evaluate wrote, according to dvc.lock. Run `make repro`.\n"
+    assert message == capsys.readouterr().err
 
 
 def test_metrics_that_dvc_lock_names_are_judged_without_a_word(project, capsys):
@@ -294,10 +294,10 @@ def test_a_broken_baseline_is_2_in_every_form(project, capsys, kind, form):
     gate_broken.kinds()[kind](project / "base")
 
     assert 2 == gate("--base", "base", *form)
-    found = capsys.readouterr()
-    assert found.err.startswith("error: ")
-    assert "Traceback" not in found.err
-    assert bool(form) == ("cannot judge" in found.out.lower())
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert "Traceback" not in captured.err
+    assert bool(form) == ("cannot judge" in captured.out.lower())
 
 
 @pytest.mark.parametrize("kind", sorted(set(gate_broken.kinds()) - {"no folder"}))

@@ -44,15 +44,15 @@ def test_what_the_evaluate_stage_writes_is_read_back(tmp_path, monkeypatch):
     tiny.begin(tmp_path, monkeypatch)
     train.main(tiny.TRAIN)
     evaluate.main(tiny.EVALUATE)
-    found = counts.read(saved(Path("metrics")))
+    side = counts.read(saved(Path("metrics")))
     scores = json.loads(Path("metrics/eval.json").read_text())
-    total = found.counts.sum(axis=0)
+    total = side.counts.sum(axis=0)
 
-    assert ("dark", "middle", "bright") == found.classes
-    assert tuple(f"test{row}" for row in range(4)) == found.stems
+    assert ("dark", "middle", "bright") == side.classes
+    assert tuple(f"test{row}" for row in range(4)) == side.stems
     assert scores["accuracy"] == pytest.approx(float(confusion.accuracy(total)), abs=1e-6)
     assert scores["miou"] == pytest.approx(float(confusion.miou(total)), abs=1e-6)
-    assert scores["cost"] == found.cost
+    assert scores["cost"] == side.cost
 
 
 def test_the_committed_metrics_are_sound():
@@ -70,9 +70,9 @@ def test_the_order_of_images_does_not_matter(both):
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *rows[::-1]]) + "\n")
 
-    found = pairing.pair(saved(base), saved(candidate))
-    assert expected.candidate.stems == found.candidate.stems
-    assert np.array_equal(expected.candidate.counts, found.candidate.counts)
+    reordered = pairing.pair(saved(base), saved(candidate))
+    assert expected.candidate.stems == reordered.candidate.stems
+    assert np.array_equal(expected.candidate.counts, reordered.candidate.counts)
 
 
 def test_windows_line_ends_do_not_matter(both):
@@ -245,11 +245,11 @@ def test_a_split_without_a_labelled_pixel_is_refused(tmp_path):
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_no_bytes_make_it_raise_anything_but_its_own_errors(evaluation, images):
-    found = Saved("base", "base/", None, evaluation, images, "Fix it.")
+    broken = Saved("base", "base/", None, evaluation, images, "Fix it.")
 
     for read in (counts.protocol, counts.read):
         with pytest.raises(DataError):
-            read(found)
+            read(broken)
 
 
 @settings(max_examples=30)
@@ -262,10 +262,10 @@ def test_one_changed_byte_is_refused_or_changes_no_count(tmp_path_factory, data)
     byte = data.draw(st.integers(0, 255))
     images = good.per_image[:place] + bytes([byte]) + good.per_image[place + 1 :]
     try:
-        found = counts.read(Saved("x", "x/", None, good.evaluation, images, "Fix it."))
+        side = counts.read(Saved("x", "x/", None, good.evaluation, images, "Fix it."))
     except DataError:
         return
-    assert np.array_equal(counts.read(good).counts, found.counts)
+    assert np.array_equal(counts.read(good).counts, side.counts)
 
 
 def test_a_folder_as_base_may_not_be_the_candidate(tmp_path):

@@ -38,10 +38,10 @@ def test_the_rule(difference, low, high, expected):
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_finding_is_never_both(difference, below, above, margin):
     interval = Interval(difference - below, difference + above)
-    found = decision.rule(difference, interval, margin)
+    verdict = decision.rule(difference, interval, margin)
 
-    assert (found is Verdict.REGRESSION) <= (interval.high < 0 and interval.low < -margin)
-    assert (found is Verdict.OK) == (interval.low >= -margin)
+    assert (verdict is Verdict.REGRESSION) <= (interval.high < 0 and interval.low < -margin)
+    assert (verdict is Verdict.OK) == (interval.low >= -margin)
 
 
 def levels(p_values: list[float], level: float = 0.05) -> list[float]:
@@ -51,10 +51,10 @@ def levels(p_values: list[float], level: float = 0.05) -> list[float]:
 def test_holm_by_hand():
     """p = .01, .04, .03, .005 at .05: .005 <= .05/4 and .01 <= .05/3 are rejected, .03 > .05/2 is not, nor is .04."""
     p_values = [0.01, 0.04, 0.03, 0.005]
-    found = levels(p_values)
+    shares = levels(p_values)
 
-    assert [True, False, False, True] == [p <= share for p, share in zip(p_values, found, strict=True)]
-    assert [0.0125, 0.025, 0.025, 0.0125] == found
+    assert [True, False, False, True] == [p <= share for p, share in zip(p_values, shares, strict=True)]
+    assert [0.0125, 0.025, 0.025, 0.0125] == shares
 
 
 def test_one_hypothesis_is_not_corrected_and_two_that_stand_are_halved():
@@ -70,9 +70,9 @@ def test_it_rejects_what_the_step_down_by_sorted_p_values_rejects(p_values):
         if p_values[place] > 0.05 / (len(p_values) - rank):
             break
         rejected.add(place)
-    found = {place for place, share in enumerate(levels(p_values)) if p_values[place] <= share}
+    rejected_by_holm = {place for place, share in enumerate(levels(p_values)) if p_values[place] <= share}
 
-    assert rejected == found
+    assert rejected == rejected_by_holm
 
 
 @given(LEVELS)
@@ -127,17 +127,17 @@ def test_the_interval_is_that_of_the_level_that_decided():
 def test_the_interval_over_groups_holds_the_seeds_too():
     noise = Noise(0.003, 5)
     by_group = replicates(HARMLESS, loss=-0.05, gain=0.03)
-    (found,) = decided(replicates(HARMLESS), noise, by_group)
+    (finding,) = decided(replicates(HARMLESS), noise, by_group)
 
-    assert bootstrap.interval(-0.02, by_group[:, 0], 0.05, noise) == found.by_group
-    assert found.by_group.low < -0.05
-    assert found.by_group.high > 0.03
+    assert bootstrap.interval(-0.02, by_group[:, 0], 0.05, noise) == finding.by_group
+    assert finding.by_group.low < -0.05
+    assert finding.by_group.high > 0.03
 
 
 @pytest.mark.parametrize(("difference", "expected"), [(-0.02, 0.03), (-0.01, 0.02), (0.005, 0.035), (-0.0101, 0.0201)])
 def test_the_side_that_decides_is_the_upper_one_where_more_than_the_margin_was_lost(difference, expected):
     """Resamples lie at -0.03 and 0.01; `images` is how far the one that decides is from the estimate."""
-    (found,) = decided(replicates(HARMLESS), Noise(0.5, 5), difference=difference)
+    (finding,) = decided(replicates(HARMLESS), Noise(0.5, 5), difference=difference)
 
-    assert found.images == pytest.approx(expected)
-    assert found.seeds == pytest.approx(Noise(0.5, 5).half_width(0.05))
+    assert finding.images == pytest.approx(expected)
+    assert finding.seeds == pytest.approx(Noise(0.5, 5).half_width(0.05))

@@ -35,11 +35,11 @@ def table(text: str) -> list[list[str]]:
 def test_noise_of_runs_is_their_standard_deviation(runs):
     paths = sorted(runs.iterdir())
     scores = [confusion.accuracy(gate_runs.paired(path, path).base.counts.sum(axis=0)) for path in paths]
-    found = gate_runs.noise(paths)
+    measured = gate_runs.noise(paths)
 
-    assert found.metrics.accuracy == pytest.approx(np.std(scores, ddof=1), abs=1e-6)
-    assert set(sides.NAMES) == found.metrics.iou.keys()
-    assert 6 == len(found.seeds)
+    assert measured.metrics.accuracy == pytest.approx(np.std(scores, ddof=1), abs=1e-6)
+    assert set(sides.NAMES) == measured.metrics.iou.keys()
+    assert 6 == len(measured.seeds)
 
 
 @pytest.mark.parametrize("drop", [0.005, 0.01, 0.05, -0.02])

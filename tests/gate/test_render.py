@@ -56,21 +56,21 @@ def test_a_regression_is_named_in_the_title_and_explained(tmp_path):
 
 
 def test_classes_and_images_are_sorted_by_what_they_lost(tmp_path):
-    found = judged(tmp_path, 0.9, 0.8)
-    lost = [change.difference for change in found.classes]
+    result = judged(tmp_path, 0.9, 0.8)
+    lost = [change.difference for change in result.classes]
 
     assert sorted(lost) == lost
-    assert set(sides.NAMES) == {change.name for change in found.classes}
-    assert judgement.WORST == len(found.images)
-    assert all(change.difference < 0 for change in found.images)
-    assert found.images[0].difference == min(change.difference for change in found.images)
+    assert set(sides.NAMES) == {change.name for change in result.classes}
+    assert judgement.WORST == len(result.images)
+    assert all(change.difference < 0 for change in result.images)
+    assert result.images[0].difference == min(change.difference for change in result.images)
 
 
 def test_images_that_gained_are_not_among_those_that_lost(tmp_path):
-    found = judged(tmp_path, 0.8, 0.95)
+    result = judged(tmp_path, 0.8, 0.95)
 
-    assert [] == found.images
-    assert "image, by loss" not in render.as_text(found)
+    assert [] == result.images
+    assert "image, by loss" not in render.as_text(result)
 
 
 def test_cost_stands_beside_accuracy(tmp_path):
@@ -107,22 +107,22 @@ def test_noise_turns_a_regression_into_doubt(tmp_path):
 
 
 def test_the_same_predictions_have_no_noise_between_them(tmp_path):
-    found = judged(tmp_path, 0.9, 0.9, deviation=0.02)
-    assert Verdict.INCONCLUSIVE is found.verdict
+    result = judged(tmp_path, 0.9, 0.9, deviation=0.02)
+    assert Verdict.INCONCLUSIVE is result.verdict
     sides.save(tmp_path / "metrics", sides.predicted(TRUE, 0.9, 1), groups=GROUPS)
-    found = judgement.judge("base", tmp_path)
+    result = judgement.judge("base", tmp_path)
 
-    assert Verdict.OK is found.verdict
-    assert {0.0} == {one.difference for one in found.findings}
-    assert messages.SAME in found.notes
+    assert Verdict.OK is result.verdict
+    assert {0.0} == {one.difference for one in result.findings}
+    assert messages.SAME in result.notes
 
 
 def test_a_floor_that_is_broken_is_a_regression(tmp_path):
     rules = sides.RULES.replace("floors: {}", "floors: {car: 0.9}")
-    found = judged(tmp_path, 0.9, 0.9, rules)
+    result = judged(tmp_path, 0.9, 0.9, rules)
 
-    assert [Verdict.REGRESSION] == [one.verdict for one in found.findings if one.criterion.floor]
-    assert "iou.car >= 0.9: 0.0" in render.as_text(found)
+    assert [Verdict.REGRESSION] == [one.verdict for one in result.findings if one.criterion.floor]
+    assert "iou.car >= 0.9: 0.0" in render.as_text(result)
 
 
 def test_few_images_are_warned_of(tmp_path, monkeypatch):
@@ -194,9 +194,9 @@ def test_exit_codes(findings, strict, code):
         "i": finding(0.0, -0.02, 0.02, 0.02, 0.0),
         "r": finding(-0.02, -0.03, -0.01, 0.01, 0.0),
     }
-    found = Judgement("main", None, [kinds[kind] for kind in findings], [], [], [], [], [], [])
+    result = Judgement("main", None, [kinds[kind] for kind in findings], [], [], [], [], [], [])
 
-    assert code == found.exit_code(strict)
+    assert code == result.exit_code(strict)
 
 
 def test_a_class_that_is_called_as_a_metric_brings_no_warning_of_few_images(tmp_path, monkeypatch):
@@ -209,16 +209,16 @@ def test_a_class_that_is_called_as_a_metric_brings_no_warning_of_few_images(tmp_
 
 
 def test_json_holds_what_the_page_shows(tmp_path):
-    found = judged(tmp_path, 0.9, 0.8)
-    content = json.loads(render.as_json(found))
+    result = judged(tmp_path, 0.9, 0.8)
+    content = json.loads(render.as_json(result))
 
     assert ("regression", "base", None) == (content["verdict"], content["base"], content["commit"])
     assert ["accuracy", "miou"] == [metric["name"] for metric in content["metrics"]]
-    for metric, one in zip(content["metrics"], found.findings, strict=True):
+    for metric, one in zip(content["metrics"], result.findings, strict=True):
         assert metric["interval"]["low"] <= metric["difference"] <= metric["interval"]["high"] < 0
         assert metric["difference"] == pytest.approx(one.candidate - one.base, abs=1e-6)
         assert metric["margin"] == 0.01
-    assert found.notes == content["notes"]
+    assert result.notes == content["notes"]
 
 
 def test_markdown_is_a_title_tables_and_a_list(tmp_path):
@@ -234,8 +234,8 @@ def test_markdown_is_a_title_tables_and_a_list(tmp_path):
 
 def test_names_that_come_from_files_cannot_format_or_command(tmp_path):
     names = ("a|b", "<img src=x>", "c\x1b[31m")
-    found = judged(tmp_path, 0.9, 0.8, names=names)
-    text, markdown = render.as_text(found), render.as_markdown(found)
+    result = judged(tmp_path, 0.9, 0.8, names=names)
+    text, markdown = render.as_text(result), render.as_markdown(result)
 
     assert "\x1b" not in text + markdown
     assert "<img" not in markdown
@@ -250,13 +250,13 @@ def test_a_reason_for_no_judgement_has_its_forms():
 
 
 def test_the_verdict_does_not_depend_on_the_order_of_the_rules(tmp_path):
-    found = judged(tmp_path, 0.9, 0.885, deviation=0.002)
+    result = judged(tmp_path, 0.9, 0.885, deviation=0.002)
     for place in (tmp_path, tmp_path / "base"):
         (place / "gate.yaml").write_text(
             sides.RULES.replace("accuracy", "x").replace("miou", "accuracy").replace("x", "miou")
         )
     other = judgement.judge("base", tmp_path)
 
-    by_name = {one.criterion.metric: one for one in found.findings}
+    by_name = {one.criterion.metric: one for one in result.findings}
     assert by_name == {one.criterion.metric: one for one in other.findings}
-    assert [one.criterion.metric for one in found.findings] != [one.criterion.metric for one in other.findings]
+    assert [one.criterion.metric for one in result.findings] != [one.criterion.metric for one in other.findings]

@@ -30,10 +30,10 @@ def refused(call, *arguments) -> str:
 
 
 def test_the_committed_rules_are_valid():
-    found = read_rules(ROOT / "gate.yaml")
+    committed = read_rules(ROOT / "gate.yaml")
 
-    assert {"accuracy", "miou"} == found.margins.keys()
-    assert "metrics/noise.json" == found.noise
+    assert {"accuracy", "miou"} == committed.margins.keys()
+    assert "metrics/noise.json" == committed.noise
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_a_missing_file_names_the_command_that_brings_it_back(tmp_path):
 
 def test_margins_and_floors_become_criteria(tmp_path):
     text = sides.RULES.replace("  miou", "  iou.road").replace("floors: {}", "floors: {sky: 0.4}")
-    found = criteria(rules(tmp_path, text), CLASSES, FILE)
+    claims = criteria(rules(tmp_path, text), CLASSES, FILE)
 
     assert [
         Criterion("accuracy", 0.01),
         Criterion("iou.road", 0.01),
         Criterion("iou.sky", 0.0, 0.4),
-    ] == found
+    ] == claims
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def noise(**changes) -> bytes:
 
 
 def test_a_difference_has_the_noise_of_two_runs_and_a_floor_that_of_one():
-    found = parse_noise(noise(metrics=metrics(0.003), seeds=[*range(7)]), NOISE)
-    two, one = (of_criterion(found, claim, NOISE) for claim in (Criterion("miou", 0), Criterion("miou", 0, 0.5)))
+    known = parse_noise(noise(metrics=metrics(0.003), seeds=[*range(7)]), NOISE)
+    two, one = (of_criterion(known, claim, NOISE) for claim in (Criterion("miou", 0), Criterion("miou", 0, 0.5)))
 
     assert 2 * 0.003**2 == pytest.approx(two.deviation**2)
     assert 0.003 == pytest.approx(one.deviation)
@@ -159,6 +159,6 @@ def test_garbage_is_refused(content):
 
 
 def test_a_criterion_without_noise_in_the_file_is_refused():
-    found = parse_noise(noise(), NOISE)
+    known = parse_noise(noise(), NOISE)
 
-    assert "metrics.iou.tram: missing" in refused(of_criterion, found, Criterion("iou.tram", 0.01), NOISE)
+    assert "metrics.iou.tram: missing" in refused(of_criterion, known, Criterion("iou.tram", 0.01), NOISE)

@@ -386,9 +386,9 @@ def test_switched_off_there_is_no_child_and_no_store(bare: Path, monkeypatch: py
 
     with mlflow_run.run(stage="train", inputs={}, params=PARAMS) as run:
         run.metrics({"train_loss": 1.0})
-        found = workers()
+        children = workers()
 
-    assert found == []
+    assert children == []
     assert [path.name for path in bare.iterdir()] == ["params.yaml"]
     assert warnings(capfd) == []
 
