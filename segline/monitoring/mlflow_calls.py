@@ -7,7 +7,6 @@ MlflowClient with their own time and step, so that repeating one after a lost an
 import getpass
 import hashlib
 import os
-import posixpath
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,8 @@ from segline.monitoring.mlflow_run import database
 
 Message = dict[str, Any]
 Item = TypeVar("Item")
+
+_LONGEST_KEY = 250
 
 
 def is_refusal(error: Exception) -> bool:
@@ -122,8 +123,16 @@ def calls(uri: str, run_id: str, messages: Sequence[Message]) -> Iterator[Callab
 
 
 def _key(name: str) -> str:
-    """`name` in characters that MLflow accepts: class names are the user's and may contain anything."""
-    return posixpath.normpath(re.sub(r"[^\w.\- :/]", "_", name))[:250]
+    """`name` in at most 250 characters that MLflow accepts: class names may contain anything.
+
+    A name that has to change gets a hash of itself, so that no two names share a key, whichever stage logs them.
+    """
+    parts = re.sub(r"[^\w.\- :/]", "_", name).split("/")
+    key = "/".join(part if part.strip(".") else "_" for part in parts)  # MLflow refuses //, /./ and /../
+    if key == name and len(key) <= _LONGEST_KEY:
+        return key
+    mark = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{key[: _LONGEST_KEY - len(mark) - 1]}_{mark}"
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -1,5 +1,6 @@
 """MLflow only observes: real SQLite stores, real servers that misbehave, real child processes that are killed."""
 
+import json
 import os
 import shutil
 import signal
@@ -134,6 +135,26 @@ def test_a_training_run_can_be_read_back(project: Path, monkeypatch: pytest.Monk
     assert warnings(capfd) == []
 
 
+NAMES = ["a(b", "a)b", "a_b", "a/b", "a//b", "a/./b", "/../../b", "x" * 300, "x" * 301, "x" * 302 + "("]
+
+
+@pytest.mark.slow
+def test_names_that_mlflow_would_not_tell_apart_get_keys_of_their_own(project: Path, capfd: Any) -> None:
+    """Metrics, params and tags alike; the key of a name that MLflow accepts is the name."""
+    with mlflow_run.run(stage="train", inputs={}, params={"merge": {name: [name] for name in NAMES}}) as run:
+        run.metrics({"iou": {name: place for place, name in enumerate(NAMES)}})
+        run.tags({f"tag.{name}": name for name in NAMES})
+
+    (logged,) = runs()
+    metrics = {key: value for key, value in logged.data.metrics.items() if key.startswith("iou.")}
+    tags = {key: value for key, value in logged.data.tags.items() if key.startswith("tag.")}
+    assert sorted(metrics.values()) == list(range(len(NAMES)))
+    assert sorted(logged.data.params.values()) == sorted(json.dumps([name]) for name in NAMES)
+    assert sorted(tags.values()) == sorted(NAMES)
+    assert {"iou.a_b", "iou.a/b"} <= metrics.keys()
+    assert warnings(capfd) == []
+
+
 # What NVIDIA's library says of one GPU, as MLflow's monitor asks.
 NVML = """
 from types import SimpleNamespace
@@ -210,7 +231,7 @@ def test_evaluation_adds_to_the_newest_run_of_its_model(project: Path, capfd: An
     train(b"other weights")
 
     with mlflow_run.run(stage="evaluate", inputs={}, params={"evaluate": {"flip": False}}, model=model) as run:
-        run.metrics({"test": {"miou": 0.25, "iou": {"Road & Lane (100%)": 0.75}}})
+        run.metrics({"test": {"miou": 0.25, "iou": {"Road & Lane (100%)": 0.75, "Road": 0.5}}})
     with (
         pytest.raises(ZeroDivisionError),
         mlflow_run.run(
@@ -222,7 +243,8 @@ def test_evaluation_adds_to_the_newest_run_of_its_model(project: Path, capfd: An
     older, joined, other = runs()
     assert "test.miou" not in {**older.data.metrics, **other.data.metrics}
     assert joined.data.metrics["test.miou"] == 0.25
-    assert joined.data.metrics["test.iou.Road _ Lane _100__"] == 0.75
+    assert joined.data.metrics["test.iou.Road _ Lane _100___e2fb8112"] == 0.75
+    assert joined.data.metrics["test.iou.Road"] == 0.5
     assert joined.info.status == "FINISHED"
     assert joined.data.tags["evaluate.status"] == "FAILED"
     assert joined.data.tags["evaluate.flip"] == "true"
