@@ -22,7 +22,7 @@ from segline.model import checkpoint, forward, output_head
 from segline.monitoring import console
 
 SUFFIX = ".onnx"
-INSTALL = "python -m pip install -c constraints.txt -e '.[onnx]'"
+INSTALL = "make setup EXTRAS=onnx"
 OPSET = 17
 LARGEST = 2**31 - 2**20  # bytes of weights: protobuf allows 2 GiB, and the graph needs some of them
 AXES = {0: "batch", 2: "height", 3: "width"}

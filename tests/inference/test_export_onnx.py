@@ -214,7 +214,7 @@ def test_without_the_extra_one_line_names_the_command_that_installs_it(package, 
     with pytest.raises(PipelineError) as caught:
         exported(tmp_path)
     assert "segline export: it needs packages that are not installed (" in str(caught.value)
-    assert str(caught.value).endswith("Install them: python -m pip install -c constraints.txt -e '.[onnx]'")
+    assert str(caught.value).endswith("Install them: make setup EXTRAS=onnx")
     assert not (tmp_path / "out").exists()
 
 
