@@ -30,7 +30,7 @@ def tags(model_sha256: str) -> dict[str, str]:
         try:
             answer = subprocess.run(
                 [sys.executable, "-m", "segline.monitoring.mlflow_lookup"],
-                input=question,  # not an argument, which everybody on this machine could read: it may hold a password
+                input=question,  # not an argument, which other users could read: it may contain a password
                 stdout=subprocess.PIPE,
                 stderr=mlflow_run.errors(),
                 cwd=folder,

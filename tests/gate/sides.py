@@ -1,4 +1,4 @@
-"""Saved metrics of a side, as the evaluate stage writes them, from counts that a test makes up."""
+"""Saved metrics of a side, as the evaluate stage writes them, from counts that a test invents."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ def truth(images: int = 20, classes: int = 3, seed: int = 0) -> np.ndarray:
 
 
 def predicted(true: np.ndarray, rate: float | np.ndarray, seed: int = 1) -> confusion.Counts:
-    """Counts (N, K, K) of a model that finds a pixel with probability `rate`, and else takes it for the next class."""
+    """Counts (N, K, K) of a model that gets a pixel right with probability `rate`, and otherwise predicts the next class."""
     right = np.random.default_rng(seed).binomial(true, rate)
     counts = np.zeros((*true.shape, true.shape[1]), np.int64)
     for k in range(true.shape[1]):
@@ -33,7 +33,7 @@ def predicted(true: np.ndarray, rate: float | np.ndarray, seed: int = 1) -> conf
 
 
 def protocol(counts: confusion.Counts, groups: Sequence[str | None] | None = None) -> dict[str, str]:
-    """As eval.json has it."""
+    """The protocol as in eval.json."""
     return evaluation.protocol(_index(counts, NAMES, groups))
 
 

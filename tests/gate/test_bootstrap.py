@@ -1,4 +1,4 @@
-"""The arithmetic of the gate against brute force, by its laws, and on data whose truth is known."""
+"""The arithmetic of the gate against brute force, by its laws, and on data with a known truth."""
 
 import itertools
 import math
@@ -45,7 +45,7 @@ def judged(both: Pair, criteria: list[Criterion] = CRITERIA, noise: Noise | None
 
 @st.composite
 def pairs(draw: st.DrawFn) -> Pair:
-    """Two predictions of the same small truth, each image with a pixel."""
+    """Two predictions of the same small truth; no image is empty."""
     base = np.array(draw(MATRICES), np.int64).reshape(-1, 3, 3)
     base[:, 0, 0] += 1
     turns = draw(st.lists(st.integers(0, 2), min_size=len(base), max_size=len(base)))
@@ -85,7 +85,7 @@ def test_the_bootstrap_is_that_of_every_possible_resample():
         assert np.quantile(evidence.by_image, share, axis=0) == pytest.approx(expected, abs=0.004)
 
 
-def test_every_criterion_brings_resamples_so_that_100_lie_beyond_each_end():
+def test_there_are_100_resamples_beyond_each_end_for_any_number_of_criteria():
     true = sides.truth(4)
     units = pair(sides.predicted(true, 0.9), sides.predicted(true, 0.8), ["a", "a", "b", "b"])
     for criteria in (CRITERIA[:1], CRITERIA, [*CRITERIA, Criterion("iou.c0", 0.01)]):
@@ -96,7 +96,7 @@ def test_every_criterion_brings_resamples_so_that_100_lie_beyond_each_end():
         assert 100 == len(evidence.by_image) * 0.05 / count / 2
 
 
-def test_draws_are_the_same_whatever_is_held_at_once(monkeypatch):
+def test_draws_do_not_depend_on_the_size_of_batches(monkeypatch):
     units = triples(sides.predicted(sides.truth(5), 0.5))
     whole = np.concatenate(list(bootstrap.resampled(units, 50)))
     monkeypatch.setattr(bootstrap, "CELLS", 20)
@@ -152,8 +152,8 @@ def test_a_lower_level_gives_a_wider_interval(both, level, other):
     assert wide.low <= narrow.low <= narrow.high <= wide.high
 
 
-def test_the_ends_are_put_together_by_pythagoras():
-    """3 from the images and 4 from the seeds are 5 together."""
+def test_images_and_seeds_are_combined_by_pythagoras():
+    """3 from the images and 4 from the seeds give 5."""
     replicates = np.array([-3.0, 3.0] * 50)
     deviation = 4 / stats.t.ppf(0.975, 6)
 
@@ -162,7 +162,7 @@ def test_the_ends_are_put_together_by_pythagoras():
     assert (interval.low, interval.high) == pytest.approx((-5, 5))
 
 
-def test_an_estimate_outside_its_percentiles_still_lies_in_the_interval():
+def test_an_estimate_outside_its_percentiles_is_still_in_the_interval():
     interval = bootstrap.interval(1.0, np.array([-0.5, 0.0, 0.5]), 0.05, None)
 
     assert 1.0 == interval.high
@@ -176,12 +176,12 @@ def test_units_are_groups_and_images_without_one():
     assert np.array_equal(np.stack([counts[2], counts[0] + counts[3], counts[1], counts[4]]), summed)
 
 
-def test_groups_of_one_image_are_no_groups():
+def test_groups_of_one_image_do_not_count_as_groups():
     assert bootstrap.by_group(np.ones((3, 2, 3), np.int64), ("a", "b", None)) is None
 
 
-def test_alike_frames_make_the_interval_over_groups_wider():
-    """Each image four times: four times as many images, no more to know."""
+def test_similar_frames_make_the_interval_over_groups_wider():
+    """Each image four times: four times as many images, but no more information."""
     true = sides.truth(8)
     base, candidate = (
         np.repeat(sides.predicted(true, rates[:, None], 1), 4, axis=0)
@@ -244,8 +244,8 @@ def test_a_floor_looks_at_the_candidate_alone():
     assert "iou.c0 >= 0.99" == broken.criterion.name
 
 
-def test_a_class_that_resamples_lose_does_not_stop_the_bootstrap():
-    """Two of six images hold it: some resamples have none of it."""
+def test_resamples_without_a_class_do_not_stop_the_bootstrap():
+    """Two of six images have it, so some resamples do not."""
     true = sides.truth(6)
     true[2:, 2] = 0
     criteria = [Criterion("iou.c2", 0.01), Criterion("miou", 0.01)]
@@ -262,7 +262,7 @@ def test_a_class_that_resamples_lose_does_not_stop_the_bootstrap():
 
 
 def rare(images: int = 60) -> tuple[confusion.Counts, confusion.Counts]:
-    """A class in 2 of 60 images; the first side takes 3 pixels an image for it, the second none but is worse elsewhere.
+    """A class in 2 of 60 images. The first side predicts 3 pixels of it in each image; the second none, but is worse.
 
     A resample without the class would be a mean over three classes on the first side, one of them 0, and over two on
     the second.
@@ -279,7 +279,7 @@ def rare(images: int = 60) -> tuple[confusion.Counts, confusion.Counts]:
 
 
 def test_a_rare_class_does_not_hide_a_loss_in_the_others():
-    """Both sides of a resample are means over the same classes, those that it has in truth."""
+    """Both sides of a resample are means over the same classes: those present in its truth."""
     base, candidate = rare()
     there, back = (judged(pair(*both), [Criterion("miou", 0.01)])[0] for both in ((base, candidate), (candidate, base)))
 
@@ -289,8 +289,8 @@ def test_a_rare_class_does_not_hide_a_loss_in_the_others():
     assert (there.interval.low, there.interval.high) == pytest.approx((-back.interval.high, -back.interval.low))
 
 
-def test_the_iou_of_a_rare_class_is_that_of_the_resamples_that_hold_it():
-    """Elsewhere the side that takes other pixels for it would have IoU 0, and the other one none."""
+def test_the_iou_of_a_rare_class_comes_from_resamples_that_have_it():
+    """In others, a side that predicts it would have IoU 0, and the other side no IoU."""
     base, candidate = rare()
     for both in ((base, candidate), (candidate, base)):
         evidence = gather(pair(*both), [Criterion("iou.c2", 0.01), Criterion("iou.c2", 0.0, 0.4)])
@@ -310,7 +310,7 @@ def test_one_labelled_image_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.0, 0.02])
-def test_intervals_hold_the_true_difference_19_times_in_20(spread):
+def test_intervals_contain_the_true_difference_19_times_in_20(spread):
     """Images differ in difficulty, seeds move each run, and s is estimated from five others."""
     hits, rounds = 0, 200
     for seed in range(rounds):

@@ -1,4 +1,4 @@
-"""`segline gate`: three exit codes, and nothing that goes wrong is ever 0."""
+"""`segline gate`: three exit codes. Whatever goes wrong, it is never 0."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ TRUE = sides.truth(24)
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A working tree that is as good as `base/` and much better than `better/` is not."""
+    """A working tree as good as `base/`, about as good as `alike/`, and much worse than `better/`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
@@ -34,7 +34,7 @@ def project(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def committed(project) -> Path:
-    """The same as a commit, with the noise of seeds."""
+    """The same, committed, with seed noise."""
     sides.write_noise(project / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.0001)
     for arguments in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", *arguments], cwd=project, check=True)
@@ -43,7 +43,7 @@ def committed(project) -> Path:
 
 
 def commit(root: Path) -> None:
-    """What is staged."""
+    """Commits what is staged."""
     who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     subprocess.run(["git", *who, "commit", "--quiet", "--message", "Change"], cwd=root, check=True)
 
@@ -101,7 +101,7 @@ RULES = {
 
 
 def lose(root: Path) -> None:
-    """The working tree gets worse."""
+    """Makes the working tree worse."""
     sides.save(root / "metrics", sides.predicted(TRUE, 0.7))
 
 
@@ -109,7 +109,7 @@ def lose(root: Path) -> None:
 @pytest.mark.parametrize("kind", RULES)
 @pytest.mark.parametrize("base", ["HEAD", "saved"])
 def test_the_base_decides_whatever_the_branch_makes_of_the_rules(committed, capsys, kind, base):
-    """Its numbers and verdict are those that it has with the base's rules, and what it changes is said."""
+    """Numbers and verdict are as with the base's rules; the changed file is named."""
     change, name = RULES[kind]
     shutil.copytree(committed / "metrics", committed / "saved")
     shutil.copy(committed / "gate.yaml", committed / "saved")
@@ -127,7 +127,7 @@ def test_the_base_decides_whatever_the_branch_makes_of_the_rules(committed, caps
     assert f"Gate: REGRESSION against {base}" in capsys.readouterr().out.splitlines()[0]
 
 
-def test_a_comment_is_no_change_of_rules(committed, capsys):
+def test_a_comment_does_not_change_the_rules(committed, capsys):
     (committed / "gate.yaml").write_text(f"# a comment\n{sides.RULES}")
 
     assert 0 == gate("--base", "HEAD", "--json")
@@ -136,9 +136,7 @@ def test_a_comment_is_no_change_of_rules(committed, capsys):
 
 @pytest.mark.parametrize(("name", "place"), [("gate.yaml", "gate.yaml"), ("metrics/noise.json", "noise.json")])
 @pytest.mark.parametrize("base", ["HEAD", "saved"])
-def test_rules_that_the_base_has_not_are_the_branch_s_own_and_the_head_line_says_so(
-    committed, capsys, base, name, place
-):
+def test_without_rules_on_the_base_the_branch_s_own_decide_and_the_title_says_so(committed, capsys, base, name, place):
     shutil.copytree(committed / "metrics", committed / "saved")
     shutil.copy(committed / "gate.yaml", committed / "saved")
     (committed / "saved" / place).unlink()
@@ -159,7 +157,7 @@ def test_rules_that_the_base_has_not_are_the_branch_s_own_and_the_head_line_says
     assert ([name], []) == (answer["rules_own"], answer["rules_changed"])
 
 
-def test_noise_of_another_protocol_on_the_base_gives_way_to_the_branch_s_own(committed, capsys):
+def test_the_branch_s_noise_replaces_noise_of_another_protocol_on_the_base(committed, capsys):
     protocol = sides.protocol(sides.predicted(TRUE, 0.85))
     for path, entries in (("base", protocol | {"split": "val"}), ("metrics", protocol)):
         sides.write_noise(committed / path / "noise.json", entries, 0.001)
@@ -178,7 +176,7 @@ def test_broken_rules_on_the_base_are_2(project, capsys, name, content):
 
 @pytest.mark.parametrize("metric", ["iou.skye", "mean_dice"])
 def test_so_are_rules_of_the_branch_that_would_break_the_gate_on_the_base(project, capsys, metric):
-    """Though the base's decide."""
+    """Although the base's rules decide."""
     (project / "gate.yaml").write_text(sides.RULES.replace("miou", metric))
 
     assert 2 == gate("--base", "base")
@@ -200,7 +198,7 @@ stages:
 
 
 def lock_of(root: Path, text: str = LOCK) -> str:
-    """dvc.lock as DVC writes it for the metrics that lie here."""
+    """dvc.lock as DVC writes it for these metrics."""
     for word, name in (("EVAL", "eval.json"), ("IMAGES", "per_image.csv")):
         text = text.replace(word, dvc_lock.md5(root / "metrics" / name))
     (root / "dvc.lock").write_text(text)
@@ -223,7 +221,7 @@ def test_metrics_of_an_earlier_model_are_2(project, capsys):
 
 @pytest.mark.parametrize("name", ["eval.json", "per_image.csv"])
 def test_so_are_metrics_that_evaluate_did_not_write(project, capsys, name):
-    """They are sound in themselves: an empty line more."""
+    """They are valid, but have an extra empty line."""
     lock_of(project)
     path = project / "metrics" / name
     path.write_bytes(path.read_bytes() + b"\n")
@@ -233,7 +231,7 @@ def test_so_are_metrics_that_evaluate_did_not_write(project, capsys, name):
     assert message == capsys.readouterr().err
 
 
-def test_metrics_that_dvc_lock_names_are_judged_without_a_word(project, capsys):
+def test_metrics_that_dvc_lock_records_are_judged_without_a_note(project, capsys):
     lock_of(project)
 
     assert messages.UNTIED not in said_of("better", capsys)
@@ -244,7 +242,7 @@ UNNAMED = [LOCK[: LOCK.index(part)] for part in ("  evaluate", "    outs: [{path
 
 
 @pytest.mark.parametrize("text", [None, *UNNAMED, LOCK.replace("metrics/per_image.csv", "elsewhere.csv")])
-def test_metrics_that_no_dvc_lock_names_are_judged_with_a_note(project, capsys, text):
+def test_metrics_that_no_dvc_lock_records_are_judged_with_a_note(project, capsys, text):
     if text is not None:
         lock_of(project, text)
 
@@ -307,7 +305,7 @@ def test_so_is_a_broken_candidate(project, kind):
     assert 2 == gate("--base", "base")
 
 
-def test_so_is_a_candidate_that_is_not_there(project, capsys):
+def test_so_is_a_missing_candidate(project, capsys):
     shutil.rmtree(project / "metrics")
 
     assert 2 == gate("--base", "base")
@@ -337,7 +335,7 @@ def test_so_is_a_noise_file_that_is_a_folder(project):
     assert 2 == gate("--base", "base")
 
 
-def test_so_is_a_lower_folder(project, monkeypatch, capsys):
+def test_so_is_running_it_in_a_subfolder(project, monkeypatch, capsys):
     (project / "below").mkdir()
     monkeypatch.chdir(project / "below")
 
@@ -359,7 +357,7 @@ def test_so_is_any_exception(project, monkeypatch, capsys, error):
     assert "cannot judge" == json.loads(capsys.readouterr().out)["verdict"]
 
 
-def test_its_traceback_is_there_for_the_asking_and_the_code_stays_2(project, monkeypatch, capsys):
+def test_its_traceback_can_be_shown_and_the_code_stays_2(project, monkeypatch, capsys):
     monkeypatch.setenv("SEGLINE_DEBUG", "1")
 
     assert 2 == gate("--base", "nowhere")
@@ -408,7 +406,7 @@ def test_the_same_question_has_the_same_answer(project, capsys):
 
 
 def _numbers(capsys) -> tuple[int, list[dict]]:
-    """The exit code, and every metric as JSON has it; none where it cannot be judged."""
+    """The exit code, and the metrics in the JSON; empty if it cannot judge."""
     code = gate("--base", "base", "--json")
     return code, json.loads(capsys.readouterr().out).get("metrics", [])
 
@@ -416,7 +414,7 @@ def _numbers(capsys) -> tuple[int, list[dict]]:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_garbage_is_green(project, capsys, data):
-    """Bytes of any kind in place of a part of any of the files: 0 only where every number judged is as it was."""
+    """Part of a file is replaced by arbitrary bytes: the exit code is 0 only if all judged numbers are unchanged."""
     name = data.draw(
         st.sampled_from(["base/eval.json", "base/per_image.csv", "metrics/eval.json", "metrics/per_image.csv"])
     )

@@ -1,4 +1,4 @@
-"""Reading both sides: what evaluate writes is understood, and what is not sound is refused by name."""
+"""Reading both sides: what evaluate writes is accepted, and whatever is unsound is refused and named."""
 
 import json
 import re
@@ -93,7 +93,7 @@ def test_groups_are_read(tmp_path):
 
 @pytest.mark.parametrize("kind", sorted(set(gate_broken.kinds()) - {"no folder"}))
 def test_every_broken_kind_is_refused_on_either_side(both, kind):
-    """The same for a base and for a candidate; with a sentence that names a place and a remedy."""
+    """As a base and as a candidate, with a place and a remedy."""
     base, candidate = both
     gate_broken.kinds()[kind](base)
     there, back = refusal(base, candidate), refusal(candidate, base)
@@ -144,8 +144,8 @@ def test_each_difference_of_protocol_is_named_before_any_number_is_looked_at(bot
     assert "rubbish" not in said
 
 
-def test_images_that_do_not_pair_are_counted_and_named(tmp_path):
-    """Only reached where the protocol says that the evaluations are equal."""
+def test_images_without_a_match_are_counted_and_named(tmp_path):
+    """Only reached if the protocols are equal."""
     base, candidate = sides.save(tmp_path / "base", GOOD), sides.save(tmp_path / "candidate", GOOD)
     path = candidate / "per_image.csv"
     text = path.read_text()
@@ -198,7 +198,7 @@ def test_it_says_nothing_of_classes_that_are_equal_or_that_cannot_be_read(tmp_pa
     assert "class lists" not in said
 
 
-def test_other_masks_are_found_out_by_their_pixels(tmp_path):
+def test_other_masks_are_recognised_by_their_pixels(tmp_path):
     """Even if the fingerprint of the data says otherwise."""
     other = TRUE.copy()
     other[3] += 1
@@ -209,7 +209,7 @@ def test_other_masks_are_found_out_by_their_pixels(tmp_path):
 
 
 @pytest.mark.parametrize("cell", ["-1", "1.0", "1e3", " 5", "1_0", "", "nan", "\u0663", "9" * 16])
-def test_what_is_no_count_is_refused(both, cell):
+def test_cells_that_are_not_counts_are_refused(both, cell):
     path = both[0] / "per_image.csv"
     header, first, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, first.rpartition(",")[0] + "," + cell, *rows]) + "\n")
@@ -234,7 +234,7 @@ def test_a_ragged_row_is_refused(both):
     assert "row 21: 2 fields, but 13 columns" in refusal(*both)
 
 
-def test_a_split_without_a_labelled_pixel_is_refused(tmp_path):
+def test_a_split_without_labelled_pixels_is_refused(tmp_path):
     base = sides.save(tmp_path / "base", GOOD)
     path = base / "per_image.csv"
     header, *rows = path.read_text().splitlines()
@@ -255,7 +255,7 @@ def test_no_bytes_make_it_raise_anything_but_its_own_errors(evaluation, images):
 @settings(max_examples=30)
 @given(st.data())
 def test_one_changed_byte_is_refused_or_changes_no_count(tmp_path_factory, data):
-    """Whatever happens to per_image.csv, either it is noticed or the numbers are the same."""
+    """Any change of per_image.csv is either noticed or leaves the numbers alone."""
     folder = tmp_path_factory.mktemp("side")
     good = saved(sides.save(folder, GOOD[:3]))
     place = data.draw(st.integers(0, len(good.per_image) - 1))
@@ -275,14 +275,14 @@ def test_a_folder_as_base_may_not_be_the_candidate(tmp_path):
         saved_metrics.read("metrics", tmp_path)
 
 
-def test_a_folder_above_the_metrics_is_helped(tmp_path):
+def test_for_the_folder_above_the_metrics_the_right_one_is_suggested(tmp_path):
     sides.save(tmp_path / "old" / "metrics", GOOD)
 
     with pytest.raises(DataError, match=r"Did you mean .*old/metrics"):
         saved_metrics.read("old", tmp_path)
 
 
-def test_outside_of_a_repository_a_revision_is_refused_in_words_of_git(tmp_path, monkeypatch):
+def test_outside_a_repository_a_revision_is_refused_in_git_s_words(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
     with pytest.raises(ParameterError, match="git says: fatal: not a git repository") as caught:

@@ -1,4 +1,4 @@
-"""The decision rule at its boundaries, Holm's correction against the textbook, and both on made-up evidence."""
+"""The decision rule at its boundaries, Holm's correction against the textbook, and both on invented evidence."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_holm_by_hand():
     assert [0.0125, 0.025, 0.025, 0.0125] == shares
 
 
-def test_one_hypothesis_is_not_corrected_and_two_that_stand_are_halved():
+def test_one_hypothesis_is_not_corrected_and_the_level_of_two_that_are_kept_is_halved():
     assert [0.05] == levels([0.5])
     assert [0.025, 0.025] == levels([0.5, 0.5])
     assert [0.025, 0.05] == levels([0.001, 0.04])
@@ -85,7 +85,7 @@ SURE, DOUBTFUL, HARMLESS = 0.0, 0.02, 0.5  # share of resamples that find a gain
 
 
 def replicates(*shares: float, loss: float = -0.03, gain: float = 0.01) -> Floats:
-    """Of 1000 resamples of each criterion these shares find a gain, the others a loss: (1000, M)."""
+    """1000 resamples of each criterion: these shares show a gain, the others a loss: (1000, M)."""
     ranks = np.arange(1000)[:, None] / 1000
     return np.where(ranks < np.array(shares), gain, loss)
 
@@ -93,7 +93,7 @@ def replicates(*shares: float, loss: float = -0.03, gain: float = 0.01) -> Float
 def decided(
     by_image: Floats, noise: Noise | None = None, by_group: Floats | None = None, difference: float = -0.02
 ) -> list[decision.Finding]:
-    """Criteria of margin 0.01 of which each fell by 0.02, or moved by the difference named."""
+    """Criteria with margin 0.01; each fell by 0.02, or changed by the given difference."""
     count = by_image.shape[1]
     base, differences = np.full(count, 0.5), np.full(count, difference)
     evidence = Evidence(base, base + differences, differences, by_image, by_group)
@@ -112,8 +112,8 @@ def decided(
         ([HARMLESS, DOUBTFUL], [("inconclusive", 0.025), ("inconclusive", 0.025)]),
     ],
 )
-def test_a_doubtful_loss_counts_alone_or_once_the_others_are_sure(shares, expected):
-    """2 % of resamples find a gain: 2.5 % may at the level of one criterion, 1.25 % at that of two."""
+def test_a_doubtful_loss_counts_alone_or_when_the_others_are_certain(shares, expected):
+    """2 % of resamples show a gain: allowed are 2.5 % with one criterion, 1.25 % with two."""
     assert expected == [(finding.verdict, pytest.approx(finding.level)) for finding in decided(replicates(*shares))]
 
 
@@ -124,7 +124,7 @@ def test_the_interval_is_that_of_the_level_that_decided():
     assert {Interval(-0.03, 0.01)} == {finding.interval for finding in decided(replicates(DOUBTFUL, DOUBTFUL))}
 
 
-def test_the_interval_over_groups_holds_the_seeds_too():
+def test_the_interval_over_groups_includes_the_seeds():
     noise = Noise(0.003, 5)
     by_group = replicates(HARMLESS, loss=-0.05, gain=0.03)
     (finding,) = decided(replicates(HARMLESS), noise, by_group)
@@ -135,8 +135,8 @@ def test_the_interval_over_groups_holds_the_seeds_too():
 
 
 @pytest.mark.parametrize(("difference", "expected"), [(-0.02, 0.03), (-0.01, 0.02), (0.005, 0.035), (-0.0101, 0.0201)])
-def test_the_side_that_decides_is_the_upper_one_where_more_than_the_margin_was_lost(difference, expected):
-    """Resamples lie at -0.03 and 0.01; `images` is how far the one that decides is from the estimate."""
+def test_the_upper_side_decides_if_more_than_the_margin_was_lost(difference, expected):
+    """Resamples are at -0.03 and 0.01; `images` is the distance of the deciding one from the estimate."""
     (finding,) = decided(replicates(HARMLESS), Noise(0.5, 5), difference=difference)
 
     assert finding.images == pytest.approx(expected)

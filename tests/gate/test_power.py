@@ -18,7 +18,7 @@ TRUE = sides.truth(12)
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch) -> Path:
-    """Six saved runs of unlike luck, and the rules."""
+    """Six saved runs that differ by chance, and the rules."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gate.yaml").write_text(sides.RULES)
     for n in range(1, 7):
@@ -45,7 +45,7 @@ def test_noise_of_runs_is_their_standard_deviation(runs):
 @pytest.mark.parametrize("drop", [0.005, 0.01, 0.05, -0.02])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_planted_drop_is_exactly_as_large_as_asked_and_leaves_the_truth(runs, drop, seed):
-    """To 0.01 points; in images of the size that the pipeline has."""
+    """To 0.01 points, in images of the pipeline's size."""
     large = sides.save(runs / "large", sides.predicted(50 * TRUE, 0.8))
     pair = gate_runs.paired(large, large)
     counts = gate_drops.planted(pair, drop, np.random.default_rng(seed))
@@ -57,8 +57,8 @@ def test_a_planted_drop_is_exactly_as_large_as_asked_and_leaves_the_truth(runs, 
     assert counts.min() >= 0
 
 
-def test_accuracy_moves_by_a_share_of_what_miou_moves_by(runs):
-    """Classes of about the same size that are taken for each other: IoU = r / (2 - r), whose slope is 2 / (2 - r)^2."""
+def test_accuracy_moves_in_proportion_to_miou(runs):
+    """Classes of about equal size, confused with each other: IoU = r / (2 - r), with slope 2 / (2 - r)^2."""
     pair = gate_runs.paired(runs / "seed-1", runs / "seed-1")
 
     assert gate_drops.accuracy_of_miou(pair) == pytest.approx((2 - 0.81) ** 2 / 2, rel=0.1)
@@ -101,7 +101,7 @@ def test_no_broken_baseline_is_green(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_seeds_and_faults_train_judge_and_go_on_where_they_were(tmp_path, monkeypatch, capsys):
+def test_seeds_and_faults_train_judge_and_resume(tmp_path, monkeypatch, capsys):
     tiny.begin(tmp_path, monkeypatch)
     shutil.copy2(ROOT / "gate.yaml", tmp_path)
     gate_power.main(["seeds", "--folder", "runs", "--runs", "5"])

@@ -27,7 +27,7 @@ def judged(
     names: Sequence[str] = sides.NAMES,
     deviation: float | None = None,
 ) -> Judgement:
-    """Two models that find pixels at these rates."""
+    """Two models that find pixels with these probabilities."""
     sides.save(folder / "base", sides.predicted(TRUE, base, 1), names, groups)
     sides.save(folder / "metrics", sides.predicted(TRUE, candidate, 2), names, groups, {**sides.COST, "parameters": 90})
     for place in (folder, folder / "base"):
@@ -73,18 +73,18 @@ def test_images_that_gained_are_not_among_those_that_lost(tmp_path):
     assert "image, by loss" not in render.as_text(result)
 
 
-def test_cost_stands_beside_accuracy(tmp_path):
+def test_cost_is_shown(tmp_path):
     said = render.as_text(judged(tmp_path, 0.9, 0.9))
 
     assert "parameters 100 90 -10.0%" in " ".join(said.split())
 
 
-def test_the_interval_over_groups_stands_beside_it_only_where_groups_are_named(tmp_path):
+def test_the_interval_over_groups_is_shown_only_if_there_are_groups(tmp_path):
     assert "by group" in render.as_text(judged(tmp_path / "a", 0.9, 0.8))
     assert "by group" not in render.as_text(judged(tmp_path / "b", 0.9, 0.8, groups=None))
 
 
-def test_groups_that_say_something_else_are_mentioned():
+def test_another_verdict_by_groups_is_mentioned():
     one = finding(-0.02, -0.03, -0.001, 0.01, 0.0)
     assert Verdict.REGRESSION is one.verdict
 
@@ -93,7 +93,7 @@ def test_groups_that_say_something_else_are_mentioned():
     )
 
 
-def test_unknown_seed_noise_is_said_and_known_noise_too(tmp_path):
+def test_known_and_unknown_seed_noise_are_mentioned(tmp_path):
     assert "Seed noise is unknown (metrics/noise.json is missing)" in render.as_text(judged(tmp_path / "a", 0.9, 0.8))
     assert "standard deviation over 5 seeds" in render.as_text(judged(tmp_path / "b", 0.9, 0.8, deviation=0.001))
 
@@ -106,7 +106,7 @@ def test_noise_turns_a_regression_into_doubt(tmp_path):
     assert Verdict.INCONCLUSIVE is judged(tmp_path / "c", *rates, deviation=0.02).verdict
 
 
-def test_the_same_predictions_have_no_noise_between_them(tmp_path):
+def test_between_equal_predictions_there_is_no_noise(tmp_path):
     result = judged(tmp_path, 0.9, 0.9, deviation=0.02)
     assert Verdict.INCONCLUSIVE is result.verdict
     sides.save(tmp_path / "metrics", sides.predicted(TRUE, 0.9, 1), groups=GROUPS)
@@ -125,7 +125,7 @@ def test_a_floor_that_is_broken_is_a_regression(tmp_path):
     assert "iou.car >= 0.9: 0.0" in render.as_text(result)
 
 
-def test_few_images_are_warned_of(tmp_path, monkeypatch):
+def test_few_images_give_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.gate.test_render.TRUE", TRUE[:6])
 
     assert "There are only 6 images with labelled pixels" in render.as_text(judged(tmp_path, 0.9, 0.8, groups=None))
@@ -139,12 +139,12 @@ def test_few_images_are_warned_of(tmp_path, monkeypatch):
         ([f"street {row % 9}" for row in range(24)], "There are only 9 groups of images"),
     ],
 )
-def test_few_groups_are_warned_of(tmp_path, groups, sentence):
+def test_few_groups_give_a_warning(tmp_path, groups, sentence):
     assert sentence in render.as_text(judged(tmp_path, 0.9, 0.8, groups=groups))
 
 
 @pytest.mark.parametrize("groups", [None, [f"street {row % 10}" for row in range(24)], [*map(str, range(24))]])
-def test_enough_groups_or_none_are_not(tmp_path, groups):
+def test_enough_groups_or_none_give_no_warning(tmp_path, groups):
     assert "group" not in " ".join(judged(tmp_path, 0.9, 0.8, groups=groups).notes)
 
 
@@ -156,7 +156,7 @@ def test_images_that_are_void_throughout_make_no_group(tmp_path, monkeypatch):
     assert "There are only 5 groups of images" in render.as_text(judged(tmp_path, 0.9, 0.8))
 
 
-def test_a_class_in_few_images_is_warned_of(tmp_path, monkeypatch):
+def test_a_class_in_few_images_gives_a_warning(tmp_path, monkeypatch):
     true = TRUE.copy()
     true[4:, 2] = 0
     monkeypatch.setattr("tests.gate.test_render.TRUE", true)
@@ -179,7 +179,7 @@ def test_a_class_in_few_images_is_warned_of(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_an_inconclusive_finding_says_what_would_narrow_it(one, sentence):
+def test_an_inconclusive_finding_says_what_would_settle_it(one, sentence):
     assert Verdict.INCONCLUSIVE is one.verdict
     assert sentence in messages.summary(one)
 
@@ -199,7 +199,7 @@ def test_exit_codes(findings, strict, code):
     assert code == result.exit_code(strict)
 
 
-def test_a_class_that_is_called_as_a_metric_brings_no_warning_of_few_images(tmp_path, monkeypatch):
+def test_a_class_with_the_name_of_a_metric_gives_no_warning_of_few_images(tmp_path, monkeypatch):
     true = TRUE.copy()
     true[4:, 2] = 0
     monkeypatch.setattr("tests.gate.test_render.TRUE", true)
@@ -208,7 +208,7 @@ def test_a_class_that_is_called_as_a_metric_brings_no_warning_of_few_images(tmp_
     assert "pixels in only" not in said
 
 
-def test_json_holds_what_the_page_shows(tmp_path):
+def test_json_contains_what_the_page_shows(tmp_path):
     result = judged(tmp_path, 0.9, 0.8)
     content = json.loads(render.as_json(result))
 
@@ -232,7 +232,7 @@ def test_markdown_is_a_title_tables_and_a_list(tmp_path):
     assert all(line == "" or line[0] in "#|-" for line in lines)
 
 
-def test_names_that_come_from_files_cannot_format_or_command(tmp_path):
+def test_names_from_files_cannot_format_or_control_the_terminal(tmp_path):
     names = ("a|b", "<img src=x>", "c\x1b[31m")
     result = judged(tmp_path, 0.9, 0.8, names=names)
     text, markdown = render.as_text(result), render.as_markdown(result)
@@ -244,7 +244,7 @@ def test_names_that_come_from_files_cannot_format_or_command(tmp_path):
     assert {5} == widths
 
 
-def test_a_reason_for_no_judgement_has_its_forms():
+def test_a_refusal_has_every_form():
     assert {"verdict": "cannot judge", "reason": "x <y>"} == json.loads(render.refusal_as_json("x <y>"))
     assert "CANNOT JUDGE\n\nx &lt;y&gt;" in render.refusal_as_markdown("x <y>")
 

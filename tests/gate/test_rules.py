@@ -1,4 +1,4 @@
-"""gate.yaml and noise.json: what they may hold, and that nothing else is taken for it."""
+"""gate.yaml and noise.json: what they may contain; anything else is refused."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def test_the_committed_rules_are_valid():
         ("margins:", "<<<<<<< HEAD\nmargins:", "gate.yaml:"),
     ],
 )
-def test_what_gate_yaml_may_not_hold(tmp_path, old, new, sentence):
+def test_what_gate_yaml_may_not_contain(tmp_path, old, new, sentence):
     said = refused(rules, tmp_path, sides.RULES.replace(old, new))
 
     assert sentence in said
@@ -65,7 +65,7 @@ def test_without_margins_and_floors_nothing_is_judged(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "text\n", "a: b: c\n", "\0"])
-def test_what_is_no_mapping_is_refused(tmp_path, text):
+def test_a_file_that_is_not_a_mapping_is_refused(tmp_path, text):
     said = refused(rules, tmp_path, text)
 
     assert "gate.yaml" in said
@@ -103,7 +103,7 @@ def test_metrics_that_cannot_be_judged_are_refused(tmp_path, margin, floor, sent
     assert sentence in refused(criteria, rules(tmp_path, text), CLASSES, FILE)
 
 
-def test_a_class_that_is_called_as_a_metric_is_not_taken_for_it(tmp_path):
+def test_a_class_with_the_name_of_a_metric_is_not_mistaken_for_it(tmp_path):
     classes = {"accuracy": 0, "miou": 1}
 
     assert ["accuracy", "miou"] == [claim.metric for claim in criteria(rules(tmp_path, sides.RULES), classes, FILE)]
@@ -149,7 +149,7 @@ def test_noise_that_is_broken_is_refused(changes, sentence):
     assert f"{NOISE}: {sentence}" in refused(parse_noise, noise(**changes), NOISE)
 
 
-def test_as_many_seeds_as_segline_noise_runs_at_least_are_enough():
+def test_the_fewest_seeds_of_segline_noise_are_enough():
     assert FEWEST == len(parse_noise(noise(seeds=[*range(FEWEST)]), NOISE).seeds)
 
 

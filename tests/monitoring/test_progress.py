@@ -1,4 +1,4 @@
-"""What people and MLflow see of a training as it goes."""
+"""What people and MLflow see of a training while it runs."""
 
 import pytest
 
@@ -11,7 +11,7 @@ SECOND = Epoch(2, 0.008, 1.0, 1.125, 0.6666666666, 0.375)
 
 
 class Recorded:
-    """A run that remembers what it was told."""
+    """A run that records what is logged."""
 
     def __init__(self) -> None:
         self.rows: dict[int, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""The first difference of two outputs in words: planted in a file of each kind that a stage writes."""
+"""The first difference of two outputs in words, planted in each kind of file that a stage writes."""
 
 import json
 
@@ -44,13 +44,13 @@ def tensors(**values):
     return lambda path: save_file({name: value.clone() for name, value in values.items()}, path)
 
 
-def test_of_a_history_it_is_the_epoch_and_the_column(pair):
+def test_in_a_history_it_is_the_epoch_and_the_column(pair):
     made, expected = [[1, 0.5, 0.1], [2, 0.25, 0.2]], [[1, 0.5, 0.1], [2, 0.375, 0.3]]
 
     assert "epoch 2: train_loss is 0.250000 instead of 0.375000" == pair("history.csv", table(made), table(expected))
 
 
-def test_a_history_that_stopped_earlier_is_told_by_its_rows(pair):
+def test_a_history_that_stopped_earlier_has_fewer_rows(pair):
     assert "1 rows instead of 2" == pair("history.csv", table([[1, 0.5, 0.1]]), table([[1, 0.5, 0.1], [2, 0.4, 0.2]]))
 
 
@@ -58,7 +58,7 @@ def test_other_columns_are_named(pair):
     assert "columns a instead of b" == pair("x.csv", text("a\n1\n"), text("b\n1\n"))
 
 
-def test_of_a_model_it_is_the_tensor_and_how_far_it_is_off(pair):
+def test_in_a_model_it_is_the_tensor_and_the_largest_difference(pair):
     same, base = torch.ones(3), torch.zeros(2, 2)
     changed = base.clone()
     changed[1, 0], changed[0, 1] = -0.5, 0.25
@@ -86,7 +86,7 @@ def test_a_model_of_equal_tensors_differs_in_its_metadata(pair):
     assert "equal tensors, other metadata" == pair("m.safetensors", described("1"), described("2"))
 
 
-def test_of_an_array_it_is_rows_and_values(pair):
+def test_in_an_array_it_is_rows_and_values(pair):
     expected = np.zeros((4, 5, 5), np.uint8)
     made = expected.copy()
     made[2, 0, :3], made[3, 1, 1] = 200, 1
@@ -96,13 +96,13 @@ def test_of_an_array_it_is_rows_and_values(pair):
     )
 
 
-def test_arrays_of_other_shapes_are_told_by_them(pair):
+def test_other_shapes_of_arrays_are_named(pair):
     words = pair("x.npy", array(np.zeros((2, 3))), array(np.zeros((2, 4), np.uint8)))
 
     assert "float64 (2, 3) instead of uint8 (2, 4)" == words
 
 
-def test_of_a_picture_it_is_the_pixels(pair):
+def test_in_a_picture_it_is_the_pixels(pair):
     expected = np.zeros((4, 6, 3), np.uint8)
     made = expected.copy()
     made[2, 3, 1], made[3, 0] = 9, 1
@@ -113,7 +113,7 @@ def test_of_a_picture_it_is_the_pixels(pair):
     assert "2 of 24 pixels, the first at row 2, column 3" == pair("x.png", write(made), write(expected))
 
 
-def test_a_picture_that_is_compressed_otherwise_has_equal_pixels(pair):
+def test_a_picture_with_another_compression_has_equal_pixels(pair):
     pixels = np.arange(3 * 64 * 64, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 3)
 
     def write(level):
@@ -122,7 +122,7 @@ def test_a_picture_that_is_compressed_otherwise_has_equal_pixels(pair):
     assert "equal pixels, other bytes" == pair("x.png", write(0), write(9))
 
 
-def test_of_a_document_it_is_the_key(pair):
+def test_in_a_document_it_is_the_key(pair):
     expected = {"iou": {"car": 0.5}, "rows": [{"n": 1}, {"n": 2}]}
     made = {"iou": {"car": 0.5}, "rows": [{"n": 1}, {"n": 3}]}
 
@@ -133,11 +133,11 @@ def test_a_key_that_is_missing_is_named(pair):
     assert "b is missing instead of 1" == pair("x.json", text('{"a": 1}'), text('{"a": 1, "b": 1}'))
 
 
-def test_of_a_text_it_is_the_line(pair):
+def test_in_a_text_it_is_the_line(pair):
     assert "line 2 is the first of its 3 that differs" == pair("x.html", text("a\nb\nc"), text("a\nB\nc"))
 
 
-def test_of_a_folder_it_is_the_file_and_what_differs_in_it(tmp_path):
+def test_in_a_folder_it_is_the_file_and_its_first_difference(tmp_path):
     for folder, value in (("made", 1), ("expected", 2)):
         (tmp_path / folder / "val").mkdir(parents=True)
         (tmp_path / folder / "a.txt").write_text("same", encoding="utf-8")
@@ -149,7 +149,7 @@ def test_of_a_folder_it_is_the_file_and_what_differs_in_it(tmp_path):
 
 
 @pytest.mark.parametrize(("folder", "words"), [("expected", "missing"), ("made", "unexpected")])
-def test_of_a_folder_with_other_files_it_is_their_names(tmp_path, folder, words):
+def test_missing_and_unexpected_files_in_a_folder_are_named(tmp_path, folder, words):
     for name in ("made", "expected"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a").write_text("same", encoding="utf-8")

@@ -48,7 +48,7 @@ def refusal(root: Path) -> DataError:
 
 @pytest.mark.slow
 def test_without_a_cache_it_names_the_commands_that_bring_outputs(clone):
-    """`dvc pull` only where there is a remote to pull from."""
+    """`dvc pull` only if there is a remote to pull from."""
     alone = refusal(clone)
     dvc(clone, "remote", "add", "--default", "store", str(clone.parent / "store"))
     shared = refusal(clone)
@@ -104,7 +104,7 @@ def cached(root: Path, md5: str) -> Path:
 
 
 def lock_outputs(root: Path, *paths: str) -> None:
-    """Writes dvc.lock, and into the cache the list of a folder."""
+    """Writes dvc.lock, and a folder's list into the cache."""
     entries = "".join(f"    - path: {path}\n      md5: {dvc_lock.md5(root / path)}\n" for path in paths)
     write(root / "dvc.lock", f"stages:\n  train:\n    cmd: train\n    outs:\n{entries}")
     for folder in (root / path for path in paths if (root / path).is_dir()):
@@ -160,7 +160,7 @@ def test_a_folder_whose_list_is_lost_is_left_as_it_is(project):
     assert "edited" == texts(project)["data/a"]
 
 
-def test_a_folder_takes_from_itself_what_the_cache_lacks(project):
+def test_files_that_the_cache_lacks_are_kept_from_the_folder(project):
     write(project / "data/a", "a")
     write(project / "data/sub/b", "edited")
     cached(project, dvc_lock.md5_of(b"a")).unlink()

@@ -1,4 +1,4 @@
-"""A copy of a project in which a stage runs again: it holds what the stage reads, and goes away."""
+"""A copy of a project in which a stage runs again: it contains what the stage reads, and is deleted."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A project whose two stages DVC has run, and a folder beside it that it reads. Not to be changed for good."""
+    """A project whose two stages DVC has run, with a folder beside it. Tests that change it undo the change."""
     folder = tmp_path_factory.mktemp("scr\u00e4tch 1")
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def root(folder, tmp_path, monkeypatch) -> Path:
-    """The project; temporary folders lie in `tmp_path`."""
+    """The project; temporary folders are made in `tmp_path`."""
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(folder / "site"))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -65,7 +65,7 @@ def stages_of(root: Path) -> tuple[dvc_lock.Store, dict[str, dvc_lock.Stage]]:
     return dvc_lock.Store(root, stages), stages
 
 
-def test_a_copy_holds_code_parameters_and_what_the_stage_reads(root, tmp_path):
+def test_a_copy_contains_code_parameters_and_what_the_stage_reads(root, tmp_path):
     store, stages = stages_of(root)
     with sandbox.project(root, store, [stages["second"]]) as clone:
         there = {path.relative_to(clone).as_posix() for path in clone.rglob("*") if path.is_file()}
@@ -82,7 +82,7 @@ def test_a_copy_holds_code_parameters_and_what_the_stage_reads(root, tmp_path):
     assert [] == list(tmp_path.iterdir())
 
 
-def test_relative_paths_that_lead_out_of_the_project_lead_to_the_same(root, tmp_path):
+def test_relative_paths_out_of_the_project_lead_to_the_same_files(root, tmp_path):
     """What `data.input` and `data.camvid.url` may be."""
     store, stages = stages_of(root)
     with sandbox.project(root, store, [stages["first"]]) as clone:
@@ -103,7 +103,7 @@ def test_what_the_stages_make_themselves_is_not_copied(root):
 
 
 def test_a_command_runs_without_tracking_and_with_this_python(tmp_path, monkeypatch):
-    """Under DVC's variables a stage would write to the user's MLflow, and give advice about his outputs."""
+    """Under DVC's variables a stage would write to the user's MLflow, and give advice about the user's outputs."""
     monkeypatch.setenv("DVC_ROOT", "/somewhere")
     monkeypatch.setenv("DVC_STAGE", "train")
     monkeypatch.setenv("SEGLINE_TRACKING", "on")
@@ -137,7 +137,7 @@ def test_an_edited_file_is_named_with_its_stage(root):
         own.write_text("own\n", encoding="utf-8")
 
 
-def test_results_that_are_gone_are_no_edit_as_long_as_the_cache_has_them(root):
+def test_missing_results_are_not_an_edit_if_the_cache_has_them(root):
     store, stages = stages_of(root)
     out, cached = root / "out.txt", store._cached(stages["first"].outputs["out.txt"])
     out.unlink()
