@@ -1,4 +1,4 @@
-"""Where the program meets a person: arguments, progress, messages, exit codes. The only room that prints.
+"""Where the program meets a person: arguments, progress, messages, exit codes. Nothing else prints.
 
 Nothing here may flow into an output: stages are not made to depend on this file.
 """
@@ -40,22 +40,22 @@ def say(line: str) -> None:
 
 
 def warn(line: str) -> None:
-    """One line on standard error, for what went wrong but does not stop the work."""
+    """One line on standard error, for a problem that does not stop the work."""
     print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def in_terminal() -> bool:
-    """True where a progress bar can redraw itself."""
+    """True if a progress bar can redraw itself."""
     return sys.stderr.isatty()
 
 
 def progress(items: Iterable[Item], total: int | None, description: str, unit: str = "image") -> Iterable[Item]:
-    """`items`, with a bar and the time left (a count if there is no `total`) in a terminal; no word where piped."""
+    """`items`, with a bar and the time left (a count if there is no `total`) in a terminal; silent if piped."""
     return tqdm(items, total=total, desc=description, unit=unit, disable=not in_terminal(), leave=False)
 
 
 class Steps:
-    """A count of steps: a bar with the time left in a terminal; where output is piped, only the lines."""
+    """A count of steps: a bar with the time left in a terminal; if output is piped, only the lines."""
 
     def __init__(self, total: int, description: str, done: int = 0) -> None:
         off = not in_terminal()
@@ -81,8 +81,8 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
     """Calls `main` and ends the process: 0 or what it returns; 1 and one line for a PipelineError; 130 for Ctrl-C,
     143 for SIGTERM.
 
-    A fault of ours keeps its traceback; SEGLINE_DEBUG=1 shows that of every exception. Whatever ends a stage early, DVC
-    has removed its outputs before: the command that brings them back is named.
+    A bug keeps its traceback; SEGLINE_DEBUG=1 shows that of every exception. When a stage ends early, DVC has already
+    removed its outputs: the command that brings them back is named.
     """
     try:
         status = _status(main, argv)
@@ -101,7 +101,7 @@ def _status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
     except (PipelineError, OSError, MemoryError, KeyboardInterrupt) as error:
         if os.environ.get(process.DEBUG) == "1":
             raise
-        if isinstance(error, BrokenPipeError):  # whoever read our output has gone, and needs no message
+        if isinstance(error, BrokenPipeError):  # the reader of our output is gone and needs no message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         print(f"error: {sentence(error)}", file=sys.stderr)
@@ -109,15 +109,15 @@ def _status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
 
 
 def guarded(function: Callable[[], int], fault: int) -> int:
-    """What `function` returns; `fault`, and one line, if it raises any exception, faults of ours included.
+    """What `function` returns; `fault`, and one line, if it raises any exception, including bugs.
 
-    For a command whose 0 and 1 are answers, which an exception must not look like.
+    For a command whose exit codes 0 and 1 are answers, which no exception may imitate.
     """
     try:
         return function()
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
         if os.environ.get(process.DEBUG) == "1":
             traceback.print_exc()
         print(f"error: {sentence(error)}", file=sys.stderr)

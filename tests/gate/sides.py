@@ -23,7 +23,7 @@ def truth(images: int = 20, classes: int = 3, seed: int = 0) -> np.ndarray:
 
 
 def predicted(true: np.ndarray, rate: float | np.ndarray, seed: int = 1) -> confusion.Counts:
-    """Counts (N, K, K) of a model that gets a pixel right with probability `rate`, and otherwise predicts the next class."""
+    """Counts (N, K, K) of a model that is right with probability `rate`, and otherwise predicts the next class."""
     right = np.random.default_rng(seed).binomial(true, rate)
     counts = np.zeros((*true.shape, true.shape[1]), np.int64)
     for k in range(true.shape[1]):
