@@ -1,21 +1,39 @@
 """Outputs appear whole or not at all: written under a temporary name beside the target, then renamed.
 
-The temporary name is fixed (`.<name>.partial`), so the next run removes what a killed run left behind, and one
-pattern makes git ignore it. DVC's lock prevents two runs of a stage from using it at once.
+The temporary name is fixed (`.<name>.partial`, or `.<hash>.partial` for a long name), so the next run removes what a
+killed run left behind, and one pattern makes git ignore it. DVC's lock prevents two runs of a stage from using it at
+once.
 """
 
+import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk, or of what a user may store on it
+_UNNAMED = (*FULL, errno.EIO, errno.EFBIG)  # a failing write names no file
+_LONG = 40  # bytes of a name; a hash takes fewer, so a file system that allows the target allows the temporary name
+
 
 def _partial(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    name = os.fsencode(path.name)
+    partial = path.with_name(f".{path.name if len(name) <= _LONG else hashlib.sha256(name).hexdigest()[:32]}.partial")
     remove(partial)
     return partial
+
+
+def _name(error: OSError, path: Path, partial: Path) -> None:
+    """Makes an error of the disk name the output that was to be written, never its temporary name."""
+    if error.filename is None and error.errno in _UNNAMED:
+        error.filename = str(path)
+        if partial.is_file():
+            error.strerror = f"{error.strerror} after {partial.stat().st_size} bytes"
+    elif error.filename is not None:
+        error.filename = str(error.filename).replace(str(partial), str(path))
 
 
 def remove(path: Path) -> None:
@@ -42,7 +60,9 @@ def file(path: Path) -> Iterator[Path]:
         yield partial
         _flush(partial)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            _name(error, path, partial)
         remove(partial)
         raise
 
@@ -51,11 +71,13 @@ def file(path: Path) -> Iterator[Path]:
 def folder(path: Path) -> Iterator[Path]:
     """Yields a new empty folder; it replaces `path` when the block succeeds and is removed when it raises."""
     partial = _partial(path)
-    partial.mkdir()
     try:
+        partial.mkdir()
         yield partial
         remove(path)
         partial.rename(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            _name(error, path, partial)
         remove(partial)
         raise

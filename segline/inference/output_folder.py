@@ -11,7 +11,7 @@ The name of an image may be "left/frame": then its results are in subfolders.
 
 import csv
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,7 +43,17 @@ class OutputFolder:
         self._instances: dict[str, list[Row]] = {}
 
     def add(self, source: input_files.InputImage, image: Uint8, mask: Uint8) -> None:
-        """Writes the results of an image (H, W, C) with classes (H, W). Raises DataError for too many objects."""
+        """Writes the results of an image (H, W, C) with classes (H, W): all or none.
+
+        Raises DataError for too many objects, OSError if a file cannot be written.
+        """
+        try:
+            self._write(source, image, mask)
+        except OSError:
+            self._remove(source.name)
+            raise
+
+    def _write(self, source: input_files.InputImage, image: Uint8, mask: Uint8) -> None:
         if self.counted:
             numbers, objects = instances.find(mask, self.counted, source.path)
             with atomic.file(self._path("instances", source.name)) as temporary:
@@ -53,6 +63,11 @@ class OutputFolder:
         images.write_png(self._path("overlays", source.name), overlay.picture(image, mask, self.classes))
         shares = np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
         self._rows[source.name] = [source.name, *mask.shape, *shares.tolist()]
+
+    def _remove(self, name: str) -> None:
+        for kind in KINDS:
+            with suppress(OSError):  # one of them is why this is called
+                self._path(kind, name).unlink()
 
     def announce(self, names: Sequence[str]) -> None:
         """Lists the images to come, without values, so that a killed run leaves the names of everything it wrote."""

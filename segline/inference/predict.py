@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from segline.core import parallel
+from segline.core import atomic, parallel
 from segline.core.errors import DataError, ParameterError, PipelineError, suggestion
 from segline.inference import input_files, output_folder, test_time_augmentation
 from segline.model import batches, checkpoint, device, randomness
@@ -112,6 +112,11 @@ def predict_all(
                 results.add(decoded.source, decoded.image, mask)
             except PipelineError as error:
                 return error
+            except OSError as error:
+                if error.errno in atomic.FULL:  # as it would be for every image to come
+                    raise
+                problem = f"its results cannot be written: {error.filename}: {error.strerror or error}"
+                return DataError(decoded.source.path, problem, "Rename the image, or name another folder with --out.")
             return None
 
         decoded = parallel.ahead(pool, decode, sources, ahead)

@@ -7,6 +7,7 @@ from segline.monitoring import process  # first: it handles Ctrl-C while the res
 
 # isort: split
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -19,6 +20,20 @@ from tqdm import tqdm
 from segline.core.errors import PipelineError
 
 Item = TypeVar("Item")
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space, then run again.",
+    errno.EDQUOT: "Your disk quota is used up: free some space, then run again.",
+    errno.EFBIG: "This session limits the size of files: see `ulimit -f`.",
+    errno.EMFILE: "This session limits the number of open files: see `ulimit -n`.",
+    errno.EIO: "The disk or network share has failed: see the system's log.",
+    errno.EROFS: "Choose a place that can be written to.",
+    errno.EACCES: "Check the permissions of the file and its folders.",
+    errno.EPERM: "Check the permissions of the file and its folders.",
+    errno.ENOENT: "Check the path.",
+    errno.ENOTDIR: "Check the path: part of it is a file.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+}
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -135,8 +150,8 @@ def sentence(error: BaseException) -> str:
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return process.sentence(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}. Check the path, its permissions and the free disk space."
     if isinstance(error, OSError):
-        return f"{error.strerror or error}. Check the free disk space and the limits of this session."
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        remedy = _REMEDIES.get(error.errno or 0, "Check the path, its permissions and the limits of this session.")
+        return f"{where}{error.strerror or error}. {remedy}"
     return f"{type(error).__name__}: {error}. Run again with {process.DEBUG}=1 for the traceback."

@@ -1,7 +1,10 @@
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +102,58 @@ def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path, kind):
         (temporary / "new" if temporary.is_dir() else temporary).write_text("new")
 
     assert listing(tmp_path) == (["out"] if kind == "file" else ["out", "out/new"])
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "\u00e9" * 127, "b" * 41, "c" * 40, "d"])
+def test_a_name_that_the_file_system_allows_can_be_written(tmp_path, kind, name):
+    """The temporary name is longer than none but a short one."""
+    with getattr(atomic, kind)(tmp_path / name) as temporary:
+        assert len(os.fsencode(temporary.name)) <= max(len(os.fsencode(name)), 49)
+        assert re.fullmatch(r"\..*\.partial", temporary.name)
+        if kind == "file":
+            temporary.touch()
+
+    assert listing(tmp_path) == [name]
+
+
+def test_what_a_killed_run_left_of_a_long_name_is_swept_by_the_next(tmp_path):
+    target = tmp_path / ("long" * 60)
+    with atomic.file(target) as temporary:
+        temporary.touch()
+    temporary.write_text("of a run that was killed")
+
+    with atomic.file(target) as again:
+        assert again == temporary
+        assert not again.exists()
+        again.touch()
+
+    assert listing(tmp_path) == [target.name]
+
+
+def test_a_full_disk_is_an_error_about_the_output_and_says_how_far_it_came(tmp_path):
+    with pytest.raises(OSError, match="No space left on device after 3 bytes") as caught:  # noqa: PT012, SIM117
+        with atomic.file(tmp_path / "model") as temporary:
+            temporary.write_bytes(b"abc")
+            Path("/dev/full").write_bytes(b"x")
+
+    assert caught.value.filename == str(tmp_path / "model")
+    assert listing(tmp_path) == []
+
+
+def test_an_error_within_a_folder_names_the_final_place(tmp_path):
+    with pytest.raises(OSError, match="No space") as caught:  # noqa: SIM117
+        with atomic.folder(tmp_path / "out") as folder, atomic.file(folder / "split" / "index.json"):
+            Path("/dev/full").write_bytes(b"x")
+
+    assert caught.value.filename == str(tmp_path / "out" / "split" / "index.json")
+
+
+def test_errors_that_are_not_about_the_disk_keep_what_they_say(tmp_path):
+    with pytest.raises(OSError, match="reset by peer") as caught, atomic.file(tmp_path / "a"):
+        raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
+
+    assert caught.value.filename is None
 
 
 @pytest.mark.parametrize("make", ["file", "folder", "link", "nothing"])

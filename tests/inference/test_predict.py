@@ -1,5 +1,6 @@
 """`segline predict`, with a network that the train stage trained."""
 
+import errno
 import os
 import re
 import shutil
@@ -183,6 +184,41 @@ def test_missing_unsupported_and_duplicate_images_are_reported_and_the_others_ar
     ] == [line.removeprefix("warning: ") for line in printed.err.splitlines()]
     assert printed.out == "predict: 5 of 8 images -> out: masks, overlays, summary.csv\n"
     assert [f"test{n}" for n in range(5)] == [row["image"] for row in records.read_csv(Path("out/summary.csv"))]
+
+
+def test_a_name_as_long_as_the_file_system_allows_is_predicted(project):
+    name = "a" * 251
+    picture(f"in/{name}.png", 20, 30)
+    out = run(project, "in", options=("--instances", "dark"))
+
+    assert [name] == [row["image"] for row in records.read_csv(out / "summary.csv")]
+    assert {f"{name}.png"} == names("out/masks") == names("out/overlays") == names("out/instances")
+
+
+def test_results_that_cannot_be_written_are_a_problem_of_their_image_alone(project, capsys):
+    shutil.copytree(own_images(project), "in")
+    Path("out/overlays/test1.png/taken").mkdir(parents=True)
+    records.write_csv(Path("out/summary.csv"), ["image", "height", "width"], [])
+    with pytest.raises(DataError, match="out: 1 of 4 images could not be predicted"):
+        run(project, "in")
+    printed = capsys.readouterr()
+
+    assert re.fullmatch(
+        r"warning: in/test1\.png: its results cannot be written: out/overlays/test1\.png: Is a directory\. .*\n",
+        printed.err,
+    )
+    assert ["test0", "test2", "test3"] == [row["image"] for row in records.read_csv(Path("out/summary.csv"))]
+    assert {"test0.png", "test2.png", "test3.png"} == names("out/masks")
+
+
+def test_a_full_disk_ends_everything_and_names_the_file(project, monkeypatch):
+    def full(path: Path, _: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(images, "write_png", full)
+    with pytest.raises(OSError, match=r"No space left on device: 'out/masks/test\d.png'"):
+        run(project, own_images(project))
+    assert set() == names("out") - {"summary.csv", "masks", "overlays"}
 
 
 def test_a_jpeg_with_damaged_pixels_is_a_bad_image(project, capfd):

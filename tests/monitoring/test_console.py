@@ -54,6 +54,54 @@ def test_an_error_in_a_stage_names_the_command_that_restores_outputs():
     assert "make restore" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("open('/dev/full', 'w').write('x' * 99999)", "No space left on device. The disk is full: free some space"),
+        (
+            "raise OSError(122, 'Disk quota exceeded', 'model')",
+            "model: Disk quota exceeded. Your disk quota is used up",
+        ),
+        (
+            "raise OSError(24, 'Too many open files', 'a.png')",
+            "a.png: Too many open files. This session limits the number",
+        ),
+        ("raise OSError(13, 'Permission denied', 'model')", "model: Permission denied. Check the permissions"),
+        ("raise OSError(36, 'File name too long', b'a.png')", "a.png: File name too long. Choose a shorter name."),
+        ("raise OSError(5, 'Input/output error', 'a.png')", "a.png: Input/output error. The disk or network share"),
+        ("raise OSError('9 requested and 3 written')", "9 requested and 3 written. Check the path"),
+    ],
+)
+def test_an_error_of_the_system_says_what_to_do_about_that_error(body, expected):
+    done = run(body)
+
+    assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
+    assert f"error: {expected}" in done.stderr
+
+
+FULL = """
+import sys
+from pathlib import Path
+from segline.core import atomic
+from segline.monitoring import console
+def main(argv):
+    with atomic.file(Path(argv[0])) as temporary:
+        temporary.write_bytes(b"abc")
+        Path("/dev/full").write_bytes(b"x")
+console.run(main, sys.argv[1:])
+"""
+
+
+def test_a_full_disk_names_the_file_and_what_was_wanted(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, tmp_path / "model"], env=env, capture_output=True, text=True, check=False
+    )
+    problem = "No space left on device after 3 bytes. The disk is full: free some space, then run again."
+
+    assert f"error: {tmp_path / 'model'}: {problem}\n" == done.stderr
+
+
 @pytest.mark.parametrize("body", ["raise KeyboardInterrupt", "raise RuntimeError('bug')", "return 1"])
 def test_whatever_ends_a_stage_names_that_command(body):
     assert "make restore" in run(body, DVC_STAGE="train").stderr
