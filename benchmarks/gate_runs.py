@@ -65,6 +65,7 @@ def relabelled(source: Path, target: Path, labels: Labels) -> Path:
     num_classes = len(split.index.classes)
     changed = labels(onehot.unpack(split.onehot, num_classes), num_classes)
     np.save(target / processed.ONEHOT, onehot.pack(changed, num_classes))
+    processed.write_index(target, split.index)  # with the digest of the new labels
     return target
 
 

@@ -1,6 +1,7 @@
 """A raw data set of a few small images, and parameters that train on it in a second."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from segline.dataset import raw
+from segline.core import seal
+from segline.dataset import processed, raw
 from segline.preprocessing import images
 from stages import preprocess
 
@@ -96,6 +98,16 @@ def begin(
     write_raw(Path("data/raw"), {"train": 6, "val": 3, "test": 4}, classes)
     write_params(folder, **changes)
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+
+
+def seal_again(processed_split: Path, **changes: Any) -> None:
+    """Changes fields of index.json and makes its digests those of the files, as whoever wants to deceive would."""
+    path = processed_split / processed.INDEX
+    content = json.loads(path.read_text(encoding="utf-8")) | changes
+    for key, name in (("sha256_images", processed.IMAGES), ("sha256_onehot", processed.ONEHOT)):
+        content[key] = hashlib.sha256((processed_split / name).read_bytes()).hexdigest()
+    content.pop(seal.KEY)
+    path.write_text(seal.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 TRAIN = [

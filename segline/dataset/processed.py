@@ -2,27 +2,35 @@
 
     images.npy   uint8 (N, H, W, C), C = 1 or 3 (RGB)
     onehot.npy   uint8 (N, H, W, ceil(K / 8)), see `segline.dataset.onehot`
-    index.json   the origin of each row: `Index`
+    index.json   the origin of each row: `Index`, with the SHA-256 of both arrays and of itself
 
-Readers memory-map the arrays, so a split may be larger than memory.
+Readers memory-map the arrays, so a split may be larger than memory. They compare the digests first, once.
 """
 
-import json
+import hashlib
+import io
+import math
+import tokenize
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, TypeAdapter
 
-from segline.core import atomic
-from segline.core.errors import DataError
+from segline.core import atomic, seal, untrusted
+from segline.core.errors import DataError, IntegrityError
 from segline.dataset import raw
 from segline.dataset.onehot import packed_size
 from segline.dataset.raw import Label, Void
 
 IMAGES, ONEHOT, INDEX = "images.npy", "onehot.npy", "index.json"
+MAX_BYTES = 1 << 44  # of an array: it is only mapped
+Side = Annotated[int, Field(ge=1, le=1 << 26)]
+Class = Annotated[int, Field(ge=0, le=254)]
 REMEDY = "Run the preprocess stage again: dvc repro -f preprocess."
 
 
@@ -30,31 +38,46 @@ REMEDY = "Run the preprocess stage again: dvc repro -f preprocess."
 class Row:
     """The origin of a row. `height` and `width` are those of the raw image; paths are relative to the raw split."""
 
-    stem: str
+    __pydantic_config__ = raw.CLOSED
+
+    stem: raw.RelativePath
     group: str | None
-    height: int
-    width: int
-    image: str
-    mask: str
-    sha256_image: str
-    sha256_mask: str
+    height: Side
+    width: Side
+    image: raw.RelativePath
+    mask: raw.RelativePath
+    sha256_image: raw.Sha256
+    sha256_mask: raw.Sha256
 
 
 @dataclass(frozen=True)
 class Index:
     """Row i describes images[i] and onehot[i]. `classes` has K entries, including void if `void_is_class`.
 
-    `encoding` is that of the raw masks; `values` maps each raw mask value to its class, or None for void.
+    `encoding` and `threshold` are those of the raw masks; `values` maps each raw mask value to its class, or None for
+    void.
     """
 
-    dataset: str
-    split: str
+    __pydantic_config__ = raw.CLOSED
+
+    dataset: raw.Name
+    split: raw.Name
     classes: tuple[Label, ...]
     void: Void | None
     void_is_class: bool
     encoding: str
-    values: tuple[tuple[int, int | None], ...]
+    values: tuple[tuple[raw.Value, Class | None], ...]
     rows: tuple[Row, ...]
+    threshold: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _IndexFile(Index):
+    __pydantic_config__ = raw.CLOSED
+
+    sha256_images: raw.Sha256
+    sha256_onehot: raw.Sha256
+    sha256: raw.Sha256
 
 
 @dataclass(frozen=True)
@@ -73,38 +96,60 @@ def writing(path: Path, shape: tuple[int, ...]) -> Iterator[Callable[[npt.NDArra
     At most one row is in memory. `read` refuses a file with fewer than N rows.
     """
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
-    with path.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
+    start = io.BytesIO()
+    np.lib.format.write_array_header_1_0(start, header)
+    total = len(start.getvalue()) + math.prod(shape)
+    with path.open("wb", buffering=0) as stream:  # no buffer: nothing is left to fail when it is closed
+
+        def write(content: memoryview) -> None:
+            try:
+                while content:
+                    content = content[stream.write(content) :]
+            except OSError as error:
+                error.filename = str(path)
+                error.strerror = f"{error.strerror} after {stream.tell()} of {total} bytes"
+                raise
 
         def append(row: npt.NDArray[np.uint8]) -> None:
             if row.shape != shape[1:] or row.dtype != np.uint8:
                 raise ValueError(f"expected a uint8 row of shape {shape[1:]}, got {row.dtype} {row.shape}")
-            stream.write(np.ascontiguousarray(row).data)
+            write(np.ascontiguousarray(row).data.cast("B"))
 
+        write(start.getbuffer())
         yield append
 
 
+def save(path: Path, array: npt.NDArray[np.uint8]) -> None:
+    """`np.save` of a uint8 array of at least two dimensions, whose errors name the file and its size."""
+    with writing(path, array.shape) as append:
+        for row in array:
+            append(row)
+
+
 def write_index(folder: Path, index: Index) -> None:
-    """Writes `folder/index.json`: equal values give equal bytes."""
+    """Writes `folder/index.json` once both arrays are there: equal values give equal bytes."""
+    digests = {"sha256_images": _sha256(folder / IMAGES), "sha256_onehot": _sha256(folder / ONEHOT)}
     with atomic.file(folder / INDEX) as temporary:
-        temporary.write_text(json.dumps(asdict(index), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_text(seal.dumps(asdict(index) | digests, indent=1) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Split:
-    """The split in `folder`. Raises DataError if a file is missing, broken or does not match the others."""
+    """The split in `folder`; reads each file once from end to end, in pieces, to compare its digest.
+
+    Raises IntegrityError if a file is damaged, DataError if it is missing or does not match the others.
+    """
     try:
-        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        content["rows"] = tuple(Row(**row) for row in content["rows"])
-        content["classes"] = raw.labels_from_json(content["classes"])
-        content["void"] = raw.void_from_json(content["void"])
-        content["values"] = tuple((int(v), None if k is None else int(k)) for v, k in content["values"])
-        index = Index(**content)
-        images = np.lib.format.open_memmap(folder / IMAGES, mode="r")
-        onehot = np.lib.format.open_memmap(folder / ONEHOT, mode="r")
-    except FileNotFoundError as error:
-        raise DataError(error.filename, "missing", REMEDY) from None
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-        raise DataError(folder, f"not a processed split ({type(error).__name__}: {error})", REMEDY) from None
+        file = _read_index(folder / INDEX)
+        index = Index(**{field.name: getattr(file, field.name) for field in fields(Index)})
+        for path, expected in ((folder / IMAGES, file.sha256_images), (folder / ONEHOT, file.sha256_onehot)):
+            if (actual := _sha256(path)) != expected:
+                problem = f"damaged: sha256 {actual[:12]}..., expected {expected[:12]}... ({INDEX})"
+                raise IntegrityError(path, problem, REMEDY)
+        images, onehot = (map_array(folder / name) for name in (IMAGES, ONEHOT))
+    except OSError as error:
+        raise DataError(error.filename or folder, untrusted.problem(error), REMEDY) from None
+    except ValueError as error:
+        raise DataError(folder, f"not a processed split ({error})", REMEDY) from None
     size, depth = (len(index.rows), *images.shape[1:3]), packed_size(len(index.classes))
     fits = images.shape in ((*size, 1), (*size, 3)) and onehot.shape == (*size, depth)
     if not fits or images.dtype != np.uint8 or onehot.dtype != np.uint8:
@@ -112,3 +157,25 @@ def read(folder: Path) -> Split:
         problem = f"files that do not fit: {len(index.rows)} rows and {len(index.classes)} classes, {kinds}"
         raise DataError(folder, problem, REMEDY)
     return Split(index, images, onehot)
+
+
+def map_array(path: Path) -> npt.NDArray[Any]:
+    """The array in a .npy file, memory-mapped and read-only. Raises OSError, or ValueError if it is not an array."""
+    with untrusted.opened(path, MAX_BYTES):
+        pass
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (EOFError, SyntaxError, tokenize.TokenError, OverflowError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{path.name}: {type(error).__name__}: {error}") from None  # what NumPy's parser raises
+
+
+def _read_index(path: Path) -> _IndexFile:
+    text = untrusted.read(path, raw.MAX_BYTES).decode("utf-8")
+    if seal.is_intact(text.removesuffix("\n")) is False:
+        raise IntegrityError(path, "damaged: its content does not match its own sha256", REMEDY)
+    return untrusted.parse_json(text, TypeAdapter(_IndexFile))
+
+
+def _sha256(path: Path) -> str:
+    with untrusted.opened(path, MAX_BYTES) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,36 +8,63 @@ This module knows names, never pixels.
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from segline.core import atomic
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+
+from segline.core import atomic, untrusted
 from segline.core.errors import DataError
 
 DATASET_FILE = "dataset.json"
+MAX_BYTES = 1 << 30  # of that file: room for two million pairs
 FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg")}  # of images and masks, with their suffixes in lower case
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-# Encoding of a mask -> how many values it can have: samples of up to 16 bits, or colours r << 16 | g << 8 | b.
-ENCODINGS = {"index": 1 << 16, "rgb": 1 << 24}
+# Encoding of a mask -> how many values it can have: samples of up to 16 bits, or colours r << 16 | g << 8 | b,
+# which are those of the pixels (rgb) or those that the mask's own palette gives to them (palette).
+ENCODINGS = {"index": 1 << 16, "palette": 1 << 24, "rgb": 1 << 24}
+
+CLOSED = ConfigDict(extra="forbid")  # a file with a field more than its dataclass is refused
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def _plain(name: str) -> str:
+    if _CONTROL.search(name):
+        raise ValueError("expected a name without line breaks and other control characters")
+    return name
+
+
+# What files may contain, checked where they are read.
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
+Shade = Annotated[int, Field(ge=0, le=255)]
+Rgb = tuple[Shade, Shade, Shade]
+Value = Annotated[int, Field(ge=0, lt=1 << 24)]
+RelativePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
 class Label:
     """The name of a class and the colour it is drawn in (three integers 0..255)."""
 
-    name: str
-    rgb: tuple[int, int, int]
+    __pydantic_config__ = CLOSED
+
+    name: Name
+    rgb: Rgb
 
 
 @dataclass(frozen=True)
 class Void:
     """The mask value that means "not labelled", and the colour it is drawn in."""
 
-    value: int
-    rgb: tuple[int, int, int]
+    __pydantic_config__ = CLOSED
+
+    value: Value
+    rgb: Rgb
 
 
 @dataclass(frozen=True)
@@ -47,27 +74,33 @@ class Pair:
     Pairs of one `group` are not independent, such as frames of one video; None if unknown.
     """
 
-    stem: str
+    __pydantic_config__ = CLOSED
+
+    stem: RelativePath
     group: str | None
-    image: str
-    mask: str
-    sha256_image: str
-    sha256_mask: str
+    image: RelativePath
+    mask: RelativePath
+    sha256_image: Sha256
+    sha256_mask: Sha256
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Class k of `classes` has mask value `values[k]`, a sample or a colour depending on `encoding`.
 
-    Pairs of a split are sorted by stem.
+    With a `threshold` the mask values are 1 where the mask is above it, and 0 elsewhere. Pairs of a split are sorted
+    by stem.
     """
 
-    name: str
+    __pydantic_config__ = CLOSED
+
+    name: Name
     classes: tuple[Label, ...]
-    values: tuple[int, ...]
+    values: tuple[Value, ...]
     void: Void | None
     encoding: str
     splits: Mapping[str, Sequence[Pair]]
+    threshold: int | None = None
 
 
 def summary(dataset: Dataset) -> str:
@@ -82,21 +115,6 @@ def summary(dataset: Dataset) -> str:
 def name_key(name: str) -> str:
     """Equal for names that some file system does not tell apart: those that differ in case or Unicode form."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def labels_from_json(rows: Any) -> tuple[Label, ...]:
-    """The class table as written by `asdict`; raises KeyError, TypeError or ValueError on anything else."""
-    return tuple(Label(str(row["name"]), _rgb(row["rgb"])) for row in rows)
-
-
-def void_from_json(row: Any) -> Void | None:
-    """The void entry as written by `asdict`; raises as `labels_from_json` does."""
-    return None if row is None else Void(int(row["value"]), _rgb(row["rgb"]))
-
-
-def _rgb(values: Any) -> tuple[int, int, int]:
-    red, green, blue = (int(value) for value in values)
-    return red, green, blue
 
 
 def write(folder: Path, dataset: Dataset) -> None:
@@ -114,20 +132,14 @@ def read(folder: Path) -> Dataset:
     """The data set in `folder`. Raises DataError if `dataset.json` is missing or is not what `write` makes."""
     path = folder / DATASET_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        dataset = Dataset(
-            name=str(content["name"]),
-            classes=labels_from_json(content["classes"]),
-            values=tuple(int(value) for value in content["values"]),
-            void=void_from_json(content["void"]),
-            encoding=str(content["encoding"]),
-            splits={split: [Pair(**pair) for pair in pairs] for split, pairs in content["splits"].items()},
-        )
+        dataset = untrusted.parse_json(untrusted.read(path, MAX_BYTES), TypeAdapter(Dataset))
     except FileNotFoundError:
         raise DataError(path, "missing", "Run the download stage: dvc repro download.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise DataError(path, untrusted.problem(error), "Check the file and its permissions.") from None
+    except ValueError as error:
         remedy = "Run the download stage again: dvc repro -f download."
-        raise DataError(path, f"not a data set index ({type(error).__name__}: {error})", remedy) from None
+        raise DataError(path, f"not a data set index ({error})", remedy) from None
     if dataset.encoding not in ENCODINGS:
         problem = f"mask encoding {dataset.encoding!r}, expected one of {tuple(ENCODINGS)}"
         raise DataError(path, problem, "Run download again.")

@@ -1,7 +1,6 @@
 """Reads what train and evaluate wrote, and checks it. Knows the fields of the files, not how they were computed."""
 
 import csv
-import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from segline.core import records
+from segline.core import records, untrusted
 from segline.core.errors import DataError
 from segline.dataset import onehot, processed
 from segline.dataset.history import Epoch, Rate
@@ -87,6 +86,17 @@ class Results:
     classes: Sequence[ClassScore]
     images: Sequence[ImageScore]
     confusion: npt.NDArray[np.int64]
+
+    @property
+    def absent(self) -> list[str]:
+        """The classes without a true pixel."""
+        return [score.name for score in self.classes if not score.pixels]
+
+    @property
+    def only_prediction(self) -> str | None:
+        """The class that every pixel is predicted as; None if there are several, or one in all."""
+        predicted = np.flatnonzero(self.confusion.sum(axis=0))
+        return self.classes[predicted[0]].name if len(predicted) == 1 < len(self.classes) else None
 
     @property
     def few(self) -> bool:
@@ -183,10 +193,10 @@ def read_augmented(folder: Path, num_classes: int) -> tuple[npt.NDArray[np.uint8
 
 def _array(path: Path) -> npt.NDArray[Any]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except FileNotFoundError:
-        raise DataError(path, "missing", REMEDY) from None
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # the last two: a truncated header
+        return processed.map_array(path)
+    except OSError as error:
+        raise DataError(path, untrusted.problem(error), REMEDY) from None
+    except ValueError as error:
         raise DataError(path, f"not a NumPy array ({error})", REMEDY) from None
 
 

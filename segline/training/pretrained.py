@@ -15,11 +15,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from segline.core import params, plugins
+from segline.core import params, plugins, untrusted
 from segline.core.errors import IntegrityError, ParameterError
 
 DENSE = "classifier."  # torchvision's dense layers, which a segmentation network does not have
 SHOWN = 5
+MAX_BYTES = 1 << 30  # of a file: torchvision's largest, vgg16 with its dense layers, has half of it
 FROM_SCRATCH = 'write "" for both to start from scratch'
 
 
@@ -77,10 +78,10 @@ def _verified(path: str, sha256: str, where: str) -> bytes:
         remedy = f"DVC identifies the file by it: write the 64 digits that `sha256sum {path}` prints."
         raise ParameterError(f"{where}_sha256", "empty, though weights names a file", remedy)
     try:
-        content = Path(path).read_bytes()
+        content = untrusted.read(Path(path), MAX_BYTES)
     except OSError as error:
         remedy = f"Put torchvision's file there, or {FROM_SCRATCH}."
-        raise ParameterError(where, f"{path}: {error.strerror}", remedy) from None
+        raise ParameterError(where, f"{path}: {untrusted.problem(error)}", remedy) from None
     if (actual := hashlib.sha256(content).hexdigest()) != sha256:
         remedy = f"Use the file with that hash, or write the hash of this one into {where}_sha256."
         raise IntegrityError(path, f"sha256 expected {sha256}, got {actual}", remedy)

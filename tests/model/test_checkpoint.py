@@ -1,15 +1,21 @@
 """A model file restores the network that was written, or one line says why it cannot."""
 
+import errno
 import json
+import math
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from segline.core.errors import IntegrityError, ParameterError
+from segline.core import seal
+from segline.core.errors import IntegrityError, ParameterError, PipelineError
 from segline.dataset import raw
 from segline.model import checkpoint, forward, randomness
 
@@ -139,8 +145,133 @@ def test_the_metadata_names_no_time_host_or_run(path):
     description = json.loads(header["__metadata__"][checkpoint.KEY])
 
     assert {
-        *("network", "parameters", "head", "channels", "height", "width", "mean", "std", "classes", "class_weights")
+        *("network", "parameters", "head", "channels", "height", "width", "mean", "std", "classes", "class_weights"),
+        "sha256",
     } == set(description)
+
+
+def rewritten(path: Path, metadata: dict[str, str], weights: dict[str, torch.Tensor] | None = None) -> None:
+    """The file with other metadata, as other programs write it."""
+    save_file(weights or load_file(path), path, metadata)
+
+
+def metadata(path: Path) -> str:
+    with safe_open(path, framework="pt") as archive:
+        return archive.metadata()[checkpoint.KEY]
+
+
+def test_every_flipped_bit_is_noticed(path):
+    """Of the whole file, and of its header, where most names and numbers are."""
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    draw = np.random.default_rng(11)
+    for position in [*range(64), *draw.integers(0, 8 * header, 250), *draw.integers(0, 8 * len(content), 100)]:
+        changed = bytearray(content)
+        changed[position // 8] ^= 1 << position % 8
+        path.write_bytes(changed)
+        with pytest.raises(PipelineError) as caught:
+            checkpoint.read(path)
+        assert 1 == len(str(caught.value).splitlines())
+    path.write_bytes(content)
+    checkpoint.read(path)
+
+
+def test_weights_of_another_file_under_this_description_are_refused(path):
+    weights = load_file(path)
+    weights["head.bias"] = weights["head.bias"] + 1
+    rewritten(path, {checkpoint.KEY: metadata(path)}, weights)
+
+    with pytest.raises(IntegrityError, match=r"model.safetensors: damaged: its content does not match its own sha256"):
+        checkpoint.read(path)
+
+
+def test_a_file_of_an_older_version_without_a_digest_is_read_with_a_warning(path, capsys):
+    content = {key: value for key, value in json.loads(metadata(path)).items() if key != "sha256"}
+    rewritten(path, {checkpoint.KEY: json.dumps(content, sort_keys=True)})
+    _, description = checkpoint.read(path)
+
+    assert DESCRIPTION == description
+    assert f"warning: {path}: no sha256, as it is of an older version" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("lie", "expected"),
+    [
+        ({"std": math.nan}, "std: input should be"),
+        ({"std": 0}, "std: input should be greater than"),
+        ({"std": "127.5"}, "std: input should be a valid number"),
+        ({"mean": math.inf}, "mean: input should be"),
+        ({"height": -5}, "height: input should be greater than or equal to 1, got -5"),
+        ({"height": 0}, "height: input should be greater than or equal to 1, got 0"),
+        ({"width": 48.5}, "width: input should be a valid integer, got 48.5"),
+        ({"width": 10**9}, "width: input should be less than or equal to 8192"),
+        ({"channels": 2}, "channels: input should be 1 or 3, got 2"),
+        ({"classes": [{"name": "sky", "rgb": [1, 2, 3]}] * 2}, "classes: duplicate name 'sky'"),
+        ({"classes": [{"name": "sky", "rgb": [1, 2, 3]}]}, "classes: tuple should have at least 2 items"),
+        (
+            {"classes": [{"name": f"{n}", "rgb": [1, 2, 3]} for n in range(256)]},
+            "classes: tuple should have at most 255",
+        ),
+        ({"classes": [{"name": f"{n}", "rgb": [1, 2, 3]} for n in range(100_000)]}, "expected at most 1048576"),
+        (
+            {"classes": [{"name": name, "rgb": [1, 2, 3]} for name in ("a", "b" * 10_000_000)]},
+            "expected at most 1048576",
+        ),
+        ({"classes": [{"name": name, "rgb": [1, 2, 3]} for name in ("a", "b" * 300)]}, "at most 200 characters"),
+        ({"classes": [{"name": name, "rgb": [1, 2, 3]} for name in ("a", "b\x1b[31m")]}, "control characters"),
+        ({"classes": [{"name": name, "rgb": [1, 2, 3]} for name in ("a", "")]}, "classes.1.name: string should have"),
+        ({"classes": [{"name": name, "rgb": [1, 2, 999]} for name in ("a", "b")]}, "classes.0.rgb.2: input should be"),
+        ({"class_weights": [1, 2, 3]}, "3 class_weights for 2 classes"),
+        ({"class_weights": [1, math.nan]}, "class_weights.1"),
+        ({"parameters": {"width": 4}}, "parameters of unet: depth: field required"),
+        ({"parameters": {**DESCRIPTION.parameters, "width": 10**9}}, "parameters of unet: width: input should be"),
+        ({"parameters": []}, "parameters: input should be"),
+        ({"network": "n" * 100_000}, "network: string should have at most 100 characters"),
+        ({"network": ["unet"]}, "network: input should be a valid string"),
+        ({"extra": 1}, "extra: unexpected keyword argument"),
+    ],
+)
+def test_a_file_that_lies_is_refused_in_one_short_line(path, lie, expected):
+    """Its digest is right, as only somebody who means it can write it."""
+    content = {key: value for key, value in json.loads(metadata(path)).items() if key != "sha256"}
+    weights = load_file(path)
+    rewritten(path, {checkpoint.KEY: seal.dumps(content | lie, checkpoint._digest(weights))})
+
+    with pytest.raises(IntegrityError, match=r"not a Segline model") as caught:
+        checkpoint.read(path)
+    assert expected in str(caught.value)
+    assert 1 == len(str(caught.value).splitlines())
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, '{"a":' * 100_000, "[" * 300 + "]" * 300])
+def test_a_description_nested_deeply_is_refused(path, deep):
+    rewritten(path, {checkpoint.KEY: metadata(path).replace('"softmax"', deep)})
+    with pytest.raises(IntegrityError):
+        checkpoint.read(path)
+    rewritten(path, {checkpoint.KEY: deep})
+    with pytest.raises(IntegrityError, match="not a Segline model"):
+        checkpoint.read(path)
+
+
+def test_a_file_without_permission_is_not_missing(path, monkeypatch):
+    def refuse(path: object, *_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    for read in (checkpoint.read, checkpoint.read_named):
+        with pytest.raises(IntegrityError, match=r"model.safetensors: cannot be read \(Permission denied\)"):
+            read(path)
+
+
+def test_a_device_and_a_pipe_are_refused_and_not_waited_for(tmp_path):
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "gone").symlink_to("nowhere")
+    problem = "a folder, pipe or device, expected a file"
+    for name, expected in {"zero": problem, "pipe": problem, "gone": "a link that leads nowhere"}.items():
+        with pytest.raises(IntegrityError, match=f"{name}: {expected}"):
+            checkpoint.read(tmp_path / name)
 
 
 def test_a_sigmoid_network_has_one_output_and_is_read_back_as_one(tmp_path):

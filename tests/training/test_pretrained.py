@@ -137,7 +137,7 @@ def test_a_hash_is_64_hex_digits(sha256):
 
 @pytest.mark.parametrize(
     ("make", "expected"),
-    [(lambda path: None, "No such file"), (lambda path: path.mkdir(), "Is a directory")],  # noqa: ARG005
+    [(lambda path: None, "missing"), (lambda path: path.mkdir(), "a folder, pipe or device")],  # noqa: ARG005
 )
 def test_a_path_that_is_not_a_file_is_named(tmp_path, make, expected):
     path = tmp_path / "file.pth"
@@ -245,7 +245,7 @@ def test_check_reports_a_missing_file_before_anything_runs(tmp_path, monkeypatch
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(document))
 
-    assert [f"params.yaml: model.{MOBILENET}.weights: nowhere.pth: No such file or directory"] == [
+    assert [f"params.yaml: model.{MOBILENET}.weights: nowhere.pth: missing"] == [
         str(error).split(". ")[0] for error in check.on_this_machine(path)
     ]
 
