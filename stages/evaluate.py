@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_outputs(args, split.index, content, own, predictions)
         run.metrics({split.index.split: content})
         run.artifacts([args.metrics, args.per_class, args.per_image, args.confusion])
+    for doubt in evaluation.doubts(own, [label.name for label in split.index.classes], split.index.split):
+        console.warn(doubt)
     interval = content.get("interval", {}).get("miou")
     bounds = f" (95 % interval {interval['low']:.4f} to {interval['high']:.4f})" if interval else ""
     console.say(f"{split.index.split}: accuracy {content['accuracy']:.4f}, mIoU {content['miou']:.4f}{bounds}")

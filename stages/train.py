@@ -110,6 +110,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if (last := len(state.history)) < section.epochs:
             console.say(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
         write_outputs(args, section, state, model)
+        if (only := loop.only_class(state, section, val_split)) is not None:
+            problem = f"every pixel is predicted as {model.classes[only].name}: the training has failed"
+            console.warn(f"val: {problem}; lower train.learning_rate, train for more epochs, or check the masks")
         write_augmented(args.augmented, shown, section.seed)
         resume.remove()
         run.tags({"model.sha256": hashlib.sha256(args.model.read_bytes()).hexdigest()})

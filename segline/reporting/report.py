@@ -64,6 +64,8 @@ def render(
         scores=formatting.SCORES,
         costs=formatting.COSTS,
         few=material.results.few,
+        absent=material.results.absent,
+        only=material.results.only_prediction,
         classes=list(zip(material.split.index.classes, material.results.classes, strict=True)),
         pixels=int(material.results.confusion.sum()),
         confusion=_shares(material.results.confusion),

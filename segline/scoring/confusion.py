@@ -42,6 +42,12 @@ def present(cells: Any) -> Bools:
     return np.asarray(truth(cells) > 0)
 
 
+def only_prediction(matrix: Counts) -> int | None:
+    """The class that all pixels of a matrix (K, K) are predicted as; None if there are several, or K is 1."""
+    predicted = np.flatnonzero(matrix.sum(axis=0))
+    return int(predicted[0]) if len(predicted) == 1 < len(matrix) else None
+
+
 def accuracy(cells: Any) -> Floats:
     """The share of labelled pixels that are right: (...)."""
     return _ratio(cells[..., 0].sum(axis=-1), truth(cells).sum(axis=-1))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -110,11 +110,26 @@ def means(matrices: confusion.Counts) -> dict[str, float | None]:
 
 
 def class_rows(matrices: confusion.Counts, names: list[str]) -> list[tuple[Any, ...]]:
-    """(class, iou, accuracy, dice, pixels) of each class; None if undefined."""
+    """(class, iou, accuracy, dice, pixels) of each class; the rates of a class without true pixels are None.
+
+    As in `at`: such a class, if it is predicted, has an IoU of 0 by definition, which would say nothing of the model.
+    """
     total = matrices.sum(axis=0)
     scores = confusion.scores(total)
     columns = zip(names, scores.iou, scores.class_accuracy, scores.dice, total.sum(axis=1), strict=True)
-    return [(name, *map(_defined, rates), int(pixels)) for name, *rates, pixels in columns]
+    return [
+        (name, *(_defined(rate) if pixels else None for rate in rates), int(pixels)) for name, *rates, pixels in columns
+    ]
+
+
+def doubts(matrices: confusion.Counts, names: list[str], split: str) -> Iterator[str]:
+    """Why the scores of int64 (N, K, K) matrices mean less than they seem to: one sentence each."""
+    total = matrices.sum(axis=0)
+    if absent := [name for name, pixels in zip(names, total.sum(axis=1), strict=True) if not pixels]:
+        yield f"{split}: no true pixel of {', '.join(absent)}: without scores, and not part of any mean"
+    only = confusion.only_prediction(total)
+    if only is not None:
+        yield f"{split}: every pixel is predicted as {names[only]}: the model tells no classes apart"
 
 
 def confusion_rows(matrices: confusion.Counts, names: list[str]) -> list[dict[str, Any]]:

@@ -197,5 +197,23 @@ def _validate(state: State, section: Section, val: AnySamples) -> tuple[float, c
     return loss, confusion.scores(torch.stack(counts).sum(dim=0).cpu().numpy())
 
 
+def only_class(state: State, section: Section, val: AnySamples) -> int | None:
+    """The class that the trained model predicts for every labelled pixel of val; None if it predicts several.
+
+    Leaves `state.kept` with the weights to keep. Most models predict several classes in the first batch, and only that
+    is computed then.
+    """
+    if section.keep == "best":
+        state.kept.load_state_dict(state.best)
+    total = torch.zeros((), dtype=torch.int64)
+    for images, onehot in batches.in_order(val, section.batch_size, batches.MEAN, batches.STD):
+        with _autocast(state, images):
+            logits = forward.logits(state.kept, images)
+        total = total + forward.counts(logits, onehot).cpu()
+        if total.sum(dim=0).count_nonzero() > 1:
+            return None
+    return confusion.only_prediction(total.numpy())
+
+
 def _autocast(state: State, images: Tensor) -> torch.autocast:
     return torch.autocast(images.device.type, torch.bfloat16, enabled=state.precision == "bfloat16")

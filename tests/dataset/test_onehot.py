@@ -57,6 +57,14 @@ def test_bits_equal_a_one_hot_vector_built_pixel_by_pixel(case):
     np.testing.assert_array_equal(onehot.pack(classes, num_classes), expected)
 
 
+@given(labelled())
+def test_a_class_is_present_if_a_pixel_has_it(case):
+    classes, num_classes = case
+    expected = [k in classes for k in range(num_classes)]
+
+    assert expected == onehot.present(onehot.pack(classes, num_classes), num_classes).tolist()
+
+
 @given(masks())
 def test_a_lookup_gives_each_pixel_what_a_dictionary_gives(case):
     mask, values, size = case

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from segline.core import records
@@ -99,7 +100,7 @@ def test_what_is_undefined_is_left_out_and_named(tmp_path):
     page = render(evaluated.build(tmp_path / "run", absent=[2]))
 
     assert [] == [row for row in rows(section(page, "Evaluation")) if row[0] == "class 2"]
-    assert "their scores are unknown: class 2." in section(page, "Limits")
+    assert "Without a true pixel in the `test` split, so their scores are unknown: class 2." in section(page, "Limits")
     assert "undefined" not in section(page, "Evaluation")
 
 
@@ -108,6 +109,16 @@ def test_a_split_that_is_void_throughout_has_no_scores(tmp_path):
 
     assert "mIoU |" not in page
     assert "their scores are unknown: class 0, class 1, class 2." in page
+
+
+def test_a_prediction_of_one_class_alone_is_a_limit(world):
+    about = subject(world)
+    one = replace(about.results, confusion=np.array([[5, 0, 0], [2, 0, 0], [1, 0, 0]]))
+
+    assert "is predicted as" not in model_card.render(about)
+    assert "Every scored pixel of the `test` split is predicted as class 0" in model_card.render(
+        replace(about, results=one)
+    )
 
 
 def test_weak_classes_are_named_as_limits(world):

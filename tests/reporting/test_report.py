@@ -101,6 +101,15 @@ def test_a_large_split_is_sampled_from_the_best_to_the_worst(tmp_path, monkeypat
     assert max(np.diff(ranks)) <= 90 / 6
 
 
+def test_scores_that_say_little_are_doubted_at_the_top(tmp_path):
+    world = evaluated.build(tmp_path / "run", classes=["a<b", "c"], absent=[1])
+    page = render(world)
+
+    assert "Every scored pixel of test is predicted as <b>a&lt;b</b>" in page
+    assert "Without a true pixel in test, so without scores and not part of any mean: <b>c</b>." in page
+    assert 'role="note"' not in render(evaluated.build(tmp_path / "other"))
+
+
 @pytest.mark.slow
 def test_the_page_of_a_large_split_stays_under_five_megabytes(tmp_path):
     """With images of about 110 kB each as JPEG, twice what street scenes of this size take."""

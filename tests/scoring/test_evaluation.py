@@ -72,3 +72,44 @@ def test_the_interval_of_equal_images_has_no_width():
     interval = evaluation.interval_over_images(np.repeat(split(1, 0.5, 0), 5, axis=0), accuracy, 100, 0)
 
     assert interval["low"] == interval["high"]
+
+
+def one_image(*rows: list[int]) -> confusion.Counts:
+    return np.array([rows], np.int64)
+
+
+def test_a_class_without_true_pixels_is_undefined_in_every_record():
+    """An IoU of 0 in one file, for pixels predicted as it, and none in another would be two answers."""
+    matrices = one_image([3, 1], [0, 0])
+    section = evaluation.Section(split="test", batch_size=1, resamples=100, seed=1)
+
+    assert evaluation.class_rows(matrices, ["ground", "car"]) == [
+        ("ground", 0.75, 0.75, pytest.approx(6 / 7), 4),
+        ("car", None, None, None, 0),
+    ]
+    assert evaluation.at(matrices, ["ground", "car"], section)["iou"] == {"ground": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("matrices", "expected"),
+    [
+        (one_image([3, 1], [0, 2]), []),
+        (one_image([3, 1], [0, 0]), ["test: no true pixel of car: without scores, and not part of any mean"]),
+        (
+            one_image([3, 0], [2, 0]),
+            ["test: every pixel is predicted as ground: the model tells no classes apart"],
+        ),
+        (
+            one_image([0, 3], [0, 0]),
+            [
+                "test: no true pixel of car: without scores, and not part of any mean",
+                "test: every pixel is predicted as car: the model tells no classes apart",
+            ],
+        ),
+        (one_image([3]), []),
+    ],
+)
+def test_scores_that_say_little_are_doubted(matrices, expected):
+    names = ["ground", "car"][: matrices.shape[1]]
+
+    assert expected == list(evaluation.doubts(matrices, names, "test"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -217,6 +218,23 @@ def test_a_training_that_runs_out_of_patience_says_so(project, capsys):
 
     assert f"stopped after epoch {len(history)}: no better mIoU on val since epoch {len(history) - 1}" == lines[-2]
     assert len(history) < 50
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_training_that_collapses_to_one_class_is_warned_of(project, capsys, keep):
+    unnormalised = {"width": 4, "depth": 1, "norm": "none", "dropout": 0.0}
+    tiny.write_params(project, train__learning_rate=10.0, train__keep=keep, model__unet=unnormalised)
+    train.main(tiny.TRAIN)
+    collapsed = capsys.readouterr().err
+    tiny.write_params(project, train__epochs=6, train__keep=keep)
+    train.main(tiny.TRAIN)
+
+    assert re.fullmatch(
+        r"warning: val: every pixel is predicted as (dark|middle|bright): the training has failed; "
+        r"lower train\.learning_rate, .*\n",
+        collapsed,
+    )
+    assert capsys.readouterr().err == ""
 
 
 def test_piped_output_has_one_line_per_epoch(project, capsys):
