@@ -61,7 +61,7 @@ def write_outputs(
     records.write_csv(args.per_image, evaluation.image_columns(names), evaluation.image_rows(own, index))
     records.write_json(args.confusion, evaluation.confusion_rows(own, names))
     with atomic.folder(args.predictions) as folder:
-        np.save(folder / f"{index.split}.npy", predictions)
+        processed.save(folder / f"{index.split}.npy", predictions)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

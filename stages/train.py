@@ -10,7 +10,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from segline.core import atomic, params, pipeline
@@ -62,8 +61,9 @@ def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
     """Writes the first samples of the split as epoch 1 shows them: images, and classes with `onehot.VOID`."""
     images, packed = samples.first_epoch(augmented, AUGMENTED, seed)
     with atomic.folder(folder) as temporary:
-        np.save(temporary / "images.npy", images.cpu().numpy())
-        np.save(temporary / "classes.npy", onehot.unpack(packed.cpu().numpy(), augmented.samples.num_classes))
+        processed.save(temporary / "images.npy", images.cpu().numpy())
+        classes = onehot.unpack(packed.cpu().numpy(), augmented.samples.num_classes)
+        processed.save(temporary / "classes.npy", classes)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     precision = device.precision(target, section.precision)
     train_values = section.model_dump() | {"precision": precision}
     values = {"train": train_values, "augment": augment.model_dump(), "model": asdict(model)}
-    saver = resume.Saver(resume.key(values, [*pipeline.code("train", document), args.train, args.val]))
+    digests = [folder / processed.INDEX for folder in splits]  # of the arrays too; `read` has compared them
+    saver = resume.Saver(resume.key(values, [*pipeline.code("train", document), *digests]))
     with mlflow_run.run("train", {"train": args.train, "val": args.val}, document) as run:
         run.tags(device.description(target) | {"precision": precision})
         randomness.deterministic(section.seed)

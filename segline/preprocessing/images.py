@@ -3,8 +3,7 @@
 Images are uint8 (H, W, C), C = 1 (gray) or 3 (RGB, never BGR); masks are (H, W) of unsigned integers.
 """
 
-import os
-import stat
+import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segline.core import atomic
-from segline.core.errors import DataError
+from segline.core import atomic, untrusted
+from segline.core.errors import DataError, IntegrityError
 from segline.preprocessing import headers
 
 MAX_BYTES = 1 << 28
@@ -42,23 +41,27 @@ def read(path: Path) -> bytes:
     Links are followed: DVC may link data to its cache. Hash and decode this one buffer: both then see the same bytes.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise DataError(path, "a link that leads nowhere", "Put back what it leads to, or remove it.") from None
-        raise DataError(path, "missing", "Put it back, or run the download stage again.") from None
+        return untrusted.read(path, MAX_BYTES)
+    except FileNotFoundError as error:
+        is_link = path.is_symlink()
+        remedy = (
+            "Put back what it leads to, or remove it." if is_link else "Put it back, or run the download stage again."
+        )
+        raise DataError(path, untrusted.problem(error), remedy) from None
     except OSError as error:
-        raise DataError(path, f"cannot be read ({error.strerror})", "Check the file and its permissions.") from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(path, "a folder, pipe or device, expected a file", "Remove it.")
-        if status.st_size > MAX_BYTES:
-            raise DataError(path, f"{status.st_size} bytes, expected at most {MAX_BYTES}", "Save a smaller image.")
-        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
-            return stream.readall()
-    finally:
-        os.close(descriptor)
+        raise DataError(path, untrusted.problem(error), "Check the file and its permissions.") from None
+
+
+def read_listed(folder: Path, name: str, sha256: str, listed_in: str) -> tuple[Path, bytes]:
+    """Path and content of the file `name` in `folder`. Raises IntegrityError unless it has that hash; see `read`."""
+    path = folder / name
+    if name.startswith("/") or ".." in name.split("/"):
+        raise IntegrityError(path, "leads out of the data set", "Correct the names in the source, then run download.")
+    content = read(path)
+    if (actual := hashlib.sha256(content).hexdigest()) != sha256:
+        problem = f"sha256 {actual[:12]}..., expected {sha256[:12]}... ({listed_in})"
+        raise IntegrityError(path, problem, "It changed since the download: dvc repro -f download restores it.")
+    return path, content
 
 
 def decode_image(content: bytes, where: Path, channels: int) -> Uint8:

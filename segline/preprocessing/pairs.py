@@ -3,7 +3,6 @@
 Every check returns or raises a `PipelineError` for one file; `split_writer` collects them.
 """
 
-import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from segline.core import parallel, params
-from segline.core.errors import DataError, IntegrityError, PipelineError
+from segline.core.errors import DataError, PipelineError
 from segline.dataset import processed
 from segline.dataset.onehot import Lookup, lookup, pack, packed_size
 from segline.dataset.raw import DATASET_FILE, ENCODINGS, Dataset, Pair
@@ -133,23 +132,12 @@ def _attempt(problems: list[PipelineError], load: Callable[[], Pixels]) -> Pixel
 
 
 def _image(folder: Path, recipe: Recipe, pair: Pair) -> Uint8:
-    path, content = _content(folder, pair.image, pair.sha256_image)
+    path, content = images.read_listed(folder, pair.image, pair.sha256_image, DATASET_FILE)
     return images.decode_image(content, path, recipe.channels)
 
 
 def _mask(folder: Path, recipe: Recipe, pair: Pair) -> images.Mask:
-    path, content = _content(folder, pair.mask, pair.sha256_mask)
+    path, content = images.read_listed(folder, pair.mask, pair.sha256_mask, DATASET_FILE)
     mask = images.decode_mask(content, path, recipe.encoding)
     mask_values.require_known(mask, path, recipe.lookup, recipe.encoding)
     return mask
-
-
-def _content(folder: Path, name: str, sha256: str) -> tuple[Path, bytes]:
-    path = folder / name
-    if name.startswith("/") or ".." in name.split("/"):
-        raise IntegrityError(path, "leads out of the data set", "Correct the names in the source, then run download.")
-    content = images.read(path)
-    if (actual := hashlib.sha256(content).hexdigest()) != sha256:
-        problem = f"sha256 {actual[:12]}..., expected {sha256[:12]}... ({DATASET_FILE})"
-        raise IntegrityError(path, problem, "It changed since the download: dvc repro -f download restores it.")
-    return path, content

@@ -12,7 +12,7 @@ import pytest
 
 from segline.dataset import onehot, processed
 from segline.reporting import report, results, selection
-from tests import evaluated
+from tests import evaluated, tiny
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 
@@ -117,6 +117,7 @@ def test_the_page_of_a_large_split_stays_under_five_megabytes(tmp_path):
     path = world.inputs["processed"] / processed.IMAGES
     noise = np.load(path)
     np.save(path, np.stack([cv2.GaussianBlur(image, (0, 0), 1) for image in noise]))
+    tiny.seal_again(path.parent)
 
     page = render(world, count=3)
 
@@ -127,6 +128,7 @@ def test_a_photograph_in_the_page_is_the_image(tmp_path):
     world = evaluated.build(tmp_path / "run", channels=1, images=1)
     image = np.repeat(np.linspace(0, 255, 16, dtype=np.uint8)[None, None, :, None], 12, axis=1)
     np.save(world.inputs["processed"] / processed.IMAGES, image)
+    tiny.seal_again(world.inputs["processed"])
 
     content = base64.b64decode(viewer(render(world))["images"][0]["photo"].split(",")[1])
 

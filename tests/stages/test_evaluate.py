@@ -1,7 +1,8 @@
 """The evaluate stage, against a count by hand at the masks' own resolution."""
 
+import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,16 @@ def scores() -> dict:
 
 def rows(path: str) -> list[dict[str, str]]:
     return records.read_csv(Path(path))
+
+
+def write_mask(stem: str, values: np.ndarray) -> None:
+    """Another raw mask, as if preprocess had seen it."""
+    path = Path(f"data/raw/test/masks/{stem}.png")
+    images.write_png(path, values)
+    listed = json.loads(Path("data/processed/test/index.json").read_text())["rows"]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    changed = [row | {"sha256_mask": digest} if row["stem"] == stem else row for row in listed]
+    tiny.seal_again(Path("data/processed/test"), rows=changed)
 
 
 def logits_by_hand(mean: float, std: float) -> torch.Tensor:
@@ -158,10 +169,7 @@ def test_the_batch_size_changes_no_prediction(project):
 def test_the_protocol_knows_the_data_and_not_the_machine(project):
     evaluate.main(tiny.EVALUATE)
     first = scores()["protocol"]
-    index = Path("data/processed/test/index.json")
-    content = json.loads(index.read_text())
-    content["rows"][0]["sha256_mask"] = "0" * 64
-    index.write_text(json.dumps(content))
+    write_mask("test0", cv2.imread("data/raw/test/masks/test1.png", cv2.IMREAD_UNCHANGED))
     evaluate.main(tiny.EVALUATE)
 
     assert first["data"] != scores()["protocol"]["data"]
@@ -198,10 +206,8 @@ def test_a_model_or_section_that_does_not_fit_is_refused(project, change, expect
 
 
 def test_a_model_of_other_classes_is_refused(project):
-    index = Path("data/processed/test/index.json")
-    content = json.loads(index.read_text())
-    content["classes"][0]["name"] = "night"
-    index.write_text(json.dumps(content))
+    classes = [asdict(label) for label in (replace(tiny.CLASSES[0], name="night"), *tiny.CLASSES[1:])]
+    tiny.seal_again(Path("data/processed/test"), classes=classes)
 
     with pytest.raises(IntegrityError, match="class table differs from that of"):
         evaluate.main(tiny.EVALUATE)
@@ -211,7 +217,16 @@ def test_a_raw_mask_that_is_damaged_is_named(project):
     mask = Path("data/raw/test/masks/test0.png")
     mask.write_bytes(mask.read_bytes()[:40])
 
-    with pytest.raises(DataError, match=r"test0.png"):
+    with pytest.raises(IntegrityError, match=r"test0.png: sha256 \w{12}..., expected \w{12}... \(index.json\)"):
+        evaluate.main(tiny.EVALUATE)
+
+    assert not Path("metrics/eval.json").exists()
+
+
+def test_a_raw_mask_that_changed_since_preprocess_is_refused_though_it_is_a_valid_one(project):
+    images.write_png(Path("data/raw/test/masks/test0.png"), np.zeros(tiny.SIZE, np.uint8))
+
+    with pytest.raises(IntegrityError, match=r"test0.png: sha256"):
         evaluate.main(tiny.EVALUATE)
 
     assert not Path("metrics/eval.json").exists()
@@ -242,8 +257,7 @@ def test_other_mask_values_of_the_same_classes_are_other_data(project):
 
 
 def test_a_raw_mask_with_an_unknown_value_is_named(project):
-    mask = Path("data/raw/test/masks/test0.png")
-    images.write_png(mask, np.full(tiny.SIZE, 77, np.uint8))
+    write_mask("test0", np.full(tiny.SIZE, 77, np.uint8))
 
     with pytest.raises(DataError, match=r"test0.png: value 77 on 540 pixels"):
         evaluate.main(tiny.EVALUATE)

@@ -264,6 +264,7 @@ def test_void_everywhere_is_refused(project):
         onehot = Path(f"data/processed/{split}/onehot.npy")
         content = onehot.read_bytes()
         onehot.write_bytes(content[:128] + bytes(len(content) - 128))
+        tiny.seal_again(onehot.parent)
 
     with pytest.raises(DataError, match="every pixel is void"):
         train.main(tiny.TRAIN)
@@ -413,6 +414,7 @@ def test_another_training_starts_from_the_beginning_silently(interrupted, capsys
     if change == "preprocessed":
         images = Path("data/processed/val/images.npy")
         images.write_bytes(images.read_bytes()[:-1] + b"\7")
+        tiny.seal_again(images.parent)
     else:
         tiny.write_params(interrupted, **{"train__epochs": 5, change: 7})
     train.main(tiny.TRAIN)
