@@ -35,6 +35,7 @@ PARAMETERS = {
             "split": {"by": "folder", "names": ["train", "val"]},
             "group": "",
             "encoding": "index",
+            "threshold": None,
             "classes": [
                 {"name": name, "value": value, "rgb": list(voc.colour(value))} for value, name in enumerate(voc.NAMES)
             ],

@@ -3,13 +3,18 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset.processed import Row
 from segline.dataset.raw import DATASET_FILE, Dataset, Pair, name_key
 from segline.preprocessing import images
+
+FEW_LEVELS = 64
 
 
 def problems(raw: Path, data: Dataset) -> list[PipelineError]:
@@ -89,3 +94,23 @@ def shared_groups(data: Dataset) -> Iterator[str]:
         shared = sum(pair.group in train for pair in listed)
         if split != "train" and shared:
             yield f"{split}: {shared} of {len(listed)} images share a group with train: its scores reward memorising"
+
+
+def absent_classes(names: Sequence[str], present: Mapping[str, npt.NDArray[np.bool_]]) -> Iterator[str]:
+    """One sentence for each split in which classes have no pixel; `present` is bool (K,) by split."""
+    for split, in_split in present.items():
+        if absent := [name for name, there in zip(names, in_split, strict=True) if not there]:
+            effect = "not learned" if split == "train" else "not part of the scores"
+            yield f"{split}: no pixel of {', '.join(absent)} at the working size: {effect}"
+
+
+def lost_levels(kept: Sequence[tuple[Path, int]]) -> Iterator[str]:
+    """A sentence about 16-bit images, given with the levels they keep, that use a small part of the 16-bit range."""
+    poor = [each for each in kept if each[1] < FEW_LEVELS]
+    if poor:
+        path, levels = min(poor, key=lambda each: each[1])
+        yield (
+            f"{len(poor)} of {len(kept)} 16-bit images keep fewer than {FEW_LEVELS} of 256 gray levels, such as {path} "
+            f"({levels} levels): a value v becomes v / 257, which leaves 17 levels of 12-bit data. Rescale the values "
+            "to 0..65535 before (12 bits: multiply by 16)"
+        )

@@ -112,6 +112,16 @@ def palette(content: bytes) -> list[tuple[int, int, int]]:
     return list(struct.iter_unpack("3B", data[: len(data) // 3 * 3]))
 
 
+def is_16_bit(content: bytes) -> bool:
+    """Whether an inspected file has 16 bits a sample, as only PNG can."""
+    return content.startswith(PNG) and content[24] == 16
+
+
+def has_palette(content: bytes) -> bool:
+    """Whether the pixels of an inspected file are palette indices."""
+    return content.startswith(PNG) and content[25] == 3
+
+
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and data of each chunk of an inspected PNG."""
     position = len(PNG)

@@ -30,6 +30,7 @@ _REMEDIES = {
 }
 _MASKS = {  # encoding -> the colours of its PNG files, and how a message names them
     "index": (("gray", "palette"), "gray or palette, one class index per pixel"),
+    "palette": (("palette",), "palette, one colour per class"),
     "rgb": (("RGB",), "8-bit RGB, one colour per class"),
 }
 _UPRIGHT = "Rotate the pixels and drop the tag (`mogrify -auto-orient`), for image and mask alike."
@@ -88,16 +89,26 @@ def decode_image(content: bytes, where: Path, channels: int) -> Uint8:
     return np.asarray(pixels, np.uint8).reshape(header.height, header.width, channels)
 
 
-def decode_mask(content: bytes, where: Path, encoding: str) -> Mask:
-    """The values of a PNG mask as stored. Raises DataError that names `where`.
+def kept_levels(content: bytes, image_hwc: Uint8) -> int | None:
+    """How many of the 256 levels an image has that was decoded from 16 bits a sample; None if it had 8."""
+    if not headers.is_16_bit(content):
+        return None
+    return int(np.count_nonzero(np.bincount(image_hwc.ravel(), minlength=256)))
 
-    "index": gray or palette of up to 16 bits -> samples or palette indices, uint8 or uint16 (H, W).
-    "rgb": 8-bit RGB -> colour codes r << 16 | g << 8 | b, uint32 (H, W).
+
+def decode_mask(content: bytes, where: Path, encoding: str, threshold: int | None = None) -> Mask:
+    """The values of a mask. Raises DataError that names `where`.
+
+    "index": gray or palette PNG of up to 16 bits -> samples or palette indices as stored, uint8 or uint16 (H, W).
+    "rgb": 8-bit RGB PNG -> colour codes r << 16 | g << 8 | b, uint32 (H, W).
+    "palette": palette PNG -> the same codes of the palette's colours.
+    With a threshold: what `gray_samples` reads -> 1 above the threshold and 0 elsewhere, uint8 (H, W).
     """
+    if threshold is not None:
+        return (gray_samples(content, where) > threshold).astype(np.uint8)
     header = _inspect(content, where)
     if header.format != "PNG":
-        remedy = "JPEG smears class values: export the mask again, as PNG."
-        raise DataError(where, f"a {header.format} mask, expected PNG", remedy)
+        raise refused_jpeg(where)
     _require_upright(header, where)
     colours, expected = _MASKS[encoding]
     if header.colour not in colours or (encoding, header.depth) == ("rgb", 16):
@@ -106,19 +117,57 @@ def decode_mask(content: bytes, where: Path, encoding: str) -> Mask:
     if encoding == "rgb":
         bgra = cv2.cvtColor(_decode(content, where, header, cv2.IMREAD_COLOR_BGR), cv2.COLOR_BGR2BGRA)
         return np.asarray(bgra.view("<u4")[:, :, 0] & 0xFFFFFF)
-    if header.colour == "palette":
-        content = headers.palette_as_gray(content)
+    if header.colour != "palette":
+        return _stored_samples(content, where, header)
+    indices = _stored_samples(headers.palette_as_gray(content), where, header)
+    return _colour_codes(indices, headers.palette(content), where) if encoding == "palette" else indices
+
+
+def refused_jpeg(where: Path) -> DataError:
+    """The error for a JPEG mask where there is no threshold."""
+    remedy = "JPEG smears class values: export the mask again, as PNG; or divide two classes by data.folder.threshold."
+    return DataError(where, "a JPEG mask, expected PNG", remedy)
+
+
+def gray_samples(content: bytes, where: Path) -> Mask:
+    """The samples of a gray mask as stored, or the luma of an RGB one; PNG or JPEG, uint8 or uint16 (H, W).
+
+    Raises DataError that names `where`.
+    """
+    header = _inspect(content, where)
+    _require_upright(header, where)
+    if header.colour == "RGB":
+        rgb = _decode(content, where, header, cv2.IMREAD_COLOR_RGB)
+        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+    if header.colour != "gray":
+        problem = f"{header.depth}-bit {header.colour} mask, expected gray or RGB, as there is a threshold"
+        raise DataError(where, problem, "Save it as plain gray.")
+    return _stored_samples(content, where, header)
+
+
+def _stored_samples(content: bytes, where: Path, header: headers.Header) -> Mask:
     samples = _decode(content, where, header, cv2.IMREAD_GRAYSCALE)
     if header.depth < 8:
         samples //= 255 // ((1 << header.depth) - 1)  # the decoder spreads them over 0..255
     return np.asarray(samples)
 
 
+def _colour_codes(indices: Mask, palette: list[tuple[int, int, int]], where: Path) -> Mask:
+    if (highest := int(indices.max())) >= len(palette):
+        problem = f"palette index {highest}, but its palette has {len(palette)} colours"
+        raise DataError(where, problem, "Export it again with a complete palette.")
+    return np.array([red << 16 | green << 8 | blue for red, green, blue in palette], np.uint32)[indices]
+
+
 def _mask_remedy(colour: str, encoding: str) -> str:
     if encoding == "index" and colour == "RGB":
         return "It looks like an RGB colour mask; set the encoding to rgb."
-    if encoding == "rgb" and colour in ("gray", "palette"):
-        return "It looks like an index mask; set the encoding to index, or save it as plain RGB."
+    if encoding == "palette" and colour == "RGB":
+        return "Its pixels are colours: save all masks with a palette, or all as RGB with the encoding rgb."
+    if encoding == "rgb" and colour == "palette":
+        return "Its colours are in its palette; set the encoding to palette, or save it as plain RGB."
+    if colour == "gray":
+        return "It looks like an index mask; set the encoding to index, or save all masks in the same way."
     return "Convert it, without an alpha channel or a transparent colour."
 
 

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from segline.core.errors import DataError
 from segline.dataset import onehot
+from segline.preprocessing import smears
 
-_SHOWN = 8  # runs of allowed values in a message
+_SHOWN = 8  # runs of values in a message
 
 
 def classes(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding: str) -> onehot.Uint8:
@@ -32,17 +33,22 @@ def _unknown(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encodin
     unknown = ~lookup.known[mask]
     y, x = (int(place) for place in np.argwhere(unknown)[0])
     first, others = int(mask[y, x]), len(np.unique(mask[unknown])) - 1
-    kind = "colour" if encoding == "rgb" else "value"
-    named = str(colour(first)) if encoding == "rgb" else str(first)
+    coloured = encoding != "index"
+    kind = "colour" if coloured else "value"
+    named = str(colour(first)) if coloured else str(first)
     also = f" (and {others} other unknown {kind}{'s' * (others != 1)})" if others else ""
     count = np.count_nonzero(mask == first)
     problem = f"{kind} {named} on {count} pixels, first at (x, y) = ({x}, {y}){also}"
-    if encoding == "rgb":
+    if coloured:
         allowed = f"expected only the {lookup.known.sum()} colours of the class table"
         remedy = "Export it again without smoothing or JPEG, which mix colours; or add the class to the source's table."
     else:
-        allowed = f"expected a value of the class table ({_runs(np.flatnonzero(lookup.known).tolist())})"
+        allowed = f"expected a value of the class table ({runs(np.flatnonzero(lookup.known).tolist())})"
         remedy = "Correct the mask, or add the class to the source's table."
+        values, numbers = np.unique(mask, return_counts=True)
+        if smeared := smears.binary(dict(zip(values.tolist(), numbers.tolist(), strict=True))):
+            problem = f"binary mask with smeared edges: {problem}"
+            remedy = f"Set data.folder.threshold to {smeared.threshold}, or export it again without smoothing or JPEG."
     return DataError(where, f"{problem}, {allowed}", remedy)
 
 
@@ -51,7 +57,7 @@ def colour(code: int) -> tuple[int, int, int]:
     return code >> 16, code >> 8 & 255, code & 255
 
 
-def _runs(values: Sequence[int]) -> str:
+def runs(values: Sequence[int]) -> str:
     """Ascending values as people write them: "0..10, 255"."""
     starts = [value for value in values if value - 1 not in values]
     ends = [value for value in values if value + 1 not in values]

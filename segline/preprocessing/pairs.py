@@ -20,10 +20,10 @@ from segline.core.errors import DataError, PipelineError
 from segline.dataset import processed
 from segline.dataset.onehot import Lookup, lookup, pack, packed_size
 from segline.dataset.raw import DATASET_FILE, ENCODINGS, Dataset, Pair
-from segline.preprocessing import class_table, decoder_warnings, images, mask_values
+from segline.preprocessing import class_table, decoder_warnings, images, mask_values, palettes
 
 Uint8 = npt.NDArray[np.uint8]
-Pixels = TypeVar("Pixels")
+Decoded = TypeVar("Decoded")
 
 
 class Section(params.Section):
@@ -41,12 +41,16 @@ class Section(params.Section):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every pair must be, and what it becomes. `lookup` maps the values of masks of this `encoding` to classes."""
+    """What every pair must be, and what it becomes.
+
+    `lookup` maps the values of masks of this `encoding` and `threshold` to classes.
+    """
 
     height: int
     width: int
     channels: int
     encoding: str
+    threshold: int | None
     table: class_table.Table
     lookup: Lookup
 
@@ -68,45 +72,48 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A row of the processed arrays: uint8 (H, W, C) and (H, W, ceil(K / 8)); `labelled` unless every pixel is void.
+    """A row of the processed arrays: uint8 (H, W, C) and (H, W, ceil(K / 8)).
 
-    Images of equal pixels have the same `checksum`; rarely, so do others.
+    Images of equal pixels have the same `checksum`; rarely, so do others. `levels` is what an image of 16 bits a sample
+    keeps of the 256 levels, None for others; `colours` are those of the palette indices in an index mask.
     """
 
     row: processed.Row
     image: Uint8
     onehot: Uint8
-    labelled: bool
     checksum: int
+    levels: int | None
+    colours: palettes.Colours
 
 
 def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
     """The recipe for a data set. Raises DataError for a wrong class table, ParameterError if `section` does not fit."""
     table = class_table.table(raw / DATASET_FILE, data, section.merge, section.void == "class")
     values = lookup(table.values, ENCODINGS[data.encoding])
-    return Recipe(section.height, section.width, section.channels, data.encoding, table, values)
+    return Recipe(section.height, section.width, section.channels, data.encoding, data.threshold, table, values)
 
 
 def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[PipelineError]:
     """The row made from a pair of the split in `folder`, or every problem of the pair."""
     problems: list[PipelineError] = []
-    image = _attempt(problems, lambda: _image(folder, recipe, pair))
-    mask = _attempt(problems, lambda: _mask(folder, recipe, pair))
-    if image is None or mask is None:
+    image_with_levels = _attempt(problems, lambda: _image(folder, recipe, pair))
+    mask_with_colours = _attempt(problems, lambda: _mask(folder, recipe, pair))
+    if image_with_levels is None or mask_with_colours is None:
         return problems
+    (image, levels), (mask, colours) = image_with_levels, mask_with_colours
     height, width = mask.shape
     if image.shape[:2] != (height, width):
         problem = f"{width}x{height} pixels, expected {image.shape[1]}x{image.shape[0]} as {pair.image}"
         return [DataError(folder / pair.mask, problem, "Export the mask at the size of its image.")]
     labels = recipe.lookup.classes(images.resize_mask(mask, recipe.height, recipe.width))
     resized = images.resize_image(image, recipe.height, recipe.width)
-    onehot = pack(labels, len(recipe.table.classes))
     return Prepared(
         processed.Row(pair.stem, pair.group, height, width, pair.image, pair.mask, pair.sha256_image, pair.sha256_mask),
         resized,
-        onehot,
-        bool(onehot.any()),
+        pack(labels, len(recipe.table.classes)),
         zlib.crc32(resized.data),
+        levels,
+        colours,
     )
 
 
@@ -118,12 +125,16 @@ def prepare_all(folder: Path, recipe: Recipe, listed: Iterable[Pair]) -> Iterato
 
 
 def damaged(folder: Path, recipe: Recipe, listed: Iterable[Pair], heard: Callable[[], str]) -> Iterator[PipelineError]:
-    """The images that were decoded though damaged, once all are prepared; `heard` as in `decoder_warnings.damaged`."""
-    decoders = ((folder / pair.image, partial(_image, folder, recipe, pair)) for pair in listed)
+    """The files that were decoded though damaged, once all are prepared; `heard` as in `decoder_warnings.damaged`."""
+    decoders: list[tuple[Path, Callable[[], object]]] = []
+    for pair in listed:
+        decoders.append((folder / pair.image, partial(_image, folder, recipe, pair)))
+        if recipe.threshold is not None:  # only then may it be a JPEG
+            decoders.append((folder / pair.mask, partial(_mask, folder, recipe, pair)))
     return decoder_warnings.damaged(decoders, heard)
 
 
-def _attempt(problems: list[PipelineError], load: Callable[[], Pixels]) -> Pixels | None:
+def _attempt(problems: list[PipelineError], load: Callable[[], Decoded]) -> Decoded | None:
     try:
         return load()
     except PipelineError as error:
@@ -131,13 +142,15 @@ def _attempt(problems: list[PipelineError], load: Callable[[], Pixels]) -> Pixel
         return None
 
 
-def _image(folder: Path, recipe: Recipe, pair: Pair) -> Uint8:
+def _image(folder: Path, recipe: Recipe, pair: Pair) -> tuple[Uint8, int | None]:
     path, content = images.read_listed(folder, pair.image, pair.sha256_image, DATASET_FILE)
-    return images.decode_image(content, path, recipe.channels)
+    image = images.decode_image(content, path, recipe.channels)
+    return image, images.kept_levels(content, image)
 
 
-def _mask(folder: Path, recipe: Recipe, pair: Pair) -> images.Mask:
+def _mask(folder: Path, recipe: Recipe, pair: Pair) -> tuple[images.Mask, palettes.Colours]:
     path, content = images.read_listed(folder, pair.mask, pair.sha256_mask, DATASET_FILE)
-    mask = images.decode_mask(content, path, recipe.encoding)
+    mask = images.decode_mask(content, path, recipe.encoding, recipe.threshold)
     mask_values.require_known(mask, path, recipe.lookup, recipe.encoding)
-    return mask
+    by_index = recipe.encoding == "index" and recipe.threshold is None
+    return mask, palettes.colours(content, mask) if by_index else {}

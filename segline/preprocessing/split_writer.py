@@ -5,16 +5,48 @@ Progress and warnings go to the terminal.
 
 import shutil
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from segline.core import atomic
 from segline.core.errors import PipelineError, combined
+from segline.dataset import onehot
 from segline.dataset.processed import IMAGES, ONEHOT, Index, Row, write_index, writing
 from segline.dataset.raw import Dataset
 from segline.monitoring import console
-from segline.preprocessing import audit, decoder_warnings, images, pairs
+from segline.preprocessing import audit, decoder_warnings, images, pairs, palettes
 
-RowsByChecksum = dict[int, list[tuple[str, Row]]]  # checksum of the resized image -> (split, row)
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is compared over all splits, once each pair is prepared.
+
+    Rows are (split, row) by the checksum of the resized image; masks have the colours of their palettes, 16-bit images
+    the levels that they keep; `classes` are those with a pixel in each split, bool (K,).
+    """
+
+    rows: dict[int, list[tuple[str, Row]]] = field(default_factory=lambda: defaultdict(list))
+    masks: list[tuple[Path, palettes.Colours]] = field(default_factory=list)
+    deep_images: list[tuple[Path, int]] = field(default_factory=list)
+    classes: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+
+    def add(self, folder: Path, prepared: pairs.Prepared) -> None:
+        """Adds a pair of the split in `folder`."""
+        self.rows[prepared.checksum].append((folder.name, prepared.row))
+        if prepared.colours:
+            self.masks.append((folder / prepared.row.mask, prepared.colours))
+        if prepared.levels is not None:
+            self.deep_images.append((folder / prepared.row.image, prepared.levels))
+
+    def problems(self, raw: Path, channels: int) -> Iterator[PipelineError]:
+        """Equal pictures in different splits, palettes that differ."""
+        yield from audit.equal_pictures(raw, channels, self.rows.values())
+        if problem := palettes.conflict(self.masks):
+            yield problem
 
 
 def write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> None:
@@ -26,15 +58,19 @@ def write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> No
     problems = audit.problems(raw, data)
     _require_space(processed, recipe, data)
     images.single_threaded()
-    rows_by_checksum: RowsByChecksum = defaultdict(list)
+    seen = _Seen()
     with atomic.folder(processed) as folder, decoder_warnings.muffled() as heard:
         for split, listed in data.splits.items():
-            problems += _write_split(raw / split, folder / split, recipe, data, rows_by_checksum)
+            problems += _write_split(raw / split, folder / split, recipe, data, seen)
             problems += pairs.damaged(raw / split, recipe, listed, heard)
-        problems += audit.equal_pictures(raw, recipe.channels, rows_by_checksum.values())
+        problems += seen.problems(raw, recipe.channels)
+        for line in audit.lost_levels(seen.deep_images):
+            console.warn(line)
         if problems:
             console.warn(f"DVC undoes edits in {raw}: fix the source that data.input names, and run again")
             raise combined(raw, problems)
+        for line in audit.absent_classes([label.name for label in recipe.table.classes], seen.classes):
+            console.warn(line)
 
 
 def _require_space(processed: Path, recipe: pairs.Recipe, data: Dataset) -> None:
@@ -47,12 +83,10 @@ def _require_space(processed: Path, recipe: pairs.Recipe, data: Dataset) -> None
         raise PipelineError(processed, problem, "Free some, or lower preprocess.height and preprocess.width.")
 
 
-def _write_split(
-    raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset, rows_by_checksum: RowsByChecksum
-) -> list[PipelineError]:
+def _write_split(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset, seen: _Seen) -> list[PipelineError]:
     """Writes the arrays of one split in the order of the data set, and returns the problems of its pairs.
 
-    Adds each row to `rows_by_checksum`.
+    Adds each pair to `seen`.
     """
     processed.mkdir()
     listed = data.splits[processed.name]
@@ -60,6 +94,8 @@ def _write_split(
     problems: list[PipelineError] = []
     rows: list[Row] = []
     unlabelled: list[str] = []
+    num_classes = len(recipe.table.classes)
+    classes = seen.classes.setdefault(raw.name, np.zeros(num_classes, np.bool_))
     with (
         writing(processed / IMAGES, (*shape, recipe.channels)) as add_image,
         writing(processed / ONEHOT, (*shape, recipe.depth)) as add_onehot,
@@ -71,8 +107,9 @@ def _write_split(
             add_image(result.image)
             add_onehot(result.onehot)
             rows.append(result.row)
-            rows_by_checksum[result.checksum].append((raw.name, result.row))
-            if not result.labelled:
+            seen.add(raw, result)
+            classes |= (present := onehot.present(result.onehot, num_classes))
+            if not present.any():
                 unlabelled.append(result.row.mask)
     if unlabelled:
         console.warn(f"{raw}: {len(unlabelled)} of {len(listed)} masks contain only void, such as {unlabelled[0]}")
@@ -85,6 +122,7 @@ def _write_split(
         encoding=data.encoding,
         values=recipe.table.values,
         rows=tuple(rows),
+        threshold=data.threshold,
     )
     write_index(processed, index)
     return problems

@@ -45,7 +45,8 @@ def data_hash(index: processed.Index) -> str:
     """The first 16 hex digits of a SHA-256 over the images, masks, class table and merged classes of the split."""
     rows = [(row.stem, row.group, row.sha256_image, row.sha256_mask) for row in index.rows]
     table = [(label.name, label.rgb) for label in index.classes]
-    content = json.dumps([rows, table, index.values, index.void_is_class, index.encoding])
+    threshold = [] if index.threshold is None else [index.threshold]
+    content = json.dumps([rows, table, index.values, index.void_is_class, index.encoding, *threshold])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -38,11 +38,12 @@ def score(
         predictions.append(forward.classes(image_logits[None])[0])
         working.append(confusion.count(onehot.unpack(packed, num_classes), predictions[-1], num_classes))
         resized = forward.classes_at(image_logits, row.height, row.width)
-        own.append(confusion.count(_raw_truth(raw, row, lookup, split.index.encoding), resized, num_classes))
+        own.append(confusion.count(_raw_truth(raw, row, lookup, split.index), resized, num_classes))
     return np.stack(predictions), np.stack(working), np.stack(own)
 
 
-def _raw_truth(raw: Path, row: processed.Row, lookup: onehot.Lookup, encoding: str) -> npt.NDArray[np.uint8]:
+def _raw_truth(raw: Path, row: processed.Row, lookup: onehot.Lookup, index: processed.Index) -> npt.NDArray[np.uint8]:
     """The classes of a raw mask (H, W), the one that preprocess saw; `onehot.VOID` is above every class."""
     path, content = images.read_listed(raw, row.mask, row.sha256_mask, processed.INDEX)
-    return mask_values.classes(images.decode_mask(content, path, encoding), path, lookup, encoding)
+    mask = images.decode_mask(content, path, index.encoding, index.threshold)
+    return mask_values.classes(mask, path, lookup, index.encoding)

@@ -75,27 +75,51 @@ def _other_files(text: str, info: ValidationInfo) -> str:
 
 
 def _classes(rows: Any, info: ValidationInfo) -> Any:
-    kind: Any = ColouredClass if info.data.get("encoding") == "rgb" else NumberedClass
+    kind: Any = NumberedClass if info.data.get("encoding") == "index" else ColouredClass
     classes = TypeAdapter(list[kind]).validate_python(rows)
     splitting.unique([each.name for each in classes])
     names: dict[int, str] = {}
     for each in classes:
         if (first := names.setdefault(each.code, each.name)) != each.name:
             raise ValueError(f"{first!r} and {each.name!r} are the same in masks")
+    threshold = info.data.get("threshold")
+    if threshold is not None:
+        _require_two_sides(classes, threshold)
     return classes
+
+
+def _require_two_sides(classes: list[NumberedClass], threshold: int) -> None:
+    if len(classes) != 2:
+        raise ValueError(f"{len(classes)} classes, expected two, as there is a threshold")
+    if not classes[0].value <= threshold < classes[1].value:
+        raise ValueError(
+            f"values {classes[0].value} and {classes[1].value}, expected one of at most the threshold {threshold}, and "
+            "then one above it"
+        )
+
+
+def _only_with_index(threshold: int | None, info: ValidationInfo) -> int | None:
+    if threshold is not None and info.data.get("encoding", "index") != "index":
+        raise ValueError("expected null, as only encoding: index has numbers that it could divide")
+    return threshold
 
 
 def _void(row: Any, info: ValidationInfo) -> Any:
     if row is None:
         return None
-    void = (Coloured if info.data.get("encoding") == "rgb" else Numbered).model_validate(row)
+    if info.data.get("threshold") is not None:
+        raise ValueError("expected null, as the threshold gives each pixel a class")
+    void = (Numbered if info.data.get("encoding") == "index" else Coloured).model_validate(row)
     if same := [each.name for each in info.data.get("classes", ()) if each.code == void.code]:
         raise ValueError(f"the same as class {same[0]!r} in masks")
     return void
 
 
 class Section(params.Section):
-    """data.folder: which files are images and masks, how they are split, and what mask values mean."""
+    """data.folder: which files are images and masks, how they are split, and what mask values mean.
+
+    With a `threshold` there are two classes: mask values above it are the second, all others the first.
+    """
 
     split: splitting.Form
     images: Annotated[str, AfterValidator(listing.pattern), AfterValidator(_fits_the_split)]
@@ -103,7 +127,8 @@ class Section(params.Section):
         str, AfterValidator(listing.pattern), AfterValidator(_fits_the_split), AfterValidator(_other_files)
     ]
     group: splitting.Group
-    encoding: Literal["index", "rgb"]
+    encoding: Literal["index", "rgb", "palette"]
+    threshold: Annotated[Annotated[int, Field(ge=0, le=65534)] | None, AfterValidator(_only_with_index)]
     classes: Annotated[
         list[ColouredClass | NumberedClass], BeforeValidator(_classes), Field(min_length=1, max_length=255)
     ]
@@ -126,10 +151,11 @@ def describe(section: Section, source_input: Path) -> Dataset:
     return Dataset(
         name=source_input.resolve().name,
         classes=tuple(Label(each.name, _rgb(each)) for each in section.classes),
-        values=tuple(each.code for each in section.classes),
+        values=tuple(each.code for each in section.classes) if section.threshold is None else (0, 1),
         void=Void(void.code, _rgb(void)) if void else None,
         encoding=section.encoding,
         splits={},
+        threshold=section.threshold,
     )
 
 

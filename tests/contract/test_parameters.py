@@ -34,6 +34,7 @@ SOURCES = {
         "split": {"by": "ratio", "shares": {"val": 1.0}, "seed": 1},
         "group": "",
         "encoding": "index",
+        "threshold": None,
         "classes": [{"name": "ground", "value": 0, "rgb": [0, 0, 0]}],
         "void": {"value": 9, "rgb": [1, 2, 3]},
     },

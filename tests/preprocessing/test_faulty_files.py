@@ -88,7 +88,14 @@ REFUSED = [
     ("A8", "mask", encoded(MASK) + b"PK\3\4", ".png", "4 bytes follow the end", "Save it again"),
     ("A9", "mask", encoded(MASK + 200), ".png", "value 20", "Correct the mask, or add the class"),
     ("A10", "mask", WHOLE, ".png", "8-bit RGB mask", "looks like an RGB colour mask; set the encoding to rgb"),
-    ("A11", "mask", encoded(MASK, ".jpg"), ".jpg", "a JPEG mask, expected PNG", "export the mask again, as PNG"),
+    (
+        "A11",
+        "mask",
+        encoded(MASK, ".jpg"),
+        ".jpg",
+        "a JPEG mask, expected PNG",
+        "export the mask again, as PNG; or divide",
+    ),
     ("A14", "mask", stored(MASK.astype(int) + 300, 16, 0), ".png", "value 30", "Correct the mask"),
     ("A15", "image", png(12, 16, colour=6), ".png", "RGB with alpha", "Remove the alpha channel."),
     ("A15", "image", png(12, 16, colour=4), ".png", "gray with alpha", "Remove the alpha channel."),
@@ -175,20 +182,20 @@ def test_a17_a_colour_profile_is_not_applied(plain, marked):
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"),
+    ("content", "problem", "remedy"),
     [
-        pytest.param(stored(MASK, 8, 3, PALETTE), "8-bit palette mask, expected 8-bit RGB", id="A12"),
-        pytest.param(encoded(MASK), "8-bit gray mask, expected 8-bit RGB", id="A10"),
+        pytest.param(stored(MASK, 8, 3, PALETTE), "8-bit palette", "Its colours are in its palette", id="A12"),
+        pytest.param(encoded(MASK), "8-bit gray", "It looks like an index mask; set the encoding to index", id="A10"),
     ],
 )
-def test_an_index_mask_among_colour_masks_is_reported(raw, content, problem):
+def test_an_index_mask_among_colour_masks_is_reported(raw, content, problem, remedy):
     colour_masks(raw)
     path = put(raw, "mask", content)
 
     (line,) = reported(raw)
 
-    assert line.startswith(f"{path}: {problem}")
-    assert "It looks like an index mask; set the encoding to index" in line
+    assert line.startswith(f"{path}: {problem} mask, expected 8-bit RGB")
+    assert remedy in line
 
 
 def test_a11_a_smoothed_colour_mask_is_reported_with_the_number_of_its_colours(raw):

@@ -115,6 +115,59 @@ def test_a_colour_mask_is_decoded_to_codes(mask):
     assert decoded.tolist() == expected
 
 
+def test_a_palette_mask_is_decoded_to_the_codes_of_its_colours():
+    before = chunk(b"PLTE", bytes([200, 0, 0, 0, 0, 7]))
+    mask = np.array([[0, 1, 1], [0, 0, 1]])
+
+    decoded = images.decode_mask(stored(mask, 8, 3, before), Path("a.png"), "palette")
+
+    assert decoded.dtype == np.uint32
+    assert decoded.tolist() == [[0xC80000, 7, 7], [0xC80000, 0xC80000, 7]]
+
+
+def test_an_index_without_a_colour_is_refused():
+    content = stored(np.array([[0, 2]]), 8, 3, chunk(b"PLTE", bytes(6)))
+
+    assert "palette index 2, but its palette has 2 colours" in refusal(images.decode_mask, content, "a.png", "palette")
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg"])
+def test_with_a_threshold_what_is_above_it_is_the_second_class(extension):
+    """Gray and RGB alike, JPEG included: its smeared values lie far from the threshold."""
+    mask = np.zeros((16, 24), np.uint8)
+    mask[4:12, 8:16] = 255
+    for pixels in (mask, mask[:, :, None].repeat(3, axis=2)):
+        decoded = images.decode_mask(encoded(pixels, extension), Path(f"a{extension}"), "index", threshold=127)
+
+        assert decoded.dtype == np.uint8
+        np.testing.assert_array_equal(decoded, mask > 127)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_the_threshold_itself_belongs_to_the_first_class(depth):
+    content = stored(np.array([[99, 100, 101, (1 << depth) - 1]]), depth, 0)
+
+    assert [[0, 0, 1, 1]] == images.decode_mask(content, Path("a.png"), "index", threshold=100).tolist()
+
+
+def test_a_threshold_needs_gray_levels():
+    content = png(colour=3, before=chunk(b"PLTE", bytes(9)))
+
+    with pytest.raises(DataError, match="8-bit palette mask, expected gray or RGB, as there is a threshold"):
+        images.decode_mask(content, Path("a.png"), "index", threshold=0)
+
+
+@pytest.mark.parametrize(("most", "levels"), [(65535, 256), (4095, 17)])
+def test_the_levels_that_a_16_bit_image_keeps_are_counted(most, levels):
+    content = stored(np.linspace(0, most, 1 << 12).astype(int).reshape(64, 64), 16, 0)
+
+    assert levels == images.kept_levels(content, images.decode_image(content, Path("a.png"), 1))
+
+
+def test_levels_are_counted_in_16_bit_images_only():
+    assert images.kept_levels(encoded(RGB), RGB) is None
+
+
 def test_writing_twice_gives_equal_bytes(tmp_path):
     images.write_png(tmp_path / "a.png", RGB)
     images.write_png(tmp_path / "b.png", RGB)
@@ -161,7 +214,15 @@ PALETTE = chunk(b"PLTE", bytes(9))
         ("index", encoded(MASK, ".jpg"), "a.jpg", "JPEG smears class values"),
         ("index", png(colour=3, before=PALETTE, data=zlib.compress(bytes(9))), "a.png", "cannot be decoded"),
         ("rgb", png(colour=0), "a.png", f"8-bit gray {NOT_RGB}"),
-        ("rgb", png(colour=3, before=PALETTE), "a.png", f"8-bit palette {NOT_RGB}"),
+        ("rgb", png(colour=3, before=PALETTE), "a.png", "Its colours are in its palette; set the encoding to palette"),
+        (
+            "palette",
+            png(colour=0),
+            "a.png",
+            "8-bit gray mask, expected palette, one colour per class. It looks like an",
+        ),
+        ("palette", png(colour=2), "a.png", "8-bit RGB mask, expected palette, one colour per class. Its pixels are"),
+        ("palette", jpeg(), "a.jpg", "JPEG smears class values"),
         ("rgb", png(colour=2, depth=16), "a.png", "16-bit RGB mask, expected 8-bit RGB"),
         ("rgb", png(colour=6), "a.png", "Convert it, without an alpha channel"),
         ("rgb", png(before=chunk(b"tRNS", bytes(6))), "a.png", "RGB with a transparent colour mask"),

@@ -51,3 +51,20 @@ def test_a_long_list_of_allowed_values_is_cut():
     allowed = {2 * value: value for value in range(30)}
 
     assert "(0, 2, 4, 6, 8, 10, 12, 14, ...)" in refusal(np.ones((1, 1), np.uint8), allowed, "index")
+
+
+def test_a_binary_mask_with_smeared_edges_is_sent_to_the_threshold():
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:15, 5:15] = 255
+    mask[5, 5:15], mask[4, 5:15] = [248, 249, 250, 251, 252] * 2, [1, 2, 3, 4, 5] * 2
+
+    message = refusal(mask, {0: 0, 255: 1}, "index")
+
+    assert message.startswith("masks/a.png: binary mask with smeared edges: value 1 on 2 pixels")
+    assert message.endswith("Set data.folder.threshold to 127, or export it again without smoothing or JPEG.")
+
+
+def test_colours_of_palettes_are_named_as_colours():
+    message = refusal(np.full((2, 2), 0x0A0B0C, np.uint32), {0: 0, 1: 1}, "palette")
+
+    assert message.startswith("masks/a.png: colour (10, 11, 12) on 4 pixels")

@@ -23,6 +23,7 @@ INDEX: dict[str, Any] = {
     "split": {"by": "folder", "names": ["train", "val"]},
     "group": "",
     "encoding": "index",
+    "threshold": None,
     "classes": [{"name": "ground", "value": 0, "rgb": [0, 0, 0]}, {"name": "cell", "value": 255, "rgb": [1, 2, 3]}],
     "void": {"value": 9, "rgb": [4, 5, 6]},
 }
@@ -98,6 +99,18 @@ def test_colours_are_the_values_of_colour_coded_masks(mine, tmp_path):
     )
 
 
+def test_colours_may_be_those_of_palettes(mine, tmp_path):
+    collected = folder.collect(section(**COLOURS | {"encoding": "palette"}), mine, tmp_path / "raw")
+
+    assert ((0, 0x010203), "palette") == (collected.values, collected.encoding)
+
+
+def test_with_a_threshold_the_mask_values_are_those_of_two_sides(mine, tmp_path):
+    collected = folder.collect(section(threshold=127, void=None), mine, tmp_path / "raw")
+
+    assert ((0, 1), 127) == (collected.values, collected.threshold)
+
+
 def test_there_may_be_no_void(mine, tmp_path):
     assert folder.collect(section(void=None), mine, tmp_path / "raw").void is None
 
@@ -157,7 +170,7 @@ RATIO = {"by": "ratio", "shares": {"train": 1.0}, "seed": 1}
             "data.folder.masks: expected a different pattern from that of the images",
         ),
         ({"group": "("}, "data.folder.group: not a regular expression"),
-        ({"encoding": "palette"}, "data.folder.encoding: input should be 'index' or 'rgb'"),
+        ({"encoding": "colour"}, "data.folder.encoding: input should be 'index', 'rgb' or 'palette'"),
         ({"classes": []}, "data.folder.classes: value should have at least 1 item"),
         ({"classes": 3}, "data.folder.classes: input should be a valid list"),
         ({"classes": [{"name": "a", "value": 0}]}, "data.folder.classes.0.rgb: missing"),
@@ -179,6 +192,18 @@ RATIO = {"by": "ratio", "shares": {"train": 1.0}, "seed": 1}
         (COLOURS | {"classes": INDEX["classes"]}, "data.folder.classes.0.value: unknown key. Remove it."),
         (COLOURS | {"void": {"rgb": [1, 2, 3]}}, "data.folder.void: the same as class 'cell' in masks"),
         ({"extra": 1}, "data.folder.extra: unknown key"),
+        ({"threshold": 0.5, "void": None}, "data.folder.threshold: input should be a valid integer"),
+        ({"threshold": -1, "void": None}, "data.folder.threshold: input should be greater than or equal to 0"),
+        ({"threshold": 127}, "data.folder.void: expected null, as the threshold gives each pixel a class"),
+        (COLOURS | {"threshold": 127}, "data.folder.threshold: expected null, as only encoding: index has"),
+        (
+            {"threshold": 127, "void": None, "classes": INDEX["classes"][:1]},
+            "data.folder.classes: 1 classes, expected two, as there is a threshold",
+        ),
+        (
+            {"threshold": 255, "void": None},
+            "data.folder.classes: values 0 and 255, expected one of at most the threshold 255, and then one above it",
+        ),
     ],
 )
 def test_what_cannot_be_is_named_by_its_key(changes, expected):
