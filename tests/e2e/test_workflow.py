@@ -125,7 +125,7 @@ def upstream(unproduced: Project) -> Project:
     [
         pytest.param({"train__epochs": 1, "train__learning_rate": 1e-5}, 1, "REGRESSION", id="a branch that regresses"),
         pytest.param({"train__epochs": 30}, 0, "PASS", id="a branch that does not"),
-        pytest.param({"train__seed": 2}, 0, "Gate: INCONCLUSIVE", id="a branch in doubt"),
+        pytest.param({"train__seed": 2}, 0, "INCONCLUSIVE", id="a branch in doubt"),
         pytest.param(
             {"data__synthetic": {**SCENES, "seed": 2}}, 2, "CANNOT JUDGE", id="a branch with another test set"
         ),
