@@ -7,14 +7,14 @@ import hashlib
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
 from segline.core import params
 from segline.core.errors import DataError, PipelineError, combined
@@ -48,23 +48,66 @@ def _exact(share: float) -> Fraction:
     return Fraction(str(share))
 
 
+def _in_a_path(text: str) -> str:
+    if set(listing.relative(text)) & set("*{}"):
+        raise ValueError("expected what {split} stands for, without * and braces")
+    return text
+
+
+def _different(names: dict[str, str]) -> dict[str, str]:
+    unique(list(names.values()))
+    return names
+
+
 SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-SplitNames = Annotated[list[SplitName], Field(min_length=1), AfterValidator(unique)]
+_List = Annotated[list[SplitName], Field(min_length=1), AfterValidator(unique)]
+_Mapping = Annotated[
+    dict[SplitName, Annotated[str, AfterValidator(_in_a_path)]], Field(min_length=1), AfterValidator(_different)
+]
+
+
+def _list_or_mapping(value: Any) -> Any:
+    return TypeAdapter(_Mapping if isinstance(value, dict) else _List).validate_python(value, strict=True)
+
+
+SplitNames = Annotated[list[str] | dict[str, str], BeforeValidator(_list_or_mapping)]
 
 
 class ByFolder(params.Section):
-    """{split} in both patterns stands for the name of the split."""
+    """{split} in both patterns stands for the name of the split, or for what `names` maps it to."""
 
     by: Literal["folder"]
     names: SplitNames
 
 
 class ByLists(params.Section):
-    """One text file per split, one stem per line."""
+    """One text file per split, one stem per line; {split} as in `ByFolder`."""
 
     by: Literal["lists"]
     file: Annotated[str, AfterValidator(_with_split)]
     names: SplitNames
+
+
+class DrawsVal(params.Section):
+    """A share of train, drawn by the seed, is val; the pairs of a group stay together."""
+
+    val_from_train: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _from_train_alone(self) -> Self:
+        splits: Any = getattr(self, "names", ())
+        if "train" not in splits or "val" in splits:
+            raise ValueError("val_from_train makes val of a part of train: expected names with train and without val")
+        return self
+
+
+class ByFolderDrawingVal(ByFolder, DrawsVal):
+    """By folder, without one for val."""
+
+
+class ByListsDrawingVal(ByLists, DrawsVal):
+    """By lists, without one for val."""
 
 
 class ByRatio(params.Section):
@@ -77,6 +120,8 @@ class ByRatio(params.Section):
 
 def _one_form(value: Any) -> Any:
     forms: dict[Any, type[params.Section]] = {"folder": ByFolder, "lists": ByLists, "ratio": ByRatio}
+    if isinstance(value, dict) and "val_from_train" in value:
+        forms |= {"folder": ByFolderDrawingVal, "lists": ByListsDrawingVal}
     by = value.get("by") if isinstance(value, dict) else None
     if not isinstance(by, str) or by not in forms:
         raise ValueError(f"expected a section with by: {' | '.join(forms)}")
@@ -94,12 +139,20 @@ def _one_group(expression: str) -> str:
 
 
 Form = Annotated[ByFolder | ByLists | ByRatio, BeforeValidator(_one_form)]
+FORM: TypeAdapter[Form] = TypeAdapter(Form)
 Group = Annotated[str, AfterValidator(_one_group)]
+
+
+def folders(form: ByFolder | ByLists) -> dict[str, str]:
+    """What {split} stands for, for each split that has a folder or list of its own."""
+    return form.names if isinstance(form.names, dict) else {name: name for name in form.names}
 
 
 def names(form: Form) -> list[str]:
     """The names of the splits."""
-    return list(form.shares if form.by == "ratio" else form.names)
+    if form.by == "ratio":
+        return list(form.shares)
+    return [*folders(form), *(["val"] if isinstance(form, DrawsVal) else [])]
 
 
 def entries(root: Path, images: str, masks: str, form: Form, group: str) -> dict[str, list[Entry]]:
@@ -120,9 +173,14 @@ def usable(
     """The pairs of `entries` that can be used; the problems of the others are added to `problems`."""
     if form.by == "ratio":
         everything = _grouped(Matches(root, images, masks, problems).everything(), group, problems)
-        return _shared_out(root, everything, form, problems)
+        shares = {name: _exact(share) for name, share in form.shares.items()}
+        return _shared_out(root, everything, shares, form.seed, problems)
     listed = _listed(root, images, masks, form, problems)
-    return {name: _grouped(each, group, problems) for name, each in listed.items()}
+    splits = {name: _grouped(each, group, problems) for name, each in listed.items()}
+    if isinstance(form, DrawsVal):
+        val = _exact(form.val_from_train)
+        splits |= _shared_out(root, splits["train"], {"train": 1 - val, "val": val}, form.seed, problems)
+    return splits
 
 
 def _listed(
@@ -130,11 +188,14 @@ def _listed(
 ) -> dict[str, list[Entry]]:
     if form.by == "folder":
         return {
-            name: Matches(root, images.replace(SPLIT, name), masks.replace(SPLIT, name), problems).everything()
-            for name in form.names
+            name: Matches(root, images.replace(SPLIT, folder), masks.replace(SPLIT, folder), problems).everything()
+            for name, folder in folders(form).items()
         }
     matches, taken = Matches(root, images, masks, problems), dict[str, str]()
-    wanted = {name: listing.stems(root, form.file.replace(SPLIT, name), taken, problems) for name in form.names}
+    wanted = {
+        name: listing.stems(root, form.file.replace(SPLIT, text), taken, problems)
+        for name, text in folders(form).items()
+    }
     return {name: matches.entries(stems) for name, stems in wanted.items()}
 
 
@@ -150,21 +211,21 @@ def _grouped(listed: Sequence[Entry], group: str, problems: list[PipelineError])
 
 
 def _shared_out(
-    root: Path, listed: Sequence[Entry], form: ByRatio, problems: list[PipelineError]
+    root: Path, listed: Sequence[Entry], shares: Mapping[str, Fraction], seed: int, problems: list[PipelineError]
 ) -> dict[str, list[Entry]]:
     """Groups in the order of a hash, each as a whole in the split whose share contains the middle of the group."""
     sizes = Counter(entry.group or entry.stem for entry in listed)
-    order = sorted(sizes, key=lambda name: hashlib.sha256(f"{form.seed}:{name}".encode()).digest())
-    splits = sorted(form.shares)  # DVC does not track the order of keys, so nothing may depend on it
-    ends = list(accumulate(_exact(form.shares[split]) for split in splits))
+    order = sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    splits = sorted(shares)  # DVC does not track the order of keys, so nothing may depend on it
+    ends = list(accumulate(shares[split] for split in splits))
     home: dict[str, str] = {}
     placed = 0
     for name in order:
         middle = (placed + Fraction(sizes[name], 2)) / len(listed)
         home[name] = splits[bisect_right(ends, middle)]
         placed += sizes[name]
-    divided = {split: [entry for entry in listed if home[entry.group or entry.stem] == split] for split in form.shares}
+    divided = {split: [entry for entry in listed if home[entry.group or entry.stem] == split] for split in shares}
     if listed and (empty := [split for split, entries in divided.items() if not entries]):
         shown = f"split {' and '.join(empty)} would be empty: {len(listed)} pairs in {len(sizes)} groups"
-        problems.append(DataError(root, shown, "Change data.folder.split.shares, or add images."))
+        problems.append(DataError(root, shown, "Change the shares in data.folder.split, or add images."))
     return divided

@@ -133,7 +133,8 @@ def test_groups_stay_whole_and_shares_are_met_within_a_group(sizes, tenths, seed
         for number in range(size)
     ]
     shares = {"train": tenths[0] / 10, "val": tenths[1] / 10, "test": (10 - sum(tenths)) / 10}
-    shared = splitting._shared_out(Path(), listed, ratio(seed, **shares), [])
+    exact = {split: Fraction(str(share)) for split, share in shares.items()}
+    shared = splitting._shared_out(Path(), listed, exact, seed, [])
     homes = [{entry.group for entry in entries} for entries in shared.values()]
 
     assert sorted(entry.stem for entries in shared.values() for entry in entries) == sorted(e.stem for e in listed)
@@ -145,7 +146,7 @@ def test_groups_stay_whole_and_shares_are_met_within_a_group(sizes, tenths, seed
 def test_a_split_that_comes_out_empty_is_an_error(tmp_path):
     flat(tmp_path, ["a_1", "a_2", "b_1", "b_2"])
 
-    with pytest.raises(DataError, match=r"split test would be empty: 4 pairs in 2 groups\. Change data\.folder\.split"):
+    with pytest.raises(DataError, match=r"split test would be empty: 4 pairs in 2 groups\. Change the shares in"):
         divided(tmp_path, ratio(train=0.5, val=0.49, test=0.01), group="(.)_[0-9]")
 
 
@@ -177,6 +178,22 @@ def test_a_stem_without_a_group_is_an_error_that_names_the_file(tmp_path):
         ({"by": "folder", "names": ["a", "a"]}, "x.split.names: duplicate 'a'"),
         ({"by": "folder", "names": ["../a"]}, "x.split.names.0: string should match pattern"),
         ({"by": "folder", "names": ["a"], "seed": 1}, "x.split.seed: unknown key"),
+        ({"by": "folder", "names": {}}, "x.split.names: dictionary should have at least 1 item"),
+        ({"by": "folder", "names": "train"}, "x.split.names: input should be a valid list"),
+        ({"by": "folder", "names": {"a": "x", "b": "x"}}, "x.split.names: duplicate 'x'"),
+        ({"by": "folder", "names": {"a": "../x"}}, "x.split.names.a: expected a path below"),
+        ({"by": "folder", "names": {"a": "x*"}}, "x.split.names.a: expected what {split} stands for"),
+        ({"by": "folder", "names": {"a/b": "x"}}, "x.split.names.a/b"),
+        ({"by": "folder", "names": {"a": 1}}, "x.split.names.a: input should be a valid string"),
+        ({"by": "folder", "names": ["train"], "val_from_train": 0.2}, "x.split.seed: missing"),
+        (
+            {"by": "folder", "names": ["train"], "val_from_train": 1.0, "seed": 1},
+            "x.split.val_from_train: input should",
+        ),
+        (
+            {"by": "folder", "names": ["train", "val"], "val_from_train": 0.2, "seed": 1},
+            "x.split: val_from_train makes val of a part of train: expected names with train and without val",
+        ),
         ({"by": "lists", "names": ["a"], "file": "a.txt"}, "x.split.file: expected {split} in it"),
         ({"by": "lists", "names": ["a"], "file": "../{split}.txt"}, "x.split.file: expected a path below"),
         ({"by": "ratio", "shares": {"a": 0.5, "b": 0.4}, "seed": 1}, "the shares sum to 0.9, expected 1"),
@@ -193,6 +210,70 @@ def test_a_form_that_is_none_is_named_by_its_key(content, expected):
         form(content)
 
     assert expected in str(caught.value)
+
+
+def test_splits_may_be_called_otherwise_in_folders_and_lists(tmp_path):
+    touch(tmp_path, *(f"{split}/{split}.{kind}" for split in ("train", "Test 2") for kind in ("jpg", "png")))
+    flat(tmp_path, ["a", "b"])
+    (tmp_path / "valid.txt").write_text("b\n")
+    (tmp_path / "train.txt").write_text("a\n")
+    by_folder = form({"by": "folder", "names": {"train": "train", "test": "Test 2"}})
+    by_lists = form({"by": "lists", "file": "{split}.txt", "names": {"train": "train", "val": "valid"}})
+    pairs = splitting.entries(tmp_path, "{split}/*.jpg", "{split}/*.png", by_folder, "")
+
+    assert ["train", "test"] == splitting.names(by_folder)
+    assert {"train": ["train"], "test": ["Test 2"]} == {name: [e.stem for e in each] for name, each in pairs.items()}
+    assert {"train": ["a"], "val": ["b"]} == divided(tmp_path, by_lists)
+
+
+def drawing(seed: int = 1, share: float = 0.25) -> splitting.Form:
+    return form({"by": "folder", "names": {"train": "a", "test": "b"}, "val_from_train": share, "seed": seed})
+
+
+def drawn(root: Path, how: splitting.Form, group: str = "") -> dict[str, list[str]]:
+    pairs = splitting.entries(root, "{split}/*.jpg", "{split}/*.png", how, group)
+    return {split: [entry.stem for entry in entries] for split, entries in pairs.items()}
+
+
+def test_val_is_drawn_from_train_by_the_seed_alone(tmp_path):
+    stems = [f"{number:02d}" for number in range(20)]
+    for root, order in ((tmp_path / "one", stems), (tmp_path / "two", stems[::-1])):
+        touch(root, *(f"a/{stem}.{kind}" for stem in order for kind in ("jpg", "png")), "b/t.jpg", "b/t.png")
+    splits = drawn(tmp_path / "one", drawing())
+
+    assert ["train", "test", "val"] == splitting.names(drawing())
+    assert (15, 5, ["t"]) == (len(splits["train"]), len(splits["val"]), splits["test"])
+    assert ["05", "13", "14", "15", "18"] == splits["val"], "the same on every machine"
+    assert stems == sorted(splits["train"] + splits["val"])
+    assert splits == drawn(tmp_path / "two", drawing())
+    assert splits != drawn(tmp_path / "one", drawing(seed=2))
+
+
+def test_val_takes_whole_groups_of_train(tmp_path):
+    touch(tmp_path, *(f"a/v{v}_{n}.{kind}" for v in range(8) for n in range(3) for kind in ("jpg", "png")))
+    touch(tmp_path, "b/v9_1.jpg", "b/v9_1.png")
+    splits = drawn(tmp_path, drawing(), group="(.+)_[0-9]")
+    videos = {split: {stem[:2] for stem in stems} for split, stems in splits.items()}
+
+    assert 6 == len(splits["val"])
+    assert not videos["train"] & videos["val"]
+
+
+def test_a_train_too_small_to_draw_from_is_an_error(tmp_path):
+    touch(tmp_path, "a/x.jpg", "a/x.png", "b/t.jpg", "b/t.png")
+
+    with pytest.raises(DataError, match="split val would be empty: 1 pairs in 1 groups"):
+        drawn(tmp_path, drawing())
+
+
+def test_val_is_drawn_from_the_list_of_train(tmp_path):
+    flat(tmp_path, list("abcdefgh"))
+    (tmp_path / "train.txt").write_text("a\nb\nc\nd\n")
+    content = {"by": "lists", "file": "{split}.txt", "names": ["train"], "val_from_train": 0.5, "seed": 1}
+    splits = divided(tmp_path, form(content))
+
+    assert ["a", "b", "c", "d"] == sorted(splits["train"] + splits["val"])
+    assert 2 == len(splits["val"])
 
 
 @pytest.mark.parametrize("shares", [{"a": 0.8, "b": 0.1, "c": 0.1}, {"a": 0.7, "b": 0.2, "c": 0.1}, {"a": 1.0}])
