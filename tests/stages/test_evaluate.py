@@ -205,6 +205,26 @@ def test_a_model_or_section_that_does_not_fit_is_refused(project, change, expect
     assert not Path("metrics/eval.json").exists()
 
 
+def test_scores_that_say_little_come_with_a_warning(project, capsys):
+    """A class that the split lacks, and a model that predicts one class alone."""
+    evaluate.main(tiny.EVALUATE)
+    assert capsys.readouterr().err == ""
+
+    for number in range(4):
+        write_mask(f"test{number}", np.zeros(tiny.SIZE, np.uint8))
+    network, model = checkpoint.read(MODEL)
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
+    checkpoint.write(MODEL, zeros, model)
+    evaluate.main(tiny.EVALUATE)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: test: no true pixel of middle, bright: without scores, and not part of any mean",
+        "warning: test: every pixel is predicted as dark: the model tells no classes apart",
+    ]
+    assert [row["iou"] for row in rows("metrics/per_class.csv")] == ["1.000000", "", ""]
+    assert scores()["iou"] == {"dark": 1.0}
+
+
 def test_a_model_of_other_classes_is_refused(project):
     classes = [asdict(label) for label in (replace(tiny.CLASSES[0], name="night"), *tiny.CLASSES[1:])]
     tiny.seal_again(Path("data/processed/test"), classes=classes)

@@ -430,6 +430,18 @@ def test_masks_of_void_alone_are_accepted_with_a_warning(raw, capsys):
     assert "raw/train: 1 of 3 masks contain only void, such as masks/train_1.png" in capsys.readouterr().err
 
 
+def test_classes_without_a_pixel_are_named_with_their_split(raw, capsys):
+    for stem in ("val_0", "val_1"):
+        images.write_png(raw.mask("val", stem), np.full((12, 16), 1, np.uint8))
+    raw.write()
+    names = [label.name for label in CLASSES]
+
+    run()
+
+    line = f"warning: val: no pixel of {names[0]}, {names[2]} at the working size: not part of the scores\n"
+    assert line == capsys.readouterr().err
+
+
 def test_groups_shared_with_train_are_reported(raw, capsys):
     raw.write()
     listed = raw_dataset.read(raw.folder)
