@@ -85,6 +85,32 @@ def palettes(root: Path) -> None:
         palette(root / f"SegmentationClassPNG/{number}.png", [0, 1, 2], [(9, 9, 9), (200, 0, 0), (0, 0, 200)])
 
 
+def palettes_that_differ(root: Path) -> None:
+    """Colour-coded masks saved by a program that sorts each palette by how frequent the colours are."""
+    black, red, green = (0, 0, 0), (200, 0, 0), (0, 200, 0)
+    for number, colours in enumerate([(black, red, green), (black, green, red), (black, red), (black, green)]):
+        image(root / f"images/{number}.jpg", seed=number)
+        palette(root / f"masks/{number}.png", range(len(colours)), colours)
+
+
+def smeared_binary(masks: str) -> Builder:
+    """Binary masks whose edges are off by a few levels, under names with {} for the stem."""
+
+    def build(root: Path) -> None:
+        for number in range(5):
+            path = root / masks.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (root / "images").mkdir(exist_ok=True)
+            picture = np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+            cv2.imwrite(str(root / f"images/{number}.png"), picture)
+            values = np.zeros((48, 64), np.uint8)
+            values[8:40, 16:48] = 255
+            values[8, 16:48], values[7, 16:48] = np.arange(248, 256).repeat(4), np.arange(8).repeat(4)
+            cv2.imwrite(str(path), values)
+
+    return build
+
+
 def deep(root: Path) -> None:
     for number in range(3):
         image(root / f"images/{number}.png", channels=1)

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segline.commands import inspect_layouts, inspect_section, inspect_survey
+from segline.commands import inspect_layouts, inspect_names, inspect_section, inspect_survey
 from segline.commands.inspect_layouts import Layout
-from segline.commands.inspect_section import MOST_CLASSES
+from segline.commands.inspect_masks import MOST_CLASSES, Labels
 from segline.commands.inspect_survey import Survey
-from segline.core.errors import DataError, PipelineError
+from segline.core.errors import DataError, PipelineError, combined
 from segline.monitoring import console
 from segline.sources.collecting import splitting, unsupported_formats
 from segline.sources.collecting.listing import Entry
 
 SHOWN = 20  # problems
+MANY, RARE = 64, 0.01  # labels, and the share of the pixels of a rare one: said to be doubtful classes
 KNOWN = (
     "Known layouts: images beside masks (or labels, annotations, gt), with or without train, val, test in or above "
     "them; train beside trainannot; a.png beside a_mask.png; PASCAL VOC. PNG and JPEG only."
@@ -37,26 +38,34 @@ def inspect(root: Path) -> Inspection:
     """The inspection of `root`. Raises DataError if it is not a folder or its layout is unknown."""
     if not root.is_dir():
         raise DataError(root, "no such folder", "Name the folder that holds your images and masks.")
-    layout = inspect_layouts.recognise(root)
-    if layout is None:
+    layouts = inspect_layouts.recognise(root)
+    if not layouts:
+        if links := list(inspect_layouts.links_out(root))[:SHOWN]:
+            raise combined(root, links)
         raise DataError(root, f"no images with masks found; it contains {_contents(root)}", KNOWN)
+    layout = layouts[0][0]
     problems: list[PipelineError] = []
     listed = splitting.usable(root, layout.images, layout.masks, layout.form, "", problems=problems)
     problems += [*inspect_layouts.one_sided(root, layout), *inspect_layouts.unused(root, layout)]
+    problems += [link for link in inspect_layouts.links_out(root) if Path(link.where).is_dir()]
     survey = inspect_survey.survey_pairs(listed)
     problems += survey.problems
     more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     shown = [*map(str, problems[:SHOWN]), *more, *unsupported_formats.left_out([root])]
-    if not survey.image_kinds or not survey.masks:
+    labels = survey.labels
+    if not survey.image_kinds or not labels.masks:
         return Inspection(None, shown)
-    names = inspect_section.class_names(root) if survey.encoding == "index" else []
-    is_voc = not names and inspect_section.is_voc(layout, survey)
+    values, _ = inspect_section.class_values(labels)
+    names = inspect_names.matched(inspect_layouts.places(root, layout), values, labels)
+    labels.palette.update(names.rgb)
+    is_voc = not names.of and inspect_section.is_voc(layout, labels)
     if is_voc:
         lines = inspect_section.voc_section(root, layout)
     else:
-        lines = inspect_section.folder_section(root, layout, survey, names)
+        lines = inspect_section.folder_section(root, layout, labels, names.of)
     facts = [f"# {line}" for line in _facts(layout, listed, survey, is_voc)]
-    return Inspection("\n".join([*lines, *facts]), [*shown, *_doubts(layout, survey)])
+    doubts = [*inspect_layouts.rivals(layouts), *labels.doubts, *names.doubts, *survey.doubts, *_doubts(layout, labels)]
+    return Inspection("\n".join([*lines, *facts]), [*shown, *doubts])
 
 
 def _contents(root: Path) -> str:
@@ -66,24 +75,27 @@ def _contents(root: Path) -> str:
 
 def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey, is_voc: bool) -> Iterator[str]:
     """What the survey found, and what the user may want to change."""
+    labels = survey.labels
     yield f"Pairs: {', '.join(f'{split} {len(entries)}' for split, entries in listed.items())}."
     sizes = [f"{width}x{height}" for (height, width), _ in survey.sizes.most_common(3)]
     more = f" and {len(survey.sizes) - 3} more sizes" if len(survey.sizes) > 3 else ""
     yield f"Images: {_counted(survey.image_kinds)}; {', '.join(sizes)}{more}."
-    yield f"Masks: {_counted(survey.mask_kinds)}."
+    yield f"Masks: {_counted(labels.kinds)}."
     if is_voc:
-        yield f"Labels: {', '.join(f'{value} in {survey.masks[value]} masks' for value in sorted(survey.masks))}."
+        yield f"Labels: {', '.join(f'{value} in {labels.masks[value]} masks' for value in sorted(labels.masks))}."
         yield "source voc names the 21 classes of PASCAL VOC: a guess. For others add a labels.txt, and inspect again."
-    values = set(survey.pixels)
-    if survey.encoding == "index" and values == {0, 255}:
+    values = set(labels.pixels)
+    if labels.threshold is None and labels.encoding == "index" and values == {0, 255}:
         yield "Binary masks: 0 and 255 are taken as two classes."
-    elif min(values, default=1) == 0 and not is_voc:
-        which = "Value 0" if survey.encoding == "index" else "The colour [0, 0, 0]"
+    elif labels.threshold is None and min(values, default=1) == 0 and not is_voc:
+        which = "Value 0" if labels.encoding == "index" else "The colour [0, 0, 0]"
         yield f'{which} is taken as a class, a guess: if it means "not labelled", make it void instead.'
-    if isinstance(layout.form, splitting.ByRatio):
+    if (drawn := isinstance(layout.form, splitting.DrawsVal)) or layout.form.by == "ratio":
         yield 'Frames of one video must stay in one split: if there are any, set group, such as "(.+)_[0-9]+".'
     if survey.image_kinds and all(" gray " in kind for kind in survey.image_kinds):
         yield "All images are gray: set preprocess.channels to 1."
+    if drawn:
+        yield "There is no split val: val_from_train draws it from train."
     if "test" not in listed and "val" in listed:
         yield "There is no split test: set evaluate.split to val."
 
@@ -92,16 +104,23 @@ def _counted(kinds: Counter[str]) -> str:
     return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common()) or "none"
 
 
-def _doubts(layout: Layout, survey: Survey) -> Iterator[str]:
+def _doubts(layout: Layout, labels: Labels) -> Iterator[str]:
     splits = splitting.names(layout.form)
     if absent := [split for split in ("train", "val") if split not in splits]:
-        yield f"no split {' and no split '.join(absent)}, only {', '.join(splits)}: rename a folder or list, or add one"
-    if len(survey.pixels) > MOST_CLASSES:
-        count, path = survey.fullest
+        known = f"no split {' and no split '.join(absent)}, only {', '.join(splits)}"
+        yield f"{known}: add a folder or list, or map it in split.names"
+    if len(labels.pixels) > MOST_CLASSES and not labels.common:
+        count, path = labels.fullest
         smooth = "smoothed or compressed colours? Export the masks again without"
         yield f"more labels than the {MOST_CLASSES} classes allowed, {count} in {path} alone: {smooth}"
-    if len(survey.pixels) < 2:
-        yield f"{len(survey.pixels)} label in all masks, expected at least two"
+    elif len(labels.pixels) > MANY and not labels.common:
+        rare = sum(count < RARE * labels.pixels.total() for count in labels.pixels.values())
+        yield (
+            f"{len(labels.pixels)} labels, {rare} of them on under {100 * RARE:.0f} % of the pixels each: masks with "
+            "smeared edges or numbered objects have so many. If these are not classes, set threshold or export again"
+        )
+    if len(labels.pixels) < 2:
+        yield f"{len(labels.pixels)} label in all masks, expected at least two"
 
 
 def command(args: Namespace) -> None:

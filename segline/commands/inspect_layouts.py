@@ -1,5 +1,6 @@
 """The layout of a folder of images and masks, recognised by names alone: patterns and splits that fit it."""
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ MASKS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annot", "gt", "ground_truth", "groundtruth"),
     *("segmentationclass", "segmentationclasspng", "segmentation", "segmentations", "targets"),
 )
-SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
+CALLED = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+SPLITS = tuple(spelt(name) for name in CALLED for spelt in (str, str.capitalize, str.upper))
+DRAWN = {"val_from_train": 0.2, "seed": 1}
 LISTS = ("", "lists/", "splits/", "ImageSets/Segmentation/", "ImageSets/")
 ENDINGS = (
     "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_annotation", "_L", "-mask", "-label",
@@ -30,11 +37,41 @@ class Layout:
     form: splitting.Form
 
 
-def recognise(root: Path) -> Layout | None:
-    """The layout with the most pairs; None if no known layout has any."""
-    counted = [(_count(root, layout), layout) for layout in _candidates(root)]
-    most, layout = max(counted, key=lambda each: each[0], default=(0, None))
-    return layout if most else None
+def recognise(root: Path) -> list[tuple[Layout, int]]:
+    """The layouts that have pairs, with their number, best first: by pairs, then in the order of MASKS and IMAGES."""
+    counted = [(layout, _count(root, layout)) for layout in _candidates(root)]
+    return sorted(
+        ((layout, count) for layout, count in counted if count),
+        key=lambda each: (-each[1], _rank(each[0].masks, MASKS), _rank(each[0].images, IMAGES)),
+    )
+
+
+def _rank(pattern: str, names: Sequence[str]) -> int:
+    """The place of a pattern's folder in `names`."""
+    folders = [part.replace(splitting.SPLIT, "").lower().strip("_- ") for part in PurePosixPath(pattern).parts[:-1]]
+    return min((names.index(folder) for folder in folders if folder in names), default=len(names))
+
+
+def rivals(layouts: Sequence[tuple[Layout, int]]) -> Iterator[str]:
+    """Says which other folders than those of the first layout have images or masks that fit."""
+    (chosen, most), *others = layouts
+    order = f"its name comes first in {', '.join(MASKS[:8])}, ..."
+    counts = {(layout.images, layout.masks): count for layout, count in others}
+    counts.pop((chosen.images, chosen.masks), None)
+    for (images, masks), count in counts.items():
+        what = masks if images == chosen.images else f"{images} with {masks}"
+        taken = chosen.masks if images == chosen.images else f"{chosen.images} with {chosen.masks}"
+        why = "it has more pairs" if count < most else order
+        yield f"two folders fit: {taken} ({most} pairs) is taken because {why}; {what} ({count} pairs) is not"
+
+
+def links_out(root: Path) -> Iterator[PipelineError]:
+    """The links below `root` that lead out of it: DVC does not see changes of what they lead to."""
+    for parent, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(parent, name) for name in [*folders, *sorted(names)]):
+            if path.is_symlink() and (outside := listing.leads_out(root, path)):
+                yield DataError(path, outside, "Put the files themselves below data.input.")
 
 
 def _count(root: Path, layout: Layout) -> int:
@@ -139,19 +176,36 @@ def _extension(names: Iterable[str]) -> str:
 
 def _form(root: Path, images: str, masks: str, splits: Sequence[str]) -> splitting.Form:
     if splits:
-        return splitting.ByFolder(by="folder", names=list(splits))
+        return _named(splits, by="folder")
     there = _stems(root, images, masks)
     for folder in LISTS:
-        named = [split for split in SPLITS if _most(*_listed(root, f"{folder}{split}.txt", there))]
+        named = [split for split in _lists(root / folder) if _most(*_listed(root, f"{folder}{split}.txt", there))]
         if len(named) > 1:
-            return splitting.ByLists(by="lists", file=f"{folder}{splitting.SPLIT}.txt", names=named)
+            return _named(named, by="lists", file=f"{folder}{splitting.SPLIT}.txt")
     return splitting.ByRatio(by="ratio", shares=_shares(len(there)), seed=1)
+
+
+def _named(there: Sequence[str], **form: str) -> splitting.Form:
+    """The form with the usual names for the splits that are there; val is drawn from train if it has no place."""
+    names: dict[str, str] = {}
+    for text in there:
+        usual = CALLED[text.lower()]
+        names[text if usual in names else usual] = text
+    drawn = DRAWN if "train" in names and "val" not in names else {}
+    as_they_are = all(name == text for name, text in names.items())
+    return splitting.FORM.validate_python({**form, "names": list(names) if as_they_are else names, **drawn})
 
 
 def _stems(root: Path, images: str, masks: str) -> set[str]:
     """The stems with an image and a mask."""
     files = listing.Matches(root, images, masks, []).files
     return files["image"].keys() & files["mask"].keys()
+
+
+def _lists(folder: Path) -> list[str]:
+    """The splits that have a list in the folder, in the spelling of its name."""
+    names = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
+    return [split for split in SPLITS if f"{split}.txt" in names]
 
 
 def _listed(root: Path, name: str, there: Collection[str]) -> tuple[int, int]:
@@ -164,13 +218,26 @@ def _most(known: int, count: int) -> bool:
     return 2 * known > count
 
 
+def places(root: Path, layout: Layout) -> list[Path]:
+    """`root`, and the folders of the images and masks."""
+    texts = [""] if layout.form.by != "folder" else splitting.folders(layout.form).values()
+    parents = [PurePosixPath(pattern).parent for pattern in (layout.images, layout.masks)]
+    inside = [root / str(parent).replace(splitting.SPLIT, text) for parent in parents for text in texts]
+    above = [root / text for text in texts]
+    return list(dict.fromkeys([root, *inside, *above]))
+
+
 def unused(root: Path, layout: Layout) -> Iterator[PipelineError]:
     """The lists of splits in `root` that the layout does not use, each with the reason."""
     form = layout.form
-    used = {form.file.replace(splitting.SPLIT, split) for split in form.names} if form.by == "lists" else set()
+    used = (
+        {form.file.replace(splitting.SPLIT, split) for split in splitting.folders(form).values()}
+        if form.by == "lists"
+        else set()
+    )
     there = set() if form.by == "folder" else _stems(root, layout.images, layout.masks)
-    for name in (f"{folder}{split}.txt" for folder in LISTS for split in SPLITS):
-        if name in used or not (root / name).is_file():
+    for name in (f"{folder}{split}.txt" for folder in LISTS for split in _lists(root / folder)):
+        if name in used:
             continue
         known, count = _listed(root, name, there)
         if form.by == "folder":
@@ -189,11 +256,13 @@ def one_sided(root: Path, layout: Layout) -> Iterator[PipelineError]:
     if layout.form.by != "folder":
         return
     sides = [PurePosixPath(pattern).parent for pattern in (layout.images, layout.masks)]
+    seen: set[int] = set()  # some file systems find a folder in any case
     for split in SPLITS:
         there, other = sorted((root / str(side).replace(splitting.SPLIT, split) for side in sides), key=Path.is_dir)[
             ::-1
         ]
-        if there.is_dir() and not other.is_dir():
+        if there.is_dir() and not other.is_dir() and (number := there.stat().st_ino) not in seen:
+            seen.add(number)
             yield DataError(there, f"left out: there is no folder {other} for it", "Add that one, or remove this one.")
 
 

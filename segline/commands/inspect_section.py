@@ -1,19 +1,18 @@
 """The `data` section of params.yaml for a folder, as YAML with comments: classes, colours and splits as surveyed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segline.commands.inspect_layouts import Layout
-from segline.commands.inspect_survey import Survey
+from segline.commands.inspect_masks import MOST_CLASSES, Labels
 from segline.core import params
 from segline.sources import voc
 from segline.sources.collecting import splitting
 
-NAMES = ("labels.txt", "classes.txt", "class_names.txt")  # one name per line; line k names value k, the first is 0
-MOST_CLASSES = 255
-VOID = {"index": 255, "rgb": 0xE0E0C0}  # what usually means "not labelled"
+VOID = {"index": 255, "palette": 0xE0E0C0, "rgb": 0xE0E0C0}  # what usually means "not labelled"
+_BELOW = range(240, 255)  # if one of these is a value too, 255 is a value like the others
 
 Rgb = tuple[int, int, int]
 
@@ -25,47 +24,50 @@ class _Class:
     rgb: Rgb
 
 
-def class_names(root: Path) -> list[str]:
-    """The class names in a file of the folder, in the order of their values; none without a usable file."""
-    path = next((root / name for name in NAMES if (root / name).is_file()), None)
-    if path is None:
-        return []
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    names = [line.strip() for line in lines if line.strip() not in ("", "__ignore__")]  # labelme's name for -1
-    usable = len(set(names)) == len(names) <= MOST_CLASSES and all(n.isprintable() and len(n) <= 60 for n in names)
-    return names if usable else []
-
-
-def is_voc(layout: Layout, survey: Survey) -> bool:
+def is_voc(layout: Layout, labels: Labels) -> bool:
     """True for VOC's layout with VOC's labels: other data sets use the layout with other classes."""
-    by_lists = isinstance(layout.form, splitting.ByLists) and layout.form.file == voc.LISTS
+    form = layout.form
+    by_lists = type(form) is splitting.ByLists and isinstance(form.names, list) and form.file == voc.LISTS
     known = {*range(len(voc.NAMES)), 255}
-    return by_lists and (layout.images, layout.masks) == (voc.IMAGES, voc.MASKS) and survey.pixels.keys() <= known
+    return by_lists and (layout.images, layout.masks) == (voc.IMAGES, voc.MASKS) and labels.pixels.keys() <= known
 
 
-def _table(survey: Survey, names: Sequence[str]) -> tuple[list[_Class], _Class | None]:
-    """The classes, and void: 255 or VOC's colour for it, if two or more classes remain without it."""
-    values = sorted({*(value for value, _ in survey.pixels.most_common(MOST_CLASSES + 1)), *range(len(names))})
-    void = VOID[survey.encoding]
-    is_void = void in values and len(values) > 2 and void >= len(names)
-    values = [value for value in values if not (is_void and value == void)][:MOST_CLASSES]
-    colours = _colours(survey, values)
-    titles = [names[value] if value < len(names) else f"class_{_shown(value, survey)}" for value in values]
+def class_values(labels: Labels) -> tuple[list[int], int | None]:
+    """The mask values of the classes, ascending, and that of void: 255 or VOC's colour for it.
+
+    Void is guessed only if two or more classes remain without it, and never where masks look smeared.
+    """
+    values = sorted(labels.common or [value for value, _ in labels.pixels.most_common(MOST_CLASSES + 1)])
+    void = VOID[labels.encoding]
+    is_like_others = labels.encoding == "index" and any(value in _BELOW for value in values)
+    if labels.common or is_like_others or void not in values or len(values) <= 2:
+        return values[:MOST_CLASSES], None
+    return [value for value in values if value != void], void
+
+
+def _table(labels: Labels, names: Mapping[int, str]) -> tuple[list[_Class], _Class | None]:
+    """The classes of the masks and of `names`, and void."""
+    values, void = class_values(labels)
+    if void is not None and void in names:
+        values, void = [*values, void], None
+    values = sorted({*values, *names})[:MOST_CLASSES]
+    colours = _colours(labels, values)
+    titles = [names.get(value, f"class_{_shown(value, labels)}") for value in values]
     classes = [_Class(*row) for row in zip(titles, values, colours, strict=True)]
-    return classes, _Class("void", void, (224, 224, 192)) if is_void else None
+    return classes, None if void is None else _Class("void", void, (224, 224, 192))
 
 
-def _colours(survey: Survey, values: Sequence[int]) -> list[Rgb]:
+def _colours(labels: Labels, values: Sequence[int]) -> list[Rgb]:
     """The colours of the masks, if they distinguish the classes; else those of VOC, which all differ."""
-    if survey.encoding == "rgb":
+    if labels.encoding != "index":
         return [(value >> 16, value >> 8 & 255, value & 255) for value in values]
-    own = [survey.palette[value] for value in values if value < len(survey.palette)]
+    own = [labels.palette[value] for value in values if value in labels.palette]
     distinct = len(set(own)) == len(values) and any(len(set(rgb)) > 1 for rgb in own)
     return own if distinct else [voc.colour(place) for place in range(len(values))]
 
 
-def _shown(value: int, survey: Survey) -> str:
-    return f"{value:06x}" if survey.encoding == "rgb" else str(value)
+def _shown(value: int, labels: Labels) -> str:
+    return str(value) if labels.encoding == "index" else f"{value:06x}"
 
 
 def _head(root: Path, source: str) -> list[str]:
@@ -89,27 +91,28 @@ def voc_section(root: Path, layout: Layout) -> list[str]:
     return [*_head(root, "voc"), f"    splits: [{', '.join(splitting.names(layout.form))}]"]
 
 
-def folder_section(root: Path, layout: Layout, survey: Survey, names: Sequence[str]) -> list[str]:
-    """The lines of the section with source folder. `names` are those of the classes, as far as they are known."""
-    classes, void = _table(survey, names)
+def folder_section(root: Path, layout: Layout, labels: Labels, names: Mapping[int, str]) -> list[str]:
+    """The lines of the section with source folder. `names` are those of mask values, as far as they are known."""
+    classes, void = _table(labels, names)
     lines = [*_head(root, "folder"), f"    images: {_text(layout.images)}", f"    masks: {_text(layout.masks)}"]
     lines.append("    split:")
     for key, value in layout.form.model_dump().items():
         text = _text(value) if isinstance(value, str) and key == "file" else _flow(value)
         lines.append(f"      {key}: {text}")
-    lines += ['    group: ""', f"    encoding: {survey.encoding}", "    classes:"]
+    threshold = "null" if labels.threshold is None else f"{labels.threshold}  # values above it are the second class"
+    lines += ['    group: ""', f"    encoding: {labels.encoding}", f"    threshold: {threshold}", "    classes:"]
     for each in classes:
-        entry = f"{{name: {_text(each.name)}, {_entry(each, survey)}}}"
-        lines.append(f"      - {entry:<60} # {_share(each.value, survey)}")
+        entry = f"{{name: {_text(each.name)}, {_entry(each, labels)}}}"
+        lines.append(f"      - {entry:<60} # {_share(each.value, labels)}")
     if void is None:
         return [*lines, "    void: null"]
     guess = "a guess: if it is a class, move it there, and write void: null"
-    return [*lines, f"    void: {{{_entry(void, survey)}}}  # {guess}; {_share(void.value, survey)}"]
+    return [*lines, f"    void: {{{_entry(void, labels)}}}  # {guess}; {_share(void.value, labels)}"]
 
 
-def _entry(each: _Class, survey: Survey) -> str:
+def _entry(each: _Class, labels: Labels) -> str:
     rgb = f"rgb: [{', '.join(map(str, each.rgb))}]"
-    return rgb if survey.encoding == "rgb" else f"value: {each.value}, {rgb}"
+    return f"value: {each.value}, {rgb}" if labels.encoding == "index" else rgb
 
 
 def _flow(value: object) -> str:
@@ -120,8 +123,8 @@ def _flow(value: object) -> str:
     return str(value)
 
 
-def _share(value: int, survey: Survey) -> str:
-    if value not in survey.pixels:
+def _share(value: int, labels: Labels) -> str:
+    if value not in labels.pixels:
         return "in no mask"
-    share = 100 * survey.pixels[value] / survey.pixels.total()
-    return f"{survey.pixels[value]} pixels ({share:.2f} %) in {survey.masks[value]} masks"
+    share = 100 * labels.pixels[value] / labels.pixels.total()
+    return f"{labels.pixels[value]} pixels ({share:.2f} %) in {labels.masks[value]} masks"

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -11,9 +12,10 @@ import yaml
 from segline.__main__ import main
 from segline.commands import inspect_folder
 from segline.core import params
-from segline.core.errors import DataError
+from segline.core.errors import DataError, Problems
 from segline.preprocessing import images
 from segline.sources import voc
+from segline.sources.collecting import splitting
 from tests import folders
 from tests.sources import test_voc
 
@@ -58,6 +60,242 @@ def test_names_come_from_the_file_beside_the_folders(tmp_path):
 
     assert ["_background_", "no", "two words", 'never "seen"'] == [row["name"] for row in section["folder"]["classes"]]
     assert "in no mask" in text
+
+
+def test_palettes_that_differ_are_told_and_the_colours_become_the_classes(tmp_path):
+    section, text, problems = inspected(tmp_path, folders.palettes_that_differ)
+
+    assert "palette" == section["folder"]["encoding"]
+    assert [[0, 0, 0], [0, 200, 0], [200, 0, 0]] == [row["rgb"] for row in section["folder"]["classes"]]
+    assert "# 336 pixels (43.75 %) in 4 masks" in text
+    assert problems == [
+        "masks/3.png: palette index 1 is (0, 200, 0), but (200, 0, 0) in masks/0.png; 2 indices "
+        "and 2 masks differ from earlier ones. If the colours are the classes, set data.folder.encoding to palette; if "
+        "the indices are, save all masks with the same palette."
+    ]
+
+
+def test_palettes_of_random_colours_are_told_and_the_indices_stay_the_classes(tmp_path):
+    def build(root: Path) -> None:
+        for number in range(4):
+            folders.image(root / f"images/{number}.png")
+            folders.palette(root / f"masks/{number}.png", [0, 1], [(number, 0, 0), (0, 0, 9 + number)])
+
+    section, _, problems = inspected(tmp_path, build)
+
+    assert ("index", [0, 1]) == (
+        section["folder"]["encoding"],
+        [row["value"] for row in section["folder"]["classes"]],
+    )
+    assert "palette index 0 is (" in problems[0]
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_smeared_binary_masks_get_a_threshold_and_255_is_the_object(tmp_path, extension):
+    section, text, (problem,) = inspected(tmp_path, folders.smeared_binary(f"masks/{{}}.{extension}"))
+
+    assert (127, None, [0, 255]) == (
+        section["folder"]["threshold"],
+        section["folder"]["void"],
+        [row["value"] for row in section["folder"]["classes"]],
+    )
+    assert "# 5120 pixels (33.33 %) in 5 masks" in text
+    assert problem.startswith("binary masks with smeared edges (smoothing, resizing or JPEG): ")
+    assert "of which 0 and 255 hold " in problem
+    assert "threshold: 127 divides them" in problem
+
+
+def test_jpeg_masks_of_several_classes_stay_refused(tmp_path):
+    build = folders.all_in_one("images/{}.png", "masks/{}.jpg", 3, (0, 80, 160, 240))
+    build(tmp_path)
+    inspection = inspect_folder.inspect(tmp_path)
+
+    assert inspection.section is None
+    assert 3 == sum("a JPEG mask, expected PNG" in problem for problem in inspection.problems)
+
+
+def test_of_three_smeared_values_only_these_are_classes_and_255_is_one(tmp_path):
+    def build(root: Path) -> None:
+        for number in range(3):
+            folders.image(root / f"images/{number}.png")
+            values = np.zeros((90, 120), np.uint8)
+            values[10:40, 10:110], values[50:80, 10:110] = 128, 255
+            values[10, 10:110], values[9, 10:110] = np.arange(118, 128).repeat(10), np.arange(1, 11).repeat(10)
+            values[50, 10:110], values[49, 10:110] = np.arange(245, 255).repeat(10), np.arange(1, 11).repeat(10)
+            images.write_png(
+                root / f"images/{number}.png", np.random.default_rng(number).integers(0, 256, (90, 120, 3), np.uint8)
+            )
+            folders.mask(root / f"masks/{number}.png", [0])
+            images.write_png(root / f"masks/{number}.png", values)
+
+    section, _, (problem,) = inspected(tmp_path, build)
+
+    assert ([0, 128, 255], None) == (
+        [row["value"] for row in section["folder"]["classes"]],
+        section["folder"]["void"],
+    )
+    assert problem.startswith("masks with smeared edges (smoothing, resizing or JPEG): 33 values, of which 3 hold ")
+
+
+def test_255_is_not_guessed_to_be_void_among_values_just_below_it(tmp_path):
+    section, *_ = inspected(tmp_path, folders.all_in_one("images/{}.png", "masks/{}.png", 3, (0, 254, 255)))
+
+    assert section["folder"]["void"] is None
+
+
+def test_very_many_labels_are_doubted(tmp_path):
+    def build(root: Path) -> None:
+        for number in range(3):
+            folders.image(root / f"images/{number}.png", seed=number)
+            folders.mask(root / f"masks/{number}.png", [0])
+            values = np.zeros(folders.SIZE, np.uint8)
+            values.flat[:100] = np.arange(100)
+            images.write_png(root / f"masks/{number}.png", values)
+
+    assert (
+        "100 labels, 99 of them on under 1 % of the pixels each: masks with smeared edges or numbered objects"
+        in (inspected(tmp_path, build)[2][0])
+    )
+
+
+def test_images_that_lose_their_levels_are_told(tmp_path):
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "masks/{}.png", 3)(root)
+        for number in range(3):
+            values = np.random.default_rng(number).integers(0, 4096, folders.SIZE, np.uint16)
+            cv2.imwrite(str(root / f"images/i_{number}.png"), values)
+
+    (problem,) = inspected(tmp_path, build)[2]
+
+    assert problem.startswith("3 of 3 16-bit images keep fewer than 64 of 256 gray levels, such as images/i_")
+
+
+NAMED = {
+    "background is missing": (
+        ["cat", "dog"],
+        (0, 1, 2),
+        {1: "cat", 2: "dog"},
+        "2 names for 3 mask values (0..2): taken as those of 1..2, without the background 0",
+    ),
+    "there is no background": (
+        ["cat", "dog", "cow"],
+        (1, 2, 3),
+        {1: "cat", 2: "dog", 3: "cow"},
+        "3 names for 3 mask values (1..3): taken as those of 1..3, in this order",
+    ),
+    "all are there": (["ground", "cat", "dog"], (0, 1, 2), {0: "ground", 1: "cat", 2: "dog"}, None),
+    "and void": (["ground", "cat"], (0, 1, 255), {0: "ground", 1: "cat"}, None),
+    "the last is missing": (
+        ["background", "cat"],
+        (0, 1, 2),
+        {0: "background", 1: "cat"},
+        "2 names for 3 mask values (0..2): line k names value k - 1, a guess; correct the names if it is wrong",
+    ),
+    "two are missing": (["cat"], (0, 1, 2), {0: "cat"}, "1 name for 3 mask values (0..2): line k names value k - 1"),
+    "more names": (["a", "b", "c"], (0, 1), {0: "a", 1: "b", 2: "c"}, "3 names for 2 mask values (0..1): line k"),
+    "binary": (["ground", "cell"], (0, 255), {0: "ground", 255: "cell"}, None),
+    "binary without background": (
+        ["cell"],
+        (0, 255),
+        {255: "cell"},
+        "1 name for 2 mask values (0, 255): taken as that of 255, without the background 0",
+    ),
+    "twice the same": (["a", "a"], (0, 1), {}, "unused names: expected each once, printable, of at most 60 characters"),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_names_are_matched_to_values_only_where_that_is_certain(tmp_path, case):
+    names, values, expected, doubt = NAMED[case]
+
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "masks/{}.png", 3, values)(root)
+        (root / "classes.txt").write_text("\n".join(names))
+
+    section, _, problems = inspected(tmp_path, build)
+    given = {row["value"]: row["name"] for row in section["folder"]["classes"]}
+
+    assert expected == {value: name for value, name in given.items() if not name.startswith("class_")}
+    assert ([] if doubt is None else [f"classes.txt: {doubt}"]) == [
+        problem[: len(f"classes.txt: {doubt}")] for problem in problems
+    ]
+
+
+def test_names_do_not_tell_which_colour_is_which(tmp_path):
+    def build(root: Path) -> None:
+        folders.colour_coded(root)
+        (root / "classes.txt").write_text("a\nb\n")
+
+    (problem,) = inspected(tmp_path, build)[2]
+
+    assert problem == "classes.txt: unused names: nothing says which colour is which of the 2"
+
+
+def test_of_two_mask_folders_the_first_in_a_stated_order_is_taken_and_the_other_named(tmp_path):
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "labels/{}.png", wanted=(0, 80, 160))(root)
+        folders.all_in_one("images/{}.png", "masks/{}.png")(root)
+
+    section, _, problems = inspected(tmp_path, build)
+
+    assert "masks/*.png" == section["folder"]["masks"]
+    assert problems == [
+        "two folders fit: masks/*.png (12 pairs) is taken because its name comes first in masks, mask, labels, label, "
+        "annotations, annotation, annot, gt, ...; labels/*.png (12 pairs) is not"
+    ]
+
+
+def test_a_mask_folder_with_more_pairs_is_taken_and_the_other_named(tmp_path):
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "labels/{}.png")(root)
+        folders.all_in_one("images/{}.png", "masks/{}.png", 3)(root)
+
+    section, _, problems = inspected(tmp_path, build)
+
+    assert "labels/*.png" == section["folder"]["masks"]
+    assert (
+        "two folders fit: labels/*.png (12 pairs) is taken because it has more pairs; masks/*.png (3 pairs) is not"
+        in (problems)
+    )
+
+
+@pytest.mark.parametrize("linked", ["folders", "files"])
+def test_links_that_lead_out_are_named_as_check_names_them(tmp_path, monkeypatch, linked):
+    real, root = tmp_path / "real", tmp_path / "mine"
+    folders.all_in_one("images/{}.png", "masks/{}.png", 3)(real)
+    root.mkdir()
+    for kind in ("images", "masks"):
+        if linked == "folders":
+            (root / kind).symlink_to(real / kind)
+        else:
+            (root / kind).mkdir()
+            for path in (real / kind).iterdir():
+                (root / kind / path.name).symlink_to(path)
+    names = (
+        ["images", "masks"] if linked == "folders" else [f"{k}/i_{n}.png" for k in ("images", "masks") for n in "012"]
+    )
+
+    with pytest.raises(Problems) as caught:
+        inspect_folder.inspect(root)
+
+    assert [f"{root}/{name}" for name in names] == [problem.where for problem in caught.value.problems]
+    assert {f"a link that leads out of {root}"} == {problem.problem for problem in caught.value.problems}
+    with pytest.raises(Problems) as checked:
+        splitting.entries(
+            root, "images/*.png", "masks/*.png", splitting.ByRatio(by="ratio", shares={"a": 1.0}, seed=1), ""
+        )
+    assert {f"a link that leads out of {root}"} <= {problem.problem for problem in checked.value.problems}
+
+
+def test_a_linked_folder_beside_a_real_one_is_named_too(tmp_path):
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "labels/{}.png", 3)(root)
+        folders.all_in_one("images/{}.png", "masks/{}.png", 3)(root.parent / f"{root.name}_elsewhere")
+        (root / "masks").symlink_to(root.parent / f"{root.name}_elsewhere/masks")
+
+    (problem,) = inspected(tmp_path, build)[2]
+
+    assert problem == f"masks: a link that leads out of {tmp_path}. Put the files themselves below data.input."
 
 
 def test_255_is_guessed_to_be_void_and_said_to_be_a_guess(tmp_path):
@@ -307,12 +545,154 @@ def test_smoothed_colours_are_told(tmp_path):
 
 def test_a_split_that_train_needs_is_asked_for(tmp_path):
     def build(root: Path) -> None:
-        for split in ("training", "testing"):
+        for split in ("valid", "testing"):
             folders.pairs(root, f"images/{split}/{{}}.png", f"masks/{split}/{{}}.png", [split])
 
     problems = inspected(tmp_path, build)[2]
 
-    assert ["no split train and no split val, only training, testing: rename a folder or list, or add one"] == problems
+    assert ["no split train, only val, test: add a folder or list, or map it in split.names"] == problems
+
+
+def in_splits(*names: str, of_each: int = 5) -> folders.Builder:
+    def build(root: Path) -> None:
+        for split in names:
+            folders.pairs(root, f"{split}/{{}}.jpg", f"{split}/{{}}_mask.png", [f"{split}{n}" for n in range(of_each)])
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("there", "names"),
+    [
+        (("train", "valid", "test"), {"train": "train", "val": "valid", "test": "test"}),
+        (("training", "validation", "testing"), {"train": "training", "val": "validation", "test": "testing"}),
+        (("Train", "Val", "Test"), {"train": "Train", "val": "Val", "test": "Test"}),
+        (("train", "val", "validation"), {"train": "train", "val": "val", "validation": "validation"}),
+        (("train", "val"), ["train", "val"]),
+    ],
+)
+def test_split_folders_keep_their_names_and_get_the_usual_ones(tmp_path, there, names):
+    section, _, problems = inspected(tmp_path, in_splits(*there))
+    if isinstance(names, dict) and all(name == folder for name, folder in names.items()):
+        names = list(names)
+
+    assert {"by": "folder", "names": names} == section["folder"]["split"]
+    assert [] == problems
+
+
+@pytest.mark.parametrize(("there", "names"), [(("train", "test"), ["train", "test"]), (("Training",), None)])
+def test_without_a_split_for_val_it_is_drawn_from_train(tmp_path, there, names):
+    section, text, problems = inspected(tmp_path, in_splits(*there))
+    names = names or {"train": "Training"}
+
+    assert {"by": "folder", "names": names, "val_from_train": 0.2, "seed": 1} == section["folder"]["split"]
+    assert "There is no split val: val_from_train draws it from train." in text
+    assert [] == problems
+
+
+def test_lists_with_other_names_keep_them(tmp_path):
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "masks/{}.png", 6)(root)
+        for name, numbers in (("training", range(4)), ("validation", range(4, 6))):
+            (root / f"{name}.txt").write_text("".join(f"i_{number}\n" for number in numbers))
+
+    section, _, problems = inspected(tmp_path, build)
+
+    names = {"train": "training", "val": "validation"}
+    assert {"by": "lists", "file": "{split}.txt", "names": names} == section["folder"]["split"]
+    assert [] == problems
+
+
+ROBOFLOW = "Pixel Value, Class\n0, background\n1, tool\n2, hand\n"
+
+
+def test_names_come_from_the_csv_that_roboflow_puts_beside_the_images(tmp_path):
+    def build(root: Path) -> None:
+        in_splits("train", "valid")(root)
+        for split in ("train", "valid"):
+            (root / split / "_classes.csv").write_text(ROBOFLOW)
+
+    section, _, problems = inspected(tmp_path, build)
+
+    assert [(0, "background"), (1, "tool"), (2, "hand")] == [
+        (row["value"], row["name"]) for row in section["folder"]["classes"]
+    ]
+    assert [] == problems
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "doubt"),
+    [
+        (ROBOFLOW + "3, cup\n", ["background", "tool", "hand", "cup"], None),
+        ("v,c\n0,a\n2,b\n", ["a", "class_1", "b"], "_classes.csv: no name for 1 of the 3 mask values"),
+        ("v,c\n0,a\n1,a\n", ["class_0", "class_1", "class_2"], "_classes.csv: unused names: expected each once"),
+        ("v,c\n0,a\n0,b\n", ["class_0", "class_1", "class_2"], "_classes.csv: unused names: a value has two names"),
+        ("v,c\nx,a\n", ["class_0", "class_1", "class_2"], "_classes.csv: unused names: expected a number and a name"),
+        ("", ["class_0", "class_1", "class_2"], "_classes.csv: unused names: 0 of them"),
+        ("v,c\n0," + "a" * 200_000, ["class_0", "class_1", "class_2"], "_classes.csv: unused names: not CSV"),
+    ],
+)
+def test_a_csv_of_names_is_used_as_far_as_it_is_clear(tmp_path, text, named, doubt):
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "masks/{}.png", 3)(root)
+        (root / "_classes.csv").write_text(text)
+
+    section, _, problems = inspected(tmp_path, build)
+
+    assert named == [row["name"] for row in section["folder"]["classes"]]
+    assert ([] if doubt is None else [doubt]) == [problem[: len(doubt or "")] for problem in problems]
+
+
+def test_a_csv_that_differs_from_that_of_another_split_is_named(tmp_path):
+    def build(root: Path) -> None:
+        in_splits("train", "val")(root)
+        (root / "train/_classes.csv").write_text(ROBOFLOW)
+        (root / "val/_classes.csv").write_text(ROBOFLOW.replace("tool", "pen"))
+
+    assert ["val/_classes.csv: unused: differs from train/_classes.csv"] == inspected(tmp_path, build)[2]
+
+
+CVAT = "# label:color_rgb:parts:actions\nsky:0,0,0::\nroad:128,0,0::\ncar:64,224,208::\nvoid:224,224,192::\n"
+
+
+def test_names_of_colours_come_from_the_label_map_of_cvat(tmp_path):
+    def build(root: Path) -> None:
+        folders.colour_coded(root)
+        (root / "labelmap.txt").write_text(CVAT)
+
+    section, _, problems = inspected(tmp_path, build)
+
+    assert [("sky", [0, 0, 0]), ("car", [64, 224, 208]), ("road", [128, 0, 0])] == [
+        (row["name"], row["rgb"]) for row in section["folder"]["classes"]
+    ]
+    assert [224, 224, 192] == section["folder"]["void"]["rgb"]
+    assert [] == problems
+
+
+def test_a_label_map_names_palette_indices_by_their_colours(tmp_path):
+    def build(root: Path) -> None:
+        folders.palettes(root)
+        (root / "labelmap.txt").write_text("wall:0,0,200::\nsky:9,9,9::\nroof:200,0,0::\n")
+
+    section, _, problems = inspected(tmp_path, build)
+
+    assert [(0, "sky"), (1, "roof"), (2, "wall")] == [
+        (row["value"], row["name"]) for row in section["folder"]["classes"]
+    ]
+    assert [] == problems
+
+
+def test_a_label_map_gives_gray_masks_names_in_its_order_and_its_colours(tmp_path):
+    def build(root: Path) -> None:
+        folders.all_in_one("images/{}.png", "masks/{}.png", 3)(root)
+        (root / "labelmap.txt").write_text("sky:1,2,3::\nroad:128,0,0::\ncar:64,224,208::\n")
+
+    section, _, problems = inspected(tmp_path, build)
+
+    assert [("sky", [1, 2, 3]), ("road", [128, 0, 0]), ("car", [64, 224, 208])] == [
+        (row["name"], row["rgb"]) for row in section["folder"]["classes"]
+    ]
+    assert [] == problems
 
 
 def test_one_label_is_too_few(tmp_path):

@@ -123,7 +123,7 @@ def _no_folder(root: Path, text: str) -> Iterator[PipelineError]:
     place = root / PurePosixPath(text).parent
     if not place.is_dir():
         yield DataError(place, "no such folder", f"Put the files of {text} there, or fix the pattern.")
-    elif outside := _leads_out(root, place):
+    elif outside := leads_out(root, place):
         yield DataError(place, outside, "Put the files themselves below data.input.")
 
 
@@ -165,14 +165,15 @@ def _is_path(stem: str) -> bool:
     return "/" in stem or stem.lower().endswith(SUFFIXES)
 
 
-def _leads_out(root: Path, path: Path) -> str | None:
+def leads_out(root: Path, path: Path) -> str | None:
+    """What is wrong with a path that a link takes out of `root`; None if it stays inside."""
     return None if path.resolve().is_relative_to(root.resolve()) else f"a link that leads out of {root}"
 
 
 def _unusable(root: Path, path: Path) -> str | None:
     if not path.name.isprintable():
         return f"a name with unprintable characters: {path.name!a}"
-    if path.is_symlink() and (outside := _leads_out(root, path)):
+    if path.is_symlink() and (outside := leads_out(root, path)):
         return outside
     return None if path.is_file() else "a folder, pipe, device or broken link, expected a file"
 
@@ -194,7 +195,7 @@ def stems(root: Path, name: str, taken: dict[str, str], problems: list[PipelineE
 def _lines(root: Path, name: str, problems: list[PipelineError]) -> list[str]:
     path = root / name
     try:
-        if outside := _leads_out(root, path):
+        if outside := leads_out(root, path):
             problems.append(DataError(path, outside, "Put the list itself below data.input."))
             return []
         lines = path.read_bytes().decode("utf-8-sig").splitlines()

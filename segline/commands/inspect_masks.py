@@ -1,0 +1,177 @@
+"""The masks of a data set whose classes are not known yet: their values, counted, and what these values mean."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segline.core.errors import DataError, PipelineError
+from segline.preprocessing import headers, images, palettes, smears
+
+MOST = 256  # values of one mask that are counted; there can be 255 classes at most
+MOST_CLASSES = 255
+_CHROMA = 32  # of the 256 levels between the channels of a pixel, at most, in a JPEG of a gray mask
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One mask: its values as `encoding` (index, rgb, or jpeg for gray JPEG) decodes them, and their pixels.
+
+    `used` are the colours of the palette indices in it, `palette` those of all indices.
+    """
+
+    kind: str
+    size: tuple[int, int]
+    encoding: str
+    palette: palettes.Colours
+    used: palettes.Colours
+    num_values: int
+    counts: dict[int, int]
+
+    @property
+    def gray(self) -> dict[int, int] | None:
+        """The counts as a gray picture; None if it has colours."""
+        if self.encoding != "rgb":
+            return None if self.palette else self.counts
+        is_gray = self.num_values == len(self.counts) and all(code % 0x010101 == 0 for code in self.counts)
+        return {code & 255: count for code, count in self.counts.items()} if is_gray else None
+
+    @property
+    def by_colour(self) -> dict[int, int]:
+        """The counts of a palette mask by the colour codes of its indices."""
+        counts: Counter[int] = Counter()
+        for index, (red, green, blue) in self.used.items():
+            counts[red << 16 | green << 8 | blue] += self.counts[index]
+        return counts
+
+
+@dataclass
+class Labels:
+    """Counts over all masks that fit together; `problems` are those of the others, `doubts` say how they were read.
+
+    `encoding` is that of most masks. `pixels` and `masks` count the pixels of each mask value and the masks it is in.
+    `fullest` is the number of values in the mask that has the most, and its path. In masks with smeared edges only the
+    values in `common` are classes; if a `threshold` divides them, `pixels` and `masks` count all values on its sides.
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    encoding: str = "index"
+    pixels: Counter[int] = field(default_factory=Counter)
+    masks: Counter[int] = field(default_factory=Counter)
+    palette: dict[int, palettes.Rgb] = field(default_factory=dict)
+    fullest: tuple[int, Path] = (0, Path())
+    common: list[int] = field(default_factory=list)
+    threshold: int | None = None
+    doubts: list[str] = field(default_factory=list)
+    problems: list[PipelineError] = field(default_factory=list)
+
+    def add(self, counts: dict[int, int]) -> None:
+        """Counts one mask."""
+        self.pixels.update(counts)
+        self.masks.update(value for value, count in counts.items() if count)
+
+
+def read(path: Path) -> Mask:
+    """The values of one mask. Raises DataError."""
+    content = images.read(path)
+    header = headers.inspect(content, path)
+    encoding = "rgb" if header.colour == "RGB" else "index"
+    if header.format == "JPEG" and _is_gray(content, path):
+        encoding, mask = "jpeg", images.gray_samples(content, path)
+    else:
+        mask = images.decode_mask(content, path, encoding)
+    if mask.dtype == np.uint8:
+        numbers = np.bincount(mask.ravel(), minlength=256)
+        values = np.flatnonzero(numbers)
+        numbers = numbers[values]
+    else:
+        values, numbers = np.unique(mask, return_counts=True)
+    most = np.argsort(numbers, kind="stable")[::-1][:MOST]
+    counts = dict(zip(values[most].tolist(), numbers[most].tolist(), strict=True))
+    palette = dict(enumerate(headers.palette(content))) if header.colour == "palette" else {}
+    used = {index: palette[index] for index in counts if index in palette}
+    kind = f"{header.depth}-bit {header.colour} {header.format}"
+    return Mask(kind, (mask.shape[0], mask.shape[1]), encoding, palette, used, len(values), counts)
+
+
+def _is_gray(content: bytes, path: Path) -> bool:
+    return int(np.ptp(images.decode_image(content, path, channels=3), axis=2).max()) <= _CHROMA
+
+
+def labels(masks: Sequence[tuple[Path, Mask]]) -> Labels:
+    """What the values of all masks mean."""
+    table = Labels(kinds=Counter(mask.kind for _, mask in masks))
+    if not _add_as_binary(table, masks):
+        table.problems += [images.refused_jpeg(path) for path, mask in masks if mask.encoding == "jpeg"]
+        usable = [(path, mask) for path, mask in masks if mask.encoding != "jpeg"]
+        if usable:
+            ((table.encoding, _),) = Counter(mask.encoding for _, mask in usable).most_common(1)
+        table.problems += _others(table.encoding, usable)
+        _add(table, [(path, mask) for path, mask in usable if mask.encoding == table.encoding])
+        table.doubts += _smeared(table)
+    return table
+
+
+def _add_as_binary(table: Labels, masks: Sequence[tuple[Path, Mask]]) -> bool:
+    """Adds the masks if all are gray and, taken together, two values with smeared edges."""
+    grays = [gray for _, mask in masks if (gray := mask.gray)]
+    counts: Counter[int] = Counter()
+    for gray in grays:
+        counts.update(gray)
+    smeared = smears.binary(counts, jpeg=all(mask.encoding == "jpeg" for _, mask in masks))
+    if smeared is None or len(grays) < len(masks):
+        return False
+    low, high, threshold = smeared.low, smeared.high, smeared.threshold
+    for gray in grays:
+        above = sum(count for value, count in gray.items() if value > threshold)
+        table.add({low: sum(gray.values()) - above, high: above})
+    table.common, table.threshold = [low, high], threshold
+    table.doubts.append(
+        f"binary masks with smeared edges (smoothing, resizing or JPEG): {len(counts)} values, of which {low} and "
+        f"{high} hold {100 * smeared.share:.1f} % of the pixels and {smeared.others} lie around them; threshold: "
+        f"{threshold} divides them. If all these values are classes, write threshold: null and list them"
+    )
+    return True
+
+
+def _others(encoding: str, masks: Iterable[tuple[Path, Mask]]) -> Iterator[PipelineError]:
+    for path, mask in masks:
+        if mask.encoding != encoding:
+            problem = f"{mask.kind}, while most masks are of the encoding {encoding}"
+            yield DataError(path, problem, "Save all masks in the same way.")
+
+
+def _add(table: Labels, masks: Sequence[tuple[Path, Mask]]) -> None:
+    """Adds masks of one encoding: by colour if their palettes differ and the colours recur."""
+    clash = palettes.conflict((path, mask.used) for path, mask in masks)
+    if clash:
+        table.doubts.append(str(clash))
+        if _colours_recur([mask for _, mask in masks]):
+            table.encoding = "palette"
+    for path, mask in masks:
+        table.add(mask.by_colour if table.encoding == "palette" else mask.counts)
+        table.palette = table.palette or dict(mask.palette)
+        table.palette |= mask.used
+        table.fullest = max(table.fullest, (mask.num_values, path))
+
+
+def _colours_recur(masks: Sequence[Mask]) -> bool:
+    """Whether all masks have palettes, of few colours that come back: on average each is in two masks or more."""
+    colours = {rgb for mask in masks for rgb in mask.used.values()}
+    total = sum(len(mask.used) for mask in masks)
+    return all(mask.palette for mask in masks) and len(colours) <= MOST_CLASSES and 2 * len(colours) <= total
+
+
+def _smeared(table: Labels) -> Iterator[str]:
+    """Says that few values are classes, and lists them in `table.common`."""
+    kind = "values" if table.encoding == "index" else "colours"
+    table.common = smears.common_values(table.pixels) if kind == "values" else smears.common_colours(table.pixels)
+    if table.common:
+        share = sum(table.pixels[value] for value in table.common) / table.pixels.total()
+        yield (
+            f"masks with smeared edges (smoothing, resizing or JPEG): {len(table.pixels)} {kind}, of which "
+            f"{len(table.common)} hold {100 * share:.1f} % of the pixels; only these are listed as classes. Export the "
+            "masks again without smoothing, or list the others too"
+        )
