@@ -106,7 +106,7 @@ def test_scores_that_say_little_are_doubted_at_the_top(tmp_path):
     page = render(world)
 
     assert "Every scored pixel of test is predicted as <b>a&lt;b</b>" in page
-    assert "Without a true pixel in test, so without scores and not part of any mean: <b>c</b>." in page
+    assert "Without a pixel in the masks of test, so without scores and not part of any mean: <b>c</b>." in page
     assert 'role="note"' not in render(evaluated.build(tmp_path / "other"))
 
 
