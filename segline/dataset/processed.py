@@ -11,7 +11,7 @@ import hashlib
 import io
 import math
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -89,34 +89,45 @@ class Split:
     onehot: npt.NDArray[np.uint8]
 
 
+class Writer:
+    """Appends uint8 rows to a new .npy file, whose `shape` (N first) is known in advance. At most one is in memory."""
+
+    def __init__(self, path: Path, stream: io.FileIO, shape: tuple[int, ...]) -> None:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+        start = io.BytesIO()
+        np.lib.format.write_array_header_1_0(start, header)
+        self._path, self._stream, self._shape = path, stream, shape
+        self._total = len(start.getvalue()) + math.prod(shape)
+        self._digest = hashlib.sha256()
+        self._write(start.getbuffer())
+
+    def __call__(self, row: npt.NDArray[np.uint8]) -> None:
+        """Appends a row."""
+        if row.shape != self._shape[1:] or row.dtype != np.uint8:
+            raise ValueError(f"expected a uint8 row of shape {self._shape[1:]}, got {row.dtype} {row.shape}")
+        self._write(np.ascontiguousarray(row).data.cast("B"))
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what was appended so far, and of the header."""
+        return self._digest.hexdigest()
+
+    def _write(self, content: memoryview) -> None:
+        self._digest.update(content)
+        try:
+            while content:
+                content = content[self._stream.write(content) :]
+        except OSError as error:
+            error.filename = str(self._path)
+            error.strerror = f"{error.strerror} after {self._stream.tell()} of {self._total} bytes"
+            raise
+
+
 @contextmanager
-def writing(path: Path, shape: tuple[int, ...]) -> Iterator[Callable[[npt.NDArray[np.uint8]], None]]:
-    """Yields a function that appends one uint8 row to the .npy file at `path`; `shape` (N first) is known in advance.
-
-    At most one row is in memory. `read` refuses a file with fewer than N rows.
-    """
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
-    start = io.BytesIO()
-    np.lib.format.write_array_header_1_0(start, header)
-    total = len(start.getvalue()) + math.prod(shape)
-    with path.open("wb", buffering=0) as stream:  # no buffer: nothing is left to fail when it is closed
-
-        def write(content: memoryview) -> None:
-            try:
-                while content:
-                    content = content[stream.write(content) :]
-            except OSError as error:
-                error.filename = str(path)
-                error.strerror = f"{error.strerror} after {stream.tell()} of {total} bytes"
-                raise
-
-        def append(row: npt.NDArray[np.uint8]) -> None:
-            if row.shape != shape[1:] or row.dtype != np.uint8:
-                raise ValueError(f"expected a uint8 row of shape {shape[1:]}, got {row.dtype} {row.shape}")
-            write(np.ascontiguousarray(row).data.cast("B"))
-
-        write(start.getbuffer())
-        yield append
+def writing(path: Path, shape: tuple[int, ...]) -> Iterator[Writer]:
+    """A writer of rows to a new file at `path`. `read` refuses a file with fewer than N rows."""
+    with io.FileIO(path, "w") as stream:  # no buffer: nothing is left to fail when it is closed
+        yield Writer(path, stream, shape)
 
 
 def save(path: Path, array: npt.NDArray[np.uint8]) -> None:
@@ -126,9 +137,12 @@ def save(path: Path, array: npt.NDArray[np.uint8]) -> None:
             append(row)
 
 
-def write_index(folder: Path, index: Index) -> None:
-    """Writes `folder/index.json` once both arrays are there: equal values give equal bytes."""
-    digests = {"sha256_images": _sha256(folder / IMAGES), "sha256_onehot": _sha256(folder / ONEHOT)}
+def write_index(folder: Path, index: Index, images_sha256: str = "", onehot_sha256: str = "") -> None:
+    """Writes `folder/index.json`: equal values give equal bytes. An array is read for its hash if that is not given."""
+    digests = {
+        "sha256_images": images_sha256 or _sha256(folder / IMAGES),
+        "sha256_onehot": onehot_sha256 or _sha256(folder / ONEHOT),
+    }
     with atomic.file(folder / INDEX) as temporary:
         temporary.write_text(seal.dumps(asdict(index) | digests, indent=1) + "\n", encoding="utf-8")
 

@@ -19,7 +19,7 @@ from segline.core import parallel, params
 from segline.core.errors import DataError, PipelineError
 from segline.dataset import processed
 from segline.dataset.onehot import Lookup, lookup, pack, packed_size
-from segline.dataset.raw import DATASET_FILE, ENCODINGS, Dataset, Pair
+from segline.dataset.raw import DATASET_FILE, ENCODINGS, Dataset, Name, Pair
 from segline.preprocessing import class_table, decoder_warnings, images, mask_values, palettes
 
 Uint8 = npt.NDArray[np.uint8]
@@ -36,7 +36,7 @@ class Section(params.Section):
     width: int = Field(ge=1, le=8192)
     channels: Literal[1, 3]
     void: Literal["ignore", "class"]
-    merge: dict[Annotated[str, Field(min_length=1)], Annotated[list[str], Field(min_length=1)]]
+    merge: dict[Name, Annotated[list[str], Field(min_length=1)]]
 
 
 @dataclass(frozen=True)

@@ -124,5 +124,5 @@ def _write_split(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset
         rows=tuple(rows),
         threshold=data.threshold,
     )
-    write_index(processed, index)
+    write_index(processed, index, add_image.sha256, add_onehot.sha256)
     return problems

@@ -1,6 +1,7 @@
 """A model file restores the network that was written, or one line says why it cannot."""
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -183,6 +184,16 @@ def test_weights_of_another_file_under_this_description_are_refused(path):
 
     with pytest.raises(IntegrityError, match=r"model.safetensors: damaged: its content does not match its own sha256"):
         checkpoint.read(path)
+
+
+def test_the_file_that_ships_has_a_digest_and_the_hash_in_its_record(capsys):
+    path = Path(__file__).parents[2] / "pretrained/camvid.safetensors"
+    checkpoint.read(path)
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+
+    assert "" == capsys.readouterr().err
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == about["sha256"]
+    assert path.stat().st_size == about["metrics"]["cost"]["model_bytes"]
 
 
 def test_a_file_of_an_older_version_without_a_digest_is_read_with_a_warning(path, capsys):

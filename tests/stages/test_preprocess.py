@@ -179,6 +179,15 @@ def test_merged_classes_take_the_place_and_colour_of_their_first_member(raw):
     assert hashes(Path("processed")) == once
 
 
+@pytest.mark.parametrize("name", ["", "x" * 201, "two\nlines", "\x1b[2J"])
+def test_a_merged_class_whose_name_no_reader_would_accept_is_refused(raw, name):
+    parameters(merge={name: ["tree", "road"], "background": ["sky"]})
+    with pytest.raises(ParameterError, match=r"params.yaml: preprocess.merge") as caught:
+        preprocess.main(["--raw", "raw", "--processed", "processed"])
+
+    assert 1 == len(str(caught.value).splitlines())
+
+
 def test_a_merge_that_does_not_fit_the_class_table_is_reported_before_any_work(raw):
     raw.write()
     raw.image("train", "train_0").unlink()
