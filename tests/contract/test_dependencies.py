@@ -31,6 +31,7 @@ NOT_IMPORTED = {
         "preprocessing/class_table",
         "preprocessing/decoder_warnings",
         "preprocessing/pairs",
+        "preprocessing/palettes",
         "preprocessing/split_writer",
     },
     "plot": {"core/git", "core/parallel", "core/pipeline", "core/plugins"},

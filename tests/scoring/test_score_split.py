@@ -11,7 +11,7 @@ import torch
 
 from segline.dataset import onehot, processed, raw
 from segline.preprocessing import pairs, split_writer
-from segline.scoring import score_split
+from segline.scoring import evaluation, score_split
 from tests import tiny
 from tests.preprocessing.test_headers import chunk
 from tests.preprocessing.test_images import encoded, stored
@@ -50,3 +50,6 @@ def test_a_perfect_prediction_is_perfect_at_the_resolution_of_the_masks(tmp_path
 
     np.testing.assert_array_equal(onehot.unpack(split.onehot, 2)[0], TRUTH)
     assert [[[270, 0], [0, 270]]] * 2 == own.tolist()
+    assert (data.threshold is None) == (
+        evaluation.data_hash(split.index) == evaluation.data_hash(replace(split.index, threshold=None))
+    )
