@@ -33,7 +33,7 @@ setup: .venv/.main ## create .venv with what the main job needs; EXTRAS=onnx add
 
 repro: setup ## run what a change affects, download to report; PRESET=name takes presets/name.yaml first
 	@if [ -n "$(PRESET)" ]; then python -m segline preset "$(PRESET)"; fi
-	@python -m segline check
+	@python -m segline check --run-cache
 	@python -m dvc repro || { echo 'to bring the last good outputs back: make restore' >&2; exit 1; }
 	@if [ -n "$$(git status --porcelain params.yaml dvc.lock metrics 2>/dev/null)" ]; then \
 	echo 'now: git add params.yaml dvc.lock metrics && git commit'; fi

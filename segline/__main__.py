@@ -34,7 +34,11 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
 
-    add("check", "validate params.yaml before anything runs")
+    check = add("check", "validate params.yaml before anything runs, and repair what a killed DVC left behind")
+    cache = "also compare DVC's cache with the md5 of its objects; remove and replace damaged ones"
+    check.add_argument("--cache", action="store_true", help=cache)
+    runs = "replace outputs in dvc.lock that are in no cache by those of the same run, if it was made here"
+    check.add_argument("--run-cache", action="store_true", help=runs)
     preset = add("preset", "copy presets/NAME.yaml over params.yaml")
     preset.add_argument("name", metavar="NAME")
     inspect = add("inspect", "write the data section of params.yaml for your own folder of images and masks")

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from segline.commands import stray_entries
 from segline.core import params, pipeline, plugins
 from segline.core.errors import ParameterError, PipelineError, Problems, combined, suggestion
 from segline.model import device, output_head
 from segline.monitoring import console, mlflow_run
 from segline.preprocessing import class_table, pairs
 from segline.reporting import selection
+from segline.reproducibility import dvc_state, restore, run_cache
 from segline.scoring import evaluation
 from segline.sources.collecting import download
 from segline.training import loop, pretrained
@@ -59,13 +61,15 @@ def problems(path: Path = params.FILE) -> list[PipelineError]:
 def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
     """What valid parameters need and this machine or checkout lacks: device, precision, compiler, input, weights.
 
-    Every missing image, mask and list of a user's folder is reported here, before DVC removes earlier results.
+    Every missing image, mask and list of a user's folder is reported here, before DVC removes earlier results. But
+    what DVC cannot read there comes first, and alone.
     """
     document = params.load(path)
     name, module = _source(document)
     source = params.section(document, f"data.{name}", module.Section)
     train = params.section(document, "train", loop.Section)
-    errors = _raised(module.require_input, source, Path(params.text(document, "data.input")))
+    place = Path(params.text(document, "data.input"))
+    errors = [*stray_entries.problems(place)] or _raised(module.require_input, source, place)
     errors += _raised(pretrained.read, document)
     errors += _raised(lambda: device.require_precision(device.pick(), train.precision))
     if train.compile:
@@ -188,10 +192,23 @@ def _input(text: str) -> list[PipelineError]:
     return []
 
 
-def command(_: Namespace) -> None:
-    """`segline check`. Raises all problems of params.yaml at once."""
+def command(args: Namespace) -> None:
+    """`segline check`: repairs what a killed DVC left behind, then raises all problems of params.yaml at once.
+
+    --cache also compares the objects in DVC's cache with their md5; --run-cache prefers runs of this machine to a lock
+    whose outputs are in no cache.
+    """
+    root = Path.cwd()
+    for line in dvc_state.heal(root):
+        console.say(line)
+    if args.cache:
+        for line in restore.heal_cache(root):
+            console.say(line)
     if errors := problems() or on_this_machine():
         raise combined(params.FILE, errors)
     for doubt in doubts():
         console.warn(doubt)
+    if args.run_cache:
+        for line in run_cache.prefer(root):
+            console.say(line)
     console.say(f"{params.FILE}: valid")

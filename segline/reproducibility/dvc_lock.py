@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from segline.core.errors import DataError
 
 FILE = Path("dvc.lock")
 FOLDER = ".dir"  # suffix of the md5 of a folder
+SHORTEST = 3  # characters of a checksum that DVC takes
 CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
 
 
@@ -56,10 +57,15 @@ def parse(content: bytes, where: object) -> dict[str, Stage]:
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
     inputs, outputs = (_hashes(entry.get(key, [])) for key in ("deps", "outs"))
-    return Stage(name, entry["cmd"], inputs, outputs, entry.get("params", {}))
+    command, parameters = entry["cmd"], entry.get("params", {})
+    if not isinstance(command, str) or not all(isinstance(values, dict) for values in parameters.values()):
+        raise TypeError
+    return Stage(name, command, inputs, outputs, parameters)
 
 
-def _hashes(entries: Iterable[Mapping[str, str]]) -> dict[str, str]:
+def _hashes(entries: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    if any(None in entry.values() or len(str(entry["md5"])) < SHORTEST for entry in entries):
+        raise TypeError
     return {entry["path"]: entry["md5"] for entry in entries}
 
 
@@ -95,9 +101,14 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(stream, _md5).hexdigest()
 
 
-def _md5_of_folder(files: Mapping[str, str]) -> str:
+def folder_list(files: Mapping[str, str]) -> bytes:
+    """What DVC's cache has for a folder with these files, by md5."""
     listed = [{"md5": checksum, "relpath": name} for name, checksum in sorted(files.items())]
-    return md5_of(json.dumps(listed, sort_keys=True).encode()) + FOLDER
+    return json.dumps(listed, sort_keys=True).encode()
+
+
+def _md5_of_folder(files: Mapping[str, str]) -> str:
+    return md5_of(folder_list(files)) + FOLDER
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -126,7 +137,7 @@ class Store:
     def __init__(self, root: Path, locked: Mapping[str, Stage]) -> None:
         self._root = root
         self._outputs = outputs(locked)
-        self._cache = root / (dvc(root, "cache", "dir").stdout.strip() or ".dvc/cache") / "files" / "md5"
+        self.folder = root / (dvc(root, "cache", "dir").stdout.strip() or ".dvc/cache") / "files" / "md5"
 
     def owner(self, path: str) -> str | None:
         """The output that is `path` or contains it; None for a path that no stage writes."""
@@ -147,6 +158,11 @@ class Store:
         """Whether all bytes are available, so that `copy` would succeed."""
         files = self._files(path)
         return files is not None and all(self._find(file, checksum) for file, checksum in files.items())
+
+    def objects(self, output: str) -> dict[str, str]:
+        """The md5 of each object that the cache should have for an output: its files, and the list of a folder."""
+        checksum = self._outputs[output]
+        return {**(self._files(output) or {}), output: checksum}
 
     def copy(self, path: str, target: Path) -> None:
         """Copies an output, or a file or folder in one, to `target`. Raises DataError if bytes are lost."""
@@ -176,18 +192,19 @@ class Store:
         return {file: own for file, own in files.items() if Path(file).is_relative_to(path)}
 
     def _listed(self, output: str, checksum: str) -> dict[str, str] | None:
-        cached = self._cached(checksum)
+        cached = self.cached(checksum)
         if cached.is_file() and md5(cached) + FOLDER == checksum:
             return {entry["relpath"]: entry["md5"] for entry in json.loads(cached.read_bytes())}
         folder = self._root / output
         return contents(folder) if folder.is_dir() and md5(folder) == checksum else None
 
     def _find(self, path: str, checksum: str) -> Path | None:
-        places = (self._cached(checksum), self._root / path)
+        places = (self.cached(checksum), self._root / path)
         return next((place for place in places if place.is_file() and md5(place) == checksum), None)
 
-    def _cached(self, checksum: str) -> Path:
-        return self._cache / checksum[:2] / checksum[2:]
+    def cached(self, checksum: str) -> Path:
+        """Where the cache has the object with this md5."""
+        return self.folder / checksum[:2] / checksum[2:]
 
 
 def _lost(path: str) -> DataError:

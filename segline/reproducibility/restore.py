@@ -7,12 +7,13 @@ What a stage wrote before it failed is replaced, since it belongs to no complete
 """
 
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 from segline.core import atomic, git, params
 from segline.core.errors import DataError
 from segline.monitoring import console
-from segline.reproducibility import dvc_lock
+from segline.reproducibility import cache_objects, dvc_lock, dvc_state
 
 
 def restore(root: Path) -> list[Path]:
@@ -30,6 +31,30 @@ def restore(root: Path) -> list[Path]:
         remedy = f"Run {shared}`make repro` to rebuild them from params.yaml, which is left as it is."
         raise DataError(root / dvc_lock.FILE, f"not in the cache: {', '.join(lost)}", remedy)
     return [Path(path) for path in changed]
+
+
+def heal_cache(root: Path) -> Iterator[str]:
+    """Replaces damaged objects in DVC's cache, and the outputs that DVC made from them; yields a line for each object.
+
+    Then raises DataError naming the outputs without a good copy. These are removed: DVC takes them for good, and would
+    neither run their stage nor see that they differ.
+    """
+    locked = dvc_lock.stages(root)
+    outputs = dvc_lock.outputs(locked)
+    store = dvc_lock.Store(root, locked)
+    removed = cache_objects.heal(root, store, outputs)
+    lost = list(dict.fromkeys(each.output for each in removed if not each.source))
+    for path in dict.fromkeys(each.output for each in removed):
+        if (root / path).exists() and not _is_there(root / path, outputs[path]):
+            if path in lost:
+                atomic.remove(root / path)
+            else:
+                _restored(root, store, path, outputs[path])
+    yield from map(str, removed)
+    if lost:
+        stages = [name for name, stage in locked.items() if not stage.outputs.keys().isdisjoint(lost)]
+        problem = f"damaged in DVC's cache and removed, without a good copy: {', '.join(lost)}"
+        raise DataError(root / dvc_lock.FILE, problem, f"Run `make repro`: it runs {' and '.join(stages)} again.")
 
 
 def doubts(root: Path) -> list[str]:
@@ -69,8 +94,16 @@ def _restored(root: Path, store: dvc_lock.Store, path: str, md5: str) -> bool:
 
 def command(_: Namespace) -> None:
     """`segline restore`."""
+    root = Path.cwd()
+    for line in dvc_state.heal(root):
+        console.say(line)
     params.require_top_folder(dvc_lock.FILE)
-    for path in restore(Path.cwd()):
+    try:
+        for line in heal_cache(root):
+            console.say(line)
+    except DataError as error:
+        console.warn(str(error))
+    for path in restore(root):
         console.say(f"restored {path}")
-    for doubt in doubts(Path.cwd()):
+    for doubt in doubts(root):
         console.warn(doubt)

@@ -64,6 +64,27 @@ def test_they_run_through_all_stages_and_a_second_time_through_none(mine):
     assert {} == mine.dvc_json("status", "--json")
 
 
+def test_experiments_in_a_copy_see_them_once_dvc_tracks_them(unproduced, tmp_path):
+    """`dvc exp run --temp` and `--queue` copy what git and DVC track, and nothing that both leave alone."""
+    project = unproduced.copy(tmp_path / "my project")  # in plain letters, for DVC's own configuration files
+    for split in ("train", "val", "test"):
+        folders.pairs(project.root / "data/source/mine", f"images/{split}/{{}}.jpg", f"masks/{split}/{{}}.png", [split])
+    preset = yaml.safe_load((ROOT / "presets/folder.yaml").read_text(encoding="utf-8"))
+    classes = [{"name": f"class {value}", "value": value, "rgb": [value, 0, 0]} for value in (0, 1, 2)]
+    preset["data"]["folder"] |= {"classes": classes, "void": None}
+    project.write_parameters({**project.parameters(), "data": {**preset["data"], "input": "data/source/mine"}})
+    project.dvc("add", "data/source/mine")
+    project.dvc("repro", "download")
+    project.commit("Collect")
+    assert ["data/source/mine.dvc"] == project.git("ls-files", "data/source").split()
+
+    output = project.dvc("exp", "run", "--temp", "--name", "one", "-S", "preprocess.height=32", "preprocess")
+    assert ["preprocess"] == stages_run(output)
+    project.dvc("exp", "run", "--queue", "--name", "two", "-S", "preprocess.height=48", "preprocess")
+    project.dvc("exp", "run", "--run-all")
+    assert {"one", "two"} == set(project.dvc("exp", "list", "--name-only").split())
+
+
 def test_voc_runs_through_all_stages_and_a_second_time_through_none(fresh):
     test_voc.write(fresh.root / PLACE, {"train": ["t1", "t2"], "val": ["v1"]})
     values = {"data": {"source": "voc", "input": PLACE, "voc": {"splits": ["train", "val"]}}, "evaluate.split": "val"}
