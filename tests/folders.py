@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -60,9 +60,9 @@ def pairs(root: Path, images: str, masks: str, stems: Iterable[str], wanted: Ite
         mask(root / masks.format(stem), wanted)
 
 
-def by_split(images_at: str, masks_at: str) -> Builder:
+def by_split(images_at: str, masks_at: str, splits: Mapping[str, Iterable[str]] = SPLITS) -> Builder:
     def build(root: Path) -> None:
-        for split, stems in SPLITS.items():
+        for split, stems in splits.items():
             at = [text.replace("{split}", split) for text in (images_at, masks_at)]
             pairs(root, *at, stems)
 

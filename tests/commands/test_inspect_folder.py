@@ -603,6 +603,16 @@ def test_lists_with_other_names_keep_them(tmp_path):
     assert [] == problems
 
 
+def test_voc_lists_without_one_for_val_are_a_folder_since_source_voc_draws_none(tmp_path):
+    section, _, problems = inspected(
+        tmp_path, lambda root: test_voc.write(root, {"train": list("abcd"), "test": ["e"]})
+    )
+
+    assert "folder" == section["source"]
+    assert 0.2 == section["folder"]["split"]["val_from_train"]
+    assert [] == problems
+
+
 ROBOFLOW = "Pixel Value, Class\n0, background\n1, tool\n2, hand\n"
 
 

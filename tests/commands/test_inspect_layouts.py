@@ -44,6 +44,21 @@ LAYOUTS: dict[str, tuple[folders.Builder, dict[str, object]]] = {
         folders.by_split("{split}/{}.jpg", "{split}/{}.png"),
         {"images": "{split}/*.jpg", "masks": "{split}/*.png", "values": [0, 1, 2]},
     ),
+    "split folders with other names": (
+        folders.by_split("{split}/{}.jpg", "{split}/{}.png", {"training": "ab", "Valid": "c", "TEST": "d"}),
+        {
+            "images": "{split}/*.jpg",
+            "split": {"by": "folder", "names": {"train": "training", "val": "Valid", "test": "TEST"}},
+            "values": [0, 1, 2],
+        },
+    ),
+    "no split for val": (
+        folders.by_split("{split}/{}.jpg", "{split}/{}.png", {"train": "abcde", "test": "f"}),
+        {
+            "split": {"by": "folder", "names": ["train", "test"], "val_from_train": 0.2, "seed": 1},
+            "values": [0, 1, 2],
+        },
+    ),
     "two folders": (
         folders.all_in_one("imgs/{}.jpg", "Annotations/{}.png", 10),
         {"images": "imgs/*.jpg", "masks": "Annotations/*.png", "values": [0, 1, 2]},
