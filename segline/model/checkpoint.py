@@ -37,6 +37,8 @@ MAX_TEXT = 1 << 20  # characters of its metadata: 255 classes with names of 200 
 Short = Annotated[str, Field(min_length=1, max_length=100)]
 Side = Annotated[int, Field(ge=1, le=8192)]
 
+_HALF = (torch.float16, torch.bfloat16)  # read as float32
+
 
 @dataclass(frozen=True)
 class Description:
@@ -169,5 +171,7 @@ def _check(path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor]) 
         if weights[name].shape != tensor.shape:
             shapes = f"expected {tuple(tensor.shape)}, got {tuple(weights[name].shape)}"
             raise IntegrityError(path, f"weight {name}: {shapes}", REMEDY)
+        if weights[name].dtype not in (tensor.dtype, *(_HALF if tensor.is_floating_point() else ())):
+            raise IntegrityError(path, f"weight {name}: {weights[name].dtype}, expected {tensor.dtype}", REMEDY)
         if not bool(torch.isfinite(weights[name]).all()):
             raise IntegrityError(path, f"weight {name} is not finite", REMEDY)

@@ -141,6 +141,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, network):
         checkpoint.read(tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.complex64, torch.float64, torch.float8_e4m3fn])
+def test_weights_of_another_type_are_refused(network, tmp_path, kind):
+    weights = network.state_dict() | {"head.bias": network.state_dict()["head.bias"].to(kind)}
+    checkpoint.write(tmp_path / "model.safetensors", weights, DESCRIPTION)
+
+    with pytest.raises(IntegrityError, match=rf"weight head\.bias: {kind}, expected torch\.float32"):
+        checkpoint.read(tmp_path / "model.safetensors")
+
+
 def test_the_metadata_names_no_time_host_or_run(path):
     header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
     description = json.loads(header["__metadata__"][checkpoint.KEY])
