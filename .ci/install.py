@@ -1,7 +1,7 @@
 """Installs this project with the versions of constraints.txt: `python .ci/install.py [EXTRA...]`, in its own .venv.
 
-uv does it in a fraction of pip's time and is itself installed into the .venv first; where it cannot be had, or fails, pip
-takes over. uv does not read pip's configuration, so the places where pip looks for packages are passed on: a folder of
+uv needs a fraction of pip's time and is itself installed into the .venv first; pip takes over if it cannot be had or
+fails. uv does not read pip's configuration, so the places where pip looks for packages are passed on: a folder of
 wheels may hold the CPU build of torch, which is 3 GB smaller than the one on the package index.
 """
 
@@ -40,9 +40,9 @@ def install(target: str) -> int:
         command += [*arguments(settings), *([] if sys.stderr.isatty() else ["--quiet"]), "-e", target]
         if subprocess.run(command, env=environment, check=False).returncode == 0:
             return 0
-        print("uv failed (see above); pip takes over", file=sys.stderr)
+        sys.stderr.write("uv failed (see above); pip takes over\n")
     else:
-        print("uv cannot be had; pip installs instead, which takes longer", file=sys.stderr)
+        sys.stderr.write("uv cannot be had; pip installs instead, which takes longer\n")
     return subprocess.run([*PIP, "install", *QUIET, *CONSTRAINTS, "-e", target], check=False).returncode
 
 

@@ -120,7 +120,7 @@ def of_leaf(key: str) -> set[str]:
 
 
 def of_code(file: str) -> set[str]:
-    """The stages that an edit of a file of segline/ or stages/ changes directly. Raises LookupError for unknown files."""
+    """The stages that an edit of a file of code changes directly. Raises LookupError if the table does not know it."""
     table = {path: stages for stages, paths in CODE.items() for path in paths.split()}
     for path in (file, *map(str, Path(file).parents)):
         if path in table:
