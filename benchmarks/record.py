@@ -181,7 +181,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs what is missing, prints the record, and exports the best weights."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     commit = head()
     document = changed(params.load(ROOT / presets.FOLDER / f"{args.preset}.yaml"), args.set)
     runs = []

@@ -139,7 +139,7 @@ def test_an_edited_file_is_named_with_its_stage(root):
 
 def test_missing_results_are_not_an_edit_if_the_cache_has_them(root):
     store, stages = stages_of(root)
-    out, cached = root / "out.txt", store._cached(stages["first"].outputs["out.txt"])
+    out, cached = root / "out.txt", store.cached(stages["first"].outputs["out.txt"])
     out.unlink()
     try:
         sandbox.require_locked(root, store, stages.values())
