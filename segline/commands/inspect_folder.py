@@ -1,5 +1,6 @@
 """`segline inspect`: a folder of images and masks -> its `data` section for params.yaml, and its problems."""
 
+import shlex
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +64,7 @@ def inspect(root: Path) -> Inspection:
         lines = inspect_section.voc_section(root, layout)
     else:
         lines = inspect_section.folder_section(root, layout, labels, names.of)
-    facts = [f"# {line}" for line in _facts(layout, listed, survey, is_voc)]
+    facts = [f"# {line}" for line in (*_facts(layout, listed, survey, is_voc), *_tracking(inspect_section.place(root)))]
     doubts = [*inspect_layouts.rivals(layouts), *labels.doubts, *names.doubts, *survey.doubts, *_doubts(layout, labels)]
     return Inspection("\n".join([*lines, *facts]), [*shown, *doubts])
 
@@ -71,6 +72,13 @@ def inspect(root: Path) -> Inspection:
 def _contents(root: Path) -> str:
     kinds = Counter(path.suffix.lower() or "no extension" for path in root.rglob("*") if path.is_file())
     return ", ".join(f"{count} files of {kind}" for kind, count in kinds.most_common(4)) or "no file"
+
+
+def _tracking(place: Path) -> Iterator[str]:
+    """How experiments that run in a copy of the project see a folder inside it; they find an absolute path anyway."""
+    if not place.is_absolute():
+        command = f"dvc add {shlex.quote(place.as_posix())}"
+        yield f"`dvc exp run --temp` and `--queue` see a folder that git ignores only once DVC tracks it: {command}"
 
 
 def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey, is_voc: bool) -> Iterator[str]:

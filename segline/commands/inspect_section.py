@@ -71,14 +71,14 @@ def _shown(value: int, labels: Labels) -> str:
 
 
 def _head(root: Path, source: str) -> list[str]:
-    return ["data:", f"  source: {source}", f"  input: {_text(_place(root).as_posix())}", f"  {source}:"]
+    return ["data:", f"  source: {source}", f"  input: {_text(place(root).as_posix())}", f"  {source}:"]
 
 
-def _place(root: Path) -> Path:
+def place(root: Path) -> Path:
     """The folder as params.yaml names it: relative to the project if it is inside, else absolute."""
-    place = root.resolve() if ".." in root.parts else root.absolute()  # a link keeps its name
-    project = next((folder for folder in place.parents if (folder / params.FILE).is_file()), None)
-    return place.relative_to(project) if project else place
+    path = root.resolve() if ".." in root.parts else root.absolute()  # a link keeps its name
+    project = next((folder for folder in path.parents if (folder / params.FILE).is_file()), None)
+    return path.relative_to(project) if project else path
 
 
 def _text(text: str) -> str:

@@ -508,9 +508,11 @@ def test_the_folder_is_named_as_seen_from_the_project(tmp_path, monkeypatch, cwd
     (project / "link").symlink_to("../outside")
     monkeypatch.chdir(project / cwd)
 
-    section = yaml.safe_load(inspect_folder.inspect(Path(given)).section)
+    section = inspect_folder.inspect(Path(given)).section
+    place = expected.format(tmp_path)
 
-    assert expected.format(tmp_path) == section["data"]["input"]
+    assert place == yaml.safe_load(section)["data"]["input"]
+    assert (f"tracks it: dvc add {place}" in section) is (place == expected), "an absolute path needs no tracking"
 
 
 def test_a_jpeg_that_decodes_though_damaged_is_told(tmp_path):
