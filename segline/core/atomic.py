@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk, or of what a user may store on it
@@ -18,11 +18,20 @@ _UNNAMED = (*FULL, errno.EIO, errno.EFBIG)  # a failing write names no file
 _LONG = 40  # bytes of a name; a hash takes fewer, so a file system that allows the target allows the temporary name
 
 
-def _partial(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def temporary_name(path: Path) -> Path:
+    """The name that `path` has until it is complete."""
     name = os.fsencode(path.name)
-    partial = path.with_name(f".{path.name if len(name) <= _LONG else hashlib.sha256(name).hexdigest()[:32]}.partial")
-    remove(partial)
+    return path.with_name(f".{path.name if len(name) <= _LONG else hashlib.sha256(name).hexdigest()[:32]}.partial")
+
+
+def _partial(path: Path) -> Path:
+    partial = temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)
+    except OSError as error:
+        _name(error, path, partial)
+        raise
     return partial
 
 
@@ -63,7 +72,8 @@ def file(path: Path) -> Iterator[Path]:
     except BaseException as error:
         if isinstance(error, OSError):
             _name(error, path, partial)
-        remove(partial)
+        with suppress(OSError):  # the first error is the cause; what stays is removed by the next run
+            remove(partial)
         raise
 
 
@@ -79,5 +89,6 @@ def folder(path: Path) -> Iterator[Path]:
     except BaseException as error:
         if isinstance(error, OSError):
             _name(error, path, partial)
-        remove(partial)
+        with suppress(OSError):  # the first error is the cause; what stays is removed by the next run
+            remove(partial)
         raise

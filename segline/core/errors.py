@@ -23,8 +23,9 @@ class PipelineError(Exception):
         self.where = str(where)
         self.problem = problem
         self.remedy = remedy
-        line = f"{self.where}: {problem}. {remedy}"
-        super().__init__(" ".join(line.split()))
+        line = " ".join(f"{self.where}: {problem}. {remedy}".split())
+        # A name from a file of unknown origin may contain what a terminal obeys.
+        super().__init__("".join(each if each.isprintable() else ascii(each)[1:-1] for each in line))
 
 
 class ParameterError(PipelineError):

@@ -68,12 +68,19 @@ def _locked(root: Path) -> Iterator[bool]:
 
 def _running(root: Path) -> list[int]:
     """The DVC processes that work in this project: while a stage runs, DVC holds neither lock."""
-    found = psutil.process_iter(["cwd", "cmdline"])
-    return [each.pid for each in found if _is_dvc(each.info["cmdline"] or []) and _is_in(root, each.info["cwd"])]
+    return [each.pid for each in _processes(root) if _is_dvc(each.info["cmdline"] or [])]
+
+
+def _processes(root: Path) -> list[psutil.Process]:
+    return [each for each in psutil.process_iter(["cwd", "cmdline"]) if _is_in(root, each.info["cwd"])]
 
 
 def _is_dvc(command: list[str]) -> bool:
     return any(Path(word).name == "dvc" for word in command) and "queue-worker" not in command
+
+
+def _is_stage(command: list[str]) -> bool:
+    return any(word.startswith("stages.") for word in command)
 
 
 def _is_in(root: Path, folder: str | None) -> bool:
@@ -83,18 +90,27 @@ def _is_in(root: Path, folder: str | None) -> bool:
 
 def _removed(root: Path, name: Path) -> Iterator[str]:
     atomic.remove(root / name)
-    yield f"{name}: left behind by a DVC that was killed; removed"
+    yield f"{name}: left behind by a run that was killed; removed"
 
 
 def _leftovers(root: Path) -> list[Path]:
-    """Half-copied files beside the outputs, relative to `root`."""
-    folders = sorted({path.parent for path in pipeline.outputs()})
-    return [
+    """Half-copied files beside the outputs, and outputs that no stage is still writing, relative to `root`."""
+    outputs = pipeline.outputs()
+    copies = [
         path.relative_to(root)
-        for folder in folders
+        for folder in sorted({path.parent for path in outputs})
         for path in sorted((root / folder).glob(".*.tmp"))
         if _LEFTOVER.fullmatch(path.name)
     ]
+    partial = [name for name in map(atomic.temporary_name, _written(outputs)) if (root / name).exists()]
+    if partial and any(_is_stage(each.info["cmdline"] or []) for each in _processes(root)):
+        partial = []  # its DVC was killed: it is about to end, and removes them itself
+    return copies + partial
+
+
+def _written(outputs: list[Path]) -> list[Path]:
+    """What stages write at once: each output, or the folder of several."""
+    return sorted({*outputs, *(path.parent for path in outputs)})
 
 
 def _document(path: Path) -> dict[str, Any] | None:

@@ -172,3 +172,26 @@ def test_remove_leaves_nothing_at_the_name_and_all_else_alone(tmp_path, make):
 
     assert not os.path.lexists(path)
     assert (other / "kept").read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_an_error_of_the_cleaning_up_does_not_hide_the_first(tmp_path, monkeypatch, kind):
+    """A disk that fails once usually fails again."""
+    with pytest.raises(OSError, match="No space left") as caught:  # noqa: PT012, SIM117
+        with getattr(atomic, kind)(tmp_path / "out"):
+            monkeypatch.setattr(atomic, "remove", fails)
+            Path("/dev/full").write_bytes(b"x")
+
+    assert caught.value.filename == str(tmp_path / "out")
+
+
+def test_an_error_of_removing_an_earlier_leftover_names_the_output(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "remove", fails)
+
+    with pytest.raises(OSError, match="Input/output error") as caught, atomic.file(tmp_path / "out"):
+        pass
+    assert caught.value.filename == str(tmp_path / "out")
+
+
+def fails(path):
+    raise OSError(errno.EIO, "Input/output error", str(path))

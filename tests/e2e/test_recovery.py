@@ -102,7 +102,7 @@ def test_what_a_killed_dvc_leaves_is_repaired_before_the_next_run(project):
     output = project.run(*CHECK).splitlines()
 
     assert [
-        "metrics/.aV3-_x8JdQw1kLm2nP4rTz.tmp: left behind by a DVC that was killed; removed",
+        "metrics/.aV3-_x8JdQw1kLm2nP4rTz.tmp: left behind by a run that was killed; removed",
         ".dvc/tmp/rwlock: cut short when DVC was killed; removed",
         "dvc.lock: cut short when DVC was killed; moved to .dvc/tmp/dvc.lock.damaged, and the committed one restored",
         "params.yaml: valid",

@@ -46,6 +46,28 @@ def program():
     process.wait()
 
 
+@pytest.mark.parametrize("name", ["data/.processed.partial", "metrics/.plots.partial", "metrics/.eval.json.partial"])
+def test_what_a_killed_stage_had_half_written_is_removed(root, name):
+    """DVC may take the output from its run-cache: then no run of the stage would ever remove it."""
+    (root / name).mkdir(parents=True)
+
+    assert [f"{name}: left behind by a run that was killed; removed"] == dvc_state.heal(root)
+    assert not (root / name).exists()
+
+
+def test_what_a_stage_is_still_writing_stays(root):
+    """Its DVC was killed a moment ago."""
+    (root / "metrics/.plots.partial").mkdir()
+    stage = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "stages.plot"], cwd=root)
+    try:
+        assert [] == dvc_state.heal(root)
+    finally:
+        stage.kill()
+        stage.wait()
+
+    assert ["metrics/.plots.partial: left behind by a run that was killed; removed"] == dvc_state.heal(root)
+
+
 def test_a_sound_project_is_left_alone_at_once(root, program):
     """Also one with an entry of a DVC at work: same arguments, started before the entry was made."""
     text = write_rwlock(root, program, "/somewhere/dvc/__main__.py repro train")
@@ -84,7 +106,7 @@ def test_an_entry_older_than_its_process_is_released(root, program):
 def test_a_half_copied_file_is_removed(root):
     (root / LEFTOVER).touch()
 
-    assert [f"{LEFTOVER}: left behind by a DVC that was killed; removed"] == dvc_state.heal(root)
+    assert [f"{LEFTOVER}: left behind by a run that was killed; removed"] == dvc_state.heal(root)
     assert [] == list((root / "metrics").iterdir())
 
 
