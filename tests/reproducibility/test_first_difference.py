@@ -148,6 +148,16 @@ def test_in_a_folder_it_is_the_file_and_its_first_difference(tmp_path):
     ) == first_difference.between(tmp_path / "made", tmp_path / "expected")
 
 
+def test_in_a_processed_split_it_is_the_array_and_not_its_digest_in_the_index(tmp_path):
+    for folder, value in (("made", 1), ("expected", 2)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "onehot.npy", np.array([[0, value]]))
+        (tmp_path / folder / "index.json").write_text(f'{{"sha256_onehot": "{value}"}}', encoding="utf-8")
+
+    words = first_difference.between(tmp_path / "made", tmp_path / "expected")
+    assert words.startswith("2 of 2 files, the first is onehot.npy: 1 of 1 rows")
+
+
 @pytest.mark.parametrize(("folder", "words"), [("expected", "missing"), ("made", "unexpected")])
 def test_missing_and_unexpected_files_in_a_folder_are_named(tmp_path, folder, words):
     for name in ("made", "expected"):
