@@ -174,20 +174,20 @@ stages:
   preprocess:
     cmd: preprocess
     outs:
-    - {path: data, md5: DATA}
+    - {path: data, md5: 'DATA'}
   train:
     cmd: train
     deps:
-    - {path: data/sub, md5: SUB}
+    - {path: data/sub, md5: 'SUB'}
     outs:
-    - {path: model.bin, md5: 22222222222222222222222222222222}
+    - {path: model.bin, md5: '22222222222222222222222222222222'}
   evaluate:
     cmd: evaluate
     deps:
-    - {path: code.py, md5: 00000000000000000000000000000000}
-    - {path: model.bin, md5: MODEL}
+    - {path: code.py, md5: '00000000000000000000000000000000'}
+    - {path: model.bin, md5: 'MODEL'}
     outs:
-    - {path: eval.json, md5: 33333333333333333333333333333333}
+    - {path: eval.json, md5: '33333333333333333333333333333333'}
 """
 OLD = "1" * 32
 
