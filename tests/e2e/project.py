@@ -16,6 +16,8 @@ from tests.e2e import reruns
 
 VALUES = {"preprocess.merge"}  # sections whose keys are the user's
 SECONDS = 600  # for one command, on a machine that has other things to do
+# Results that this repository may have committed: those of other parameters than the tests'.
+COMMITTED_RESULTS = ("dvc.lock", "metrics/", "data/", "models/")
 # The smallest run there is, laid over the committed params.yaml.
 TINY = {
     **reruns.CHOSEN,
@@ -118,6 +120,21 @@ class Project:
         """A git clone: what is committed, and nothing else."""
         self.git("clone", "--quiet", ".", str(root))
         return Project(root, self.environment)
+
+
+def create(root: Path, home: Path) -> Project:
+    """A committed checkout of the working tree, with tiny parameters, in which nothing has been run."""
+    home.mkdir()
+    project = Project(root, environment(home))
+    for name in working_files():
+        if not name.startswith(COMMITTED_RESULTS) or name.endswith(".gitignore"):
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(reruns.ROOT / name, target)
+    project.write_parameters(tiny_parameters())
+    project.git("init", "--quiet", "--initial-branch", "main")
+    project.commit("Start")
+    return project
 
 
 def environment(home: Path) -> dict[str, str]:
