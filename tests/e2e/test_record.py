@@ -91,5 +91,5 @@ def test_a_model_file_is_scored_on_a_split_without_touching_the_project(reproduc
     assert f"| miou | {scores['miou']:.4f} (" in output
     for name, iou in scores["iou"].items():
         assert f"| IoU {name} | {iou:.4f} | {scores['working']['iou'][name]:.4f} |" in output
-    assert re.search(r"^\d+\.\d\d s an image$", output, re.M)
+    assert re.search(r"^\d+\.\d\d s for each image$", output, re.M)
     assert before == project.git("status", "--porcelain")
