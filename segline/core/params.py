@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from segline.core import yaml_files
+from segline.core import untrusted, yaml_files
 from segline.core.errors import ParameterError, combined, suggestion
 
 FILE = Path("params.yaml")
@@ -31,10 +31,14 @@ class Section(BaseModel):
 def load(path: Path = FILE) -> Document:
     """The whole file, as `parse`. Raises ParameterError."""
     try:
-        return parse(path.read_bytes(), path)
-    except (FileNotFoundError, IsADirectoryError):
+        content = untrusted.read(path, MAX_BYTES)
+    except FileNotFoundError as error:
         require_top_folder(path)
-        raise ParameterError(path, "missing", "Copy one: cp presets/synthetic.yaml params.yaml") from None
+        remedy = "Copy one: cp presets/synthetic.yaml params.yaml"
+        raise ParameterError(path, untrusted.problem(error), remedy) from None
+    except OSError as error:
+        raise ParameterError(path, untrusted.problem(error), "Check the file and its permissions.") from None
+    return parse(content, path)
 
 
 def parse(content: bytes, where: object) -> Document:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from segline.core import params
+from segline.core import params, untrusted
 from segline.core.errors import DataError, ParameterError, combined, suggestion
 from segline.gate.bootstrap import Noise
 from segline.reproducibility import seed_noise as measurement
@@ -78,9 +78,12 @@ class SeedNoise(BaseModel):
 
 def read_rules(path: Path) -> Rules:
     """The rules of a gate.yaml. Raises ParameterError if it is missing, and as `parse_rules`."""
-    if not path.is_file():
-        raise ParameterError(path, "missing", "Take the committed one: git checkout HEAD gate.yaml")
-    return parse_rules(path.read_bytes(), path)
+    try:
+        content = untrusted.read(path, params.MAX_BYTES)
+    except OSError as error:
+        remedy = "Take the committed one: git checkout HEAD gate.yaml"
+        raise ParameterError(path, untrusted.problem(error), remedy) from None
+    return parse_rules(content, path)
 
 
 def parse_rules(content: bytes, where: object) -> Rules:

@@ -100,6 +100,14 @@ def test_a_broken_file_gets_one_line_that_says_where(tmp_path, text, expected):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_or_a_dangling_link_in_its_place_is_not_missing(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("gone")
+    for name, problem in {"folder": "a folder, pipe or device, expected a file", "link": "a link that leads"}.items():
+        with pytest.raises(ParameterError, match=f"{name}: {problem}"):
+            params.load(tmp_path / name)
+
+
 def test_a_missing_file_names_the_command_that_makes_one(tmp_path):
     with pytest.raises(ParameterError, match=r"cp presets/synthetic\.yaml"):
         params.load(tmp_path / "params.yaml")
