@@ -27,7 +27,7 @@ def test_mutated_inputs_are_read_or_refused(tmp_path):
 
 
 def test_failing_disks_are_told_and_recovered_from(reproduced, tmp_path):
-    assert all_well(disk.sweep(reproduced, Random(1), 8, UNBOUNDED, tmp_path), 8)
+    assert all_well(disk.sweep(reproduced, Random(1), 4, UNBOUNDED, tmp_path), 4)
 
 
 def test_an_outage_changes_no_byte(reproduced, tmp_path):

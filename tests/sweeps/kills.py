@@ -19,6 +19,7 @@ REPAIR = ("make", "--old-file", "setup", "repro")  # without the installation, w
 SECONDS = 10.0  # and events: first guesses of what a run takes
 EVENTS = 60
 MISSES = 5  # runs that may end before their kill, for each kill
+HANG = 600  # seconds
 
 
 class Target:
@@ -103,7 +104,7 @@ def at_event(target: Target, random: Random, stage: str) -> str | None:
         "SWEEP_COUNT": str(count),
         "PYTHONPATH": str(disk.INJECTED),
     }
-    target.start(stage, **environment).wait()
+    target.start(stage, **environment).wait(HANG)
     if count.exists():
         target.events[stage, victim] = int(count.read_text(encoding="ascii"))
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from segline.monitoring import console
 
 Random = random.Random
+PROGRESS = 30  # seconds between lines
 
 
 class Clock:
@@ -30,6 +31,7 @@ class Tally:
     success: str
     tried: int = 0
     faults: list[str] = field(default_factory=list)
+    _said: float = field(default_factory=time.monotonic)
 
     def note(self, trial: str, fault: str | None) -> None:
         """Counts a trial, and says at once what went wrong."""
@@ -37,6 +39,9 @@ class Tally:
         if fault:
             self.faults.append(f"{self.kind}: {trial}: {fault}")
             console.say(self.faults[-1])
+        if time.monotonic() - self._said > PROGRESS:
+            self._said = time.monotonic()
+            console.say(f"sweep: {self.kind} {self.tried}/{self.asked}")
 
     @property
     def line(self) -> str:
