@@ -127,7 +127,7 @@ def test_a_shallow_clone_is_2_and_the_command_in_the_message_mends_it(origin):
     command = done.stderr.rpartition("Run: ")[2].split()
 
     assert 2 == done.returncode
-    assert "this clone, which is shallow, has no such revision" in done.stderr
+    assert "no such revision in this shallow clone" in done.stderr
     assert ["git", "fetch", "--depth=1"] == command[:3]
     assert 0 == clone.run(*command).returncode
     assert 1 == clone.gate("origin/main").returncode
@@ -202,7 +202,7 @@ def test_a_name_of_both_a_folder_and_a_branch_is_2_and_both_ways_out_work(origin
     done = origin.gate("saved")
 
     assert 2 == done.returncode
-    assert "names both a folder and a revision. Write ./saved for the folder, or refs/heads/saved" in done.stderr
+    assert "both a folder and a revision. Write ./saved for the folder, or refs/heads/saved" in done.stderr
     assert 1 == origin.gate("./saved").returncode
     assert 2 == origin.gate("refs/heads/saved").returncode
 
@@ -220,7 +220,7 @@ def test_a_branch_cannot_move_its_own_margins(origin):
     done = origin.gate("main")
 
     assert 1 == done.returncode
-    assert "This branch changes gate.yaml: that of main decides, and the change takes effect once" in done.stdout
+    assert "This branch changes gate.yaml: the version in main decides; the change takes effect once" in done.stdout
     assert "This branch changes metrics/noise.json" not in done.stdout
     origin.commit("Widen the margins")
     assert 0 == origin.gate("HEAD").returncode

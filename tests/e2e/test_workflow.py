@@ -69,10 +69,16 @@ def test_the_gate_has_the_history_and_comes_after_the_results():
 
 
 def test_the_cache_of_dvc_is_kept_by_the_lock():
-    (cache,) = using("cache")
+    (cache,) = [cache for cache in using("cache") if cache["path"] == ".dvc/cache"]
 
-    assert ".dvc/cache" == cache["path"]
     assert cache["key"] == cache["restore-keys"] + "${{ hashFiles('dvc.lock') }}"
+
+
+def test_the_cache_of_uv_is_kept_by_the_constraints_in_every_job():
+    caches = [cache for cache in using("cache") if cache["path"] == "~/.cache/uv"]
+
+    assert caches
+    assert {"uv-${{ runner.os }}-${{ hashFiles('constraints.txt') }}"} == {cache["key"] for cache in caches}
 
 
 def test_what_is_uploaded_is_what_the_plot_stage_writes():
