@@ -25,7 +25,8 @@ def configured() -> dict[str, str]:
 
 def arguments(settings: dict[str, str]) -> list[str]:
     """How uv is told to look where pip would, and to prefer the newest version that fits, wherever it is."""
-    found = [f"--find-links={place}" for place in settings.get("find-links", "").split()]
+    found = ["--no-index"] if settings.get("no-index", "").lower() in ("1", "true", "yes", "on") else []
+    found += [f"--find-links={place}" for place in settings.get("find-links", "").split()]
     found += [f"--index={place}" for place in settings.get("extra-index-url", "").split()]
     found += [f"--default-index={place}" for place in settings.get("index-url", "").split()]
     return [*found, "--index-strategy=unsafe-best-match"]

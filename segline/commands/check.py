@@ -199,16 +199,20 @@ def command(args: Namespace) -> None:
     whose outputs are in no cache.
     """
     root = Path.cwd()
-    for line in dvc_state.heal(root):
-        console.say(line)
-    if args.cache:
+    if root.resolve() == pipeline.ROOT:  # not in somebody else's DVC project
+        for line in dvc_state.heal(root):
+            console.say(line)
+    busy = (args.cache or args.run_cache) and bool(dvc_state.processes(root))
+    if busy:
+        console.warn("DVC is running in this folder: its cache and dvc.lock are left alone")
+    if args.cache and not busy:
         for line in restore.heal_cache(root):
             console.say(line)
     if errors := problems() or on_this_machine():
         raise combined(params.FILE, errors)
     for doubt in doubts():
         console.warn(doubt)
-    if args.run_cache:
+    if args.run_cache and not busy:
         for line in run_cache.prefer(root):
             console.say(line)
     console.say(f"{params.FILE}: valid")

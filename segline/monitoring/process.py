@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 DEBUG = "SEGLINE_DEBUG"
 STAGE = "DVC_STAGE"  # set by DVC for the commands of its stages
@@ -76,7 +76,7 @@ def interruptible() -> Iterator[None]:
     A stage also waits until no other process runs it in this folder: one whose DVC was killed may still be ending.
     """
     _handle(_interrupt)
-    if parent := _parent():
+    if parent := _STARTED_BY or _parent():
         threading.Thread(target=_terminate_after, args=[parent], daemon=True).start()
     with _only_one(os.environ.get(STAGE)):
         yield
@@ -91,7 +91,15 @@ def _parent() -> int | None:
     import psutil  # noqa: PLC0415 - needed by stages alone
 
     parents = psutil.Process().parents()[:2]
-    return next((each.pid for each in parents if any(Path(word).name == "dvc" for word in each.cmdline())), None)
+    return next((each.pid for each in parents if _is_dvc(each)), None)
+
+
+def _is_dvc(process: Any) -> bool:
+    import psutil  # noqa: PLC0415
+
+    with suppress(psutil.Error):  # gone meanwhile, or another user's
+        return any(Path(word).name == "dvc" for word in process.cmdline())
+    return False
 
 
 def _terminate_after(parent: int) -> None:
@@ -102,6 +110,8 @@ def _terminate_after(parent: int) -> None:
         process = psutil.Process(parent)
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(POLLED)
+    except psutil.AccessDenied:
+        return  # nothing can be said of it
     except psutil.NoSuchProcess:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -126,5 +136,7 @@ def _only_one(stage: str | None) -> Iterator[None]:
         yield
 
 
+# Asked before the slow imports: a DVC that is killed during them is gone from the parents afterwards.
+_STARTED_BY = _parent() if _is_ours() else None
 if _is_ours() and os.environ.get(DEBUG) != "1":
     _handle(_exit_at_once)

@@ -17,11 +17,15 @@ READ_ONLY = 0o444
 
 @dataclass(frozen=True)
 class Removed:
-    """A damaged object of an output, the file in that output (or itself), and where good bytes came from, if any."""
+    """A damaged object of an output, the file in that output (or itself), and where good bytes came from, if any.
+
+    `actual` is the md5 of the damaged bytes: a file of the project that has it was made from them.
+    """
 
     output: str
     path: str
     source: str | None
+    actual: str
 
     def __str__(self) -> str:
         result = f"replaced by the one from {self.source}" if self.source else "no good copy found"
@@ -34,6 +38,7 @@ def heal(root: Path, store: dvc_lock.Store, outputs: dict[str, str]) -> list[Rem
     They come from the project's folder, from the last commit, or from a remote.
     """
     damaged = list(_damaged(store, outputs))
+    actual = {md5: dvc_lock.md5(store.cached(md5)) for _, _, md5 in damaged}
     sources: dict[str, str] = {}
     for _, path, md5 in damaged:
         if md5 in sources:  # another file with the same bytes
@@ -48,7 +53,7 @@ def heal(root: Path, store: dvc_lock.Store, outputs: dict[str, str]) -> list[Rem
     if missing := [(output, md5) for output, _, md5 in damaged if md5 not in sources]:
         fetched = _fetched(root, store, missing)
         sources |= dict.fromkeys(fetched, "the remote")
-    return [Removed(output, path, sources.get(md5)) for output, path, md5 in damaged]
+    return [Removed(output, path, sources.get(md5), actual[md5]) for output, path, md5 in damaged]
 
 
 def _damaged(store: dvc_lock.Store, outputs: dict[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -16,6 +16,7 @@ from segline.core.errors import DataError
 
 FILE = Path("dvc.lock")
 FOLDER = ".dir"  # suffix of the md5 of a folder
+REMOTE = {"etag", "checksum"}  # instead of an md5, for what is not a local file
 SHORTEST = 3  # characters of a checksum that DVC takes
 CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
 
@@ -58,12 +59,17 @@ def parse(content: bytes, where: object) -> dict[str, Stage]:
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
     inputs, outputs = (_hashes(entry.get(key, [])) for key in ("deps", "outs"))
     command, parameters = entry["cmd"], entry.get("params", {})
+    if isinstance(command, list):  # DVC runs several commands one after another, as a shell does lines
+        command = "\n".join(command)
     if not isinstance(command, str) or not all(isinstance(values, dict) for values in parameters.values()):
         raise TypeError
     return Stage(name, command, inputs, outputs, parameters)
 
 
 def _hashes(entries: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise TypeError
+    entries = [entry for entry in entries if not entry.keys() & REMOTE]
     if any(None in entry.values() or len(str(entry["md5"])) < SHORTEST for entry in entries):
         raise TypeError
     return {entry["path"]: entry["md5"] for entry in entries}

@@ -5,6 +5,7 @@ of the latter for alive if any program has its process id. Files that it copies 
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,7 +32,7 @@ def heal(root: Path) -> list[str]:
     if not (root / ".dvc").is_dir() or not any(_damage(root)):
         return []
     with _locked(root) as is_locked:
-        if not is_locked or (running := _running(root)):
+        if not is_locked or (running := processes(root)):
             who = f" (process {running[0]})" if is_locked else ""
             return [f"DVC is running in this folder{who}: what an earlier run left behind stays"]
         return [
@@ -66,7 +67,7 @@ def _locked(root: Path) -> Iterator[bool]:
         yield is_locked
 
 
-def _running(root: Path) -> list[int]:
+def processes(root: Path) -> list[int]:
     """The DVC processes that work in this project: while a stage runs, DVC holds neither lock."""
     return [each.pid for each in _processes(root) if _is_dvc(each.info["cmdline"] or [])]
 
@@ -79,8 +80,11 @@ def _is_dvc(command: list[str]) -> bool:
     return any(Path(word).name == "dvc" for word in command) and "queue-worker" not in command
 
 
-def _is_stage(command: list[str]) -> bool:
-    return any(word.startswith("stages.") for word in command)
+def _writes(process: psutil.Process) -> bool:
+    """Whether it is a stage or another `segline` command, which may be restoring outputs."""
+    command = process.info["cmdline"] or []
+    is_command = any(Path(word).name == "segline" for word in command) and process.pid != os.getpid()
+    return is_command or any(word.startswith("stages.") for word in command)
 
 
 def _is_in(root: Path, folder: str | None) -> bool:
@@ -103,7 +107,7 @@ def _leftovers(root: Path) -> list[Path]:
         if _LEFTOVER.fullmatch(path.name)
     ]
     partial = [name for name in map(atomic.temporary_name, _written(outputs)) if (root / name).exists()]
-    if partial and any(_is_stage(each.info["cmdline"] or []) for each in _processes(root)):
+    if partial and any(map(_writes, _processes(root))):
         partial = []  # its DVC was killed: it is about to end, and removes them itself
     return copies + partial
 
@@ -179,15 +183,19 @@ def _is_cut(root: Path) -> bool:
 
 
 def _healed_lock(root: Path) -> Iterator[str]:
-    """Puts the committed dvc.lock in place of a damaged one, or moves that away: DVC's run-cache has what it named."""
+    """Puts the committed dvc.lock in place of a damaged one, or moves that away: DVC's run-cache has what it named.
+
+    The damaged one is kept, under a name of its own content.
+    """
     if not _is_cut(root):
         return
-    (root / dvc_lock.FILE).replace(root / DAMAGED)
+    kept = DAMAGED.with_name(f"{DAMAGED.name}-{dvc_lock.md5(root / dvc_lock.FILE)[:8]}")
+    (root / dvc_lock.FILE).replace(root / kept)
     committed = git.answer(root, "show", f"HEAD:./{dvc_lock.FILE}")
     line = f"{dvc_lock.FILE}: cut short when DVC was killed; "
     if committed is None:
-        yield f"{line}moved to {DAMAGED}, and git has none: `make repro` takes the results from DVC's run-cache"
+        yield f"{line}moved to {kept}, and git has none: `make repro` takes the results from DVC's run-cache"
         return
     with atomic.file(root / dvc_lock.FILE) as temporary:
         temporary.write_bytes(committed)
-    yield f"{line}moved to {DAMAGED}, and the committed one restored"
+    yield f"{line}moved to {kept}, and the committed one restored"

@@ -36,16 +36,16 @@ def restore(root: Path) -> list[Path]:
 def heal_cache(root: Path) -> Iterator[str]:
     """Replaces damaged objects in DVC's cache, and the outputs that DVC made from them; yields a line for each object.
 
-    Then raises DataError naming the outputs without a good copy. These are removed: DVC takes them for good, and would
-    neither run their stage nor see that they differ.
+    Then raises DataError naming the outputs without a good copy. Those that have the damaged bytes are removed: DVC
+    takes them for good, and would neither run their stage nor see that they differ.
     """
     locked = dvc_lock.stages(root)
     outputs = dvc_lock.outputs(locked)
     store = dvc_lock.Store(root, locked)
     removed = cache_objects.heal(root, store, outputs)
     lost = list(dict.fromkeys(each.output for each in removed if not each.source))
-    for path in dict.fromkeys(each.output for each in removed):
-        if (root / path).exists() and not _is_there(root / path, outputs[path]):
+    for path in dict.fromkeys(each.output for each in removed if _is_there(root / each.path, each.actual)):
+        if not _is_there(root / path, outputs[path]):
             if path in lost:
                 atomic.remove(root / path)
             else:
@@ -94,10 +94,10 @@ def _restored(root: Path, store: dvc_lock.Store, path: str, md5: str) -> bool:
 
 def command(_: Namespace) -> None:
     """`segline restore`."""
+    params.require_top_folder(dvc_lock.FILE)
     root = Path.cwd()
     for line in dvc_state.heal(root):
         console.say(line)
-    params.require_top_folder(dvc_lock.FILE)
     try:
         for line in heal_cache(root):
             console.say(line)

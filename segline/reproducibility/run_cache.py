@@ -8,6 +8,7 @@ as `dvc repro` does after the run.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def prefer(root: Path) -> list[str]:
     cache = dvc_lock.Store(root, locked).folder
     file = root / dvc_lock.FILE
     text = file.read_text(encoding="utf-8")
-    entries = yaml_files.read(text)["stages"]
+    locked, entries = dvc_lock.parse(text.encode(), file), yaml_files.read(text)["stages"]
     lines = []
     for name, stage in locked.items():
         if not _are_there(cache, stage.outputs.values()) and (recorded := _recorded(cache, entries[name])):
@@ -44,8 +45,19 @@ def prefer(root: Path) -> list[str]:
 
 
 def _are_there(folder: Path, checksums: Iterable[str]) -> bool:
-    """Whether the cache has objects of these names."""
-    return all((folder / md5[:2] / md5[2:]).is_file() for md5 in checksums)
+    """Whether the cache has objects of these names, and of those that folders list."""
+    return all(_is_there(folder, md5) for md5 in checksums)
+
+
+def _is_there(folder: Path, md5: str) -> bool:
+    path = folder / md5[:2] / md5[2:]
+    if not path.is_file():
+        return False
+    if not md5.endswith(dvc_lock.FOLDER):
+        return True
+    with suppress(ValueError, KeyError, TypeError):  # a damaged list
+        return _are_there(folder, [entry["md5"] for entry in json.loads(path.read_bytes())])
+    return False
 
 
 def _recorded(cache: Path, entry: Mapping[str, Any]) -> list[str]:

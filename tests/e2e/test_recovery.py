@@ -100,11 +100,12 @@ def test_what_a_killed_dvc_leaves_is_repaired_before_the_next_run(project):
     (project.root / "metrics/.aV3-_x8JdQw1kLm2nP4rTz.tmp").touch()
     project.dvc("repro", fails=True)
     output = project.run(*CHECK).splitlines()
+    [kept] = (project.root / ".dvc/tmp").glob("dvc.lock.damaged-*")
 
     assert [
         "metrics/.aV3-_x8JdQw1kLm2nP4rTz.tmp: left behind by a run that was killed; removed",
         ".dvc/tmp/rwlock: cut short when DVC was killed; removed",
-        "dvc.lock: cut short when DVC was killed; moved to .dvc/tmp/dvc.lock.damaged, and the committed one restored",
+        f"dvc.lock: cut short when DVC was killed; moved to .dvc/tmp/{kept.name}, and the committed one restored",
         "params.yaml: valid",
     ] == output
     assert [] == stages_run(project.dvc("repro"))

@@ -115,11 +115,31 @@ def test_a_cut_lock_is_moved_away_where_git_has_none(root, content):
     (root / "dvc.lock").write_text(content, encoding="utf-8")
     [line] = dvc_state.heal(root)
 
-    assert line.startswith(
-        "dvc.lock: cut short when DVC was killed; moved to .dvc/tmp/dvc.lock.damaged, and git has none"
-    )
+    [kept] = (root / ".dvc/tmp").glob("dvc.lock.damaged-*")
+    assert line.startswith(f"dvc.lock: cut short when DVC was killed; moved to .dvc/tmp/{kept.name}, and git has none")
     assert not (root / "dvc.lock").exists()
-    assert (root / ".dvc/tmp/dvc.lock.damaged").read_text(encoding="utf-8") == content
+    assert kept.read_text(encoding="utf-8") == content
+
+
+def test_a_second_damaged_lock_does_not_replace_the_first(root):
+    for content in (LOCK[:40], LOCK[:-4]):
+        (root / "dvc.lock").write_text(content, encoding="utf-8")
+        dvc_state.heal(root)
+
+    kept = {path.read_text(encoding="utf-8") for path in (root / ".dvc/tmp").glob("dvc.lock.damaged-*")}
+    assert {LOCK[:40], LOCK[:-4]} == kept
+
+
+def test_a_lock_with_several_commands_and_a_url_is_not_taken_for_cut(root):
+    """DVC allows both, and what our own stages do not use is no damage."""
+    content = LOCK.replace(
+        "    cmd: train\n", "    cmd:\n    - train\n    - test\n    deps:\n    - path: https://x/y\n      etag: a\n"
+    )
+    assert content != LOCK
+    (root / "dvc.lock").write_text(content, encoding="utf-8")
+
+    assert [] == dvc_state.heal(root)
+    assert (root / "dvc.lock").read_text(encoding="utf-8") == content
 
 
 def test_every_cut_that_dvc_fails_on_is_found():
