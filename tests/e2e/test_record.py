@@ -1,4 +1,4 @@
-"""`benchmarks.record`: seeds of a preset, each a project; stopped and started again, it goes on."""
+"""`benchmarks.record`: seeds of a preset, each a project; stopped and started again, it resumes."""
 
 import hashlib
 import json

@@ -61,7 +61,7 @@ def test_a_reader_that_fails_would_be_noticed(error, fault):
 
 
 def test_a_reader_that_hangs_or_crashes_would_be_noticed(tmp_path, monkeypatch):
-    """It ends its process: the parent says where, and goes on behind that input."""
+    """It ends its process: the parent says where, and continues after that input."""
     monkeypatch.setattr(inputs.sys, "executable", shutil.which("false"))
     tally = Tally("mutated inputs", 3, "read")
 

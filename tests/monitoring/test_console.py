@@ -39,12 +39,12 @@ def test_an_error_of_the_user_is_one_line_without_a_traceback():
 
 
 def test_several_errors_come_a_line_each():
-    done = run("raise Problems('data', [DataError(f'{i}.png', 'bad', 'Mend.') for i in range(25)])")
+    done = run("raise Problems('data', [DataError(f'{i}.png', 'bad', 'Fix it.') for i in range(25)])")
     lines = done.stderr.splitlines()
 
     assert lines[0] == "error: data: 25 problems found. Fix each, then run again."
-    assert lines[1].strip() == "0.png: bad. Mend."
-    assert lines[-1].strip() == "24.png: bad. Mend."
+    assert lines[1].strip() == "0.png: bad. Fix it."
+    assert lines[-1].strip() == "24.png: bad. Fix it."
     assert len(lines) == 26
 
 
