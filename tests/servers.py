@@ -1,4 +1,4 @@
-"""Tracking servers that are none, on 127.0.0.1."""
+"""Servers on 127.0.0.1 that only pretend to be tracking servers."""
 
 import socket
 import threading

@@ -47,7 +47,11 @@ def inspect(root: Path) -> Inspection:
     layout = layouts[0][0]
     problems: list[PipelineError] = []
     listed = splitting.usable(root, layout.images, layout.masks, layout.form, "", problems=problems)
-    problems += [*inspect_layouts.one_sided(root, layout), *inspect_layouts.unused(root, layout)]
+    problems += [
+        *inspect_layouts.one_sided(root, layout),
+        *inspect_layouts.not_splits(root, layout),
+        *inspect_layouts.unused(root, layout),
+    ]
     problems += [link for link in inspect_layouts.links_out(root) if Path(link.where).is_dir()]
     survey = inspect_survey.survey_pairs(listed)
     problems += survey.problems

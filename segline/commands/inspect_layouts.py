@@ -266,6 +266,22 @@ def one_sided(root: Path, layout: Layout) -> Iterator[PipelineError]:
             yield DataError(there, f"left out: there is no folder {other} for it", "Add that one, or remove this one.")
 
 
+def not_splits(root: Path, layout: Layout) -> Iterator[PipelineError]:
+    """The folders with pairs in the place of a split, whose names are not those of splits."""
+    if layout.form.by != "folder":
+        return
+    used = set(splitting.folders(layout.form).values())
+    before, after = str(PurePosixPath(layout.images).parent).split(splitting.SPLIT)
+    for place in sorted(root.glob(f"{before}*{after}")):
+        name = place.relative_to(root).as_posix().removeprefix(before).removesuffix(after)
+        if name in used or name in SPLITS or name.startswith(".") or not place.is_dir():
+            continue
+        form = splitting.ByFolder.model_construct(by="folder", names={"other": name})
+        if pairs := _count(root, Layout(layout.images, layout.masks, form)):
+            problem = f"{pairs} pairs left out: {name!r} is not a name of a split"
+            yield DataError(place, problem, f"Rename it, or map a split to it, such as names: {{val: {name}}}.")
+
+
 def _shares(count: int) -> dict[str, float]:
     """Shares that leave no split empty if there are at least three pairs."""
     train, other = (0.8, 0.1) if count >= 10 else (0.6, 0.2) if count >= 5 else (0.34, 0.33)

@@ -459,6 +459,25 @@ def test_black_of_colour_masks_is_named_as_a_colour(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("images_at", "masks_at"),
+    [
+        ("images/{split}/{}.png", "masks/{split}/{}.png"),
+        ("{split}/images/{}.png", "{split}/masks/{}.png"),
+        ("{split}/{}.png", "{split}annot/{}.png"),
+    ],
+)
+def test_a_folder_in_the_place_of_a_split_with_another_name_is_named(tmp_path, images_at, masks_at):
+    """A mistyped split would be lost without a word, and val drawn from train."""
+
+    splits = {"train": ["a", "b", "c"], "vali": ["d", "e"], "test": ["f"]}
+    problems = inspected(tmp_path, folders.by_split(images_at, masks_at, splits))[2]
+
+    assert any(
+        "2 pairs left out: 'vali' is not a name of a split. Rename it, or map" in problem for problem in problems
+    )
+
+
+@pytest.mark.parametrize(
     ("images_at", "masks_at", "gone"),
     [
         ("images/{split}/{}.png", "masks/{split}/{}.png", "masks/test"),
