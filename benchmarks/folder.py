@@ -42,7 +42,19 @@ PARAMETERS = {
             "void": {"value": 255, "rgb": [224, 224, 192]},
         },
     },
-    "preprocess": {"height": 128, "width": 128, "channels": 3, "void": "ignore", "merge": {}},
+    "preprocess": {
+        "fit": "stretch",
+        "height": 128,
+        "width": 128,
+        "scale": 1.0,
+        "overlap": 0.25,
+        "bands": "rgb",
+        "orientation": "check",
+        "alpha": "refuse",
+        "intensity": {"by": "full"},
+        "void": "ignore",
+        "merge": {},
+    },
 }
 MEASURED = (  # VmHWM, since ru_maxrss starts at what the parent held
     "import sys, time\nfrom pathlib import Path\nfrom stages import {stage}\n"

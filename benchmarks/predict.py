@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.preprocess import make, seconds
 from segline.dataset import raw
+from segline.dataset.preparation import FULL, Preparation
 from segline.inference import input_files, output_folder
 from segline.inference.predict import Predictor, predict_all
 from segline.model import batches, checkpoint, device, forward, randomness
@@ -38,9 +39,7 @@ def description(height: int, width: int) -> checkpoint.Description:
         network="unet",
         parameters=NETWORK,
         head="softmax",
-        channels=3,
-        height=height,
-        width=width,
+        preparation=Preparation("stretch", height, width, 1.0, 0.0, "rgb", "check", "refuse", FULL),
         mean=batches.MEAN,
         std=batches.STD,
         classes=classes,

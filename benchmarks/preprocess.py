@@ -30,7 +30,20 @@ from segline.monitoring import console
 from segline.preprocessing import images
 from stages import preprocess
 
-PARAMS = "preprocess:\n  height: 128\n  width: 128\n  channels: 3\n  void: ignore\n  merge: {}\n"
+PARAMS = """\
+preprocess:
+  fit: stretch
+  height: 128
+  width: 128
+  scale: 1.0
+  overlap: 0.25
+  bands: rgb
+  orientation: check
+  alpha: refuse
+  intensity: {by: full}
+  void: ignore
+  merge: {}
+"""
 HEIGHT, WIDTH, NUM_CLASSES = 360, 480, 11
 REPEATS = 7
 SIZES = (100, 400, 1600)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import chdir
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ def settings(document: params.Document, model: checkpoint.Description, split: st
     document["data"]["input"] = str(ROOT / document["data"]["input"])
     document["evaluate"]["split"] = split
     document["model"]["name"] = model.network
-    document["preprocess"] |= {"height": model.height, "width": model.width, "channels": model.channels}
+    as_trained = asdict(model.preparation)
+    del as_trained["intensity"]  # a preset's own: percentiles are measured again
+    document["preprocess"] |= json.loads(json.dumps(as_trained))  # tuples become lists
     source = document["data"][document["data"]["source"]]
     if "splits" in source:
         source["splits"] = [split]

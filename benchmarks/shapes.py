@@ -19,6 +19,7 @@ from benchmarks.turns import timed
 from segline.commands import presets
 from segline.core import params, plugins
 from segline.monitoring import console
+from segline.preprocessing import pairs
 
 ROOT = Path(__file__).parents[1]
 BATCH, ROUNDS = 4, 3
@@ -46,8 +47,8 @@ def calls(preset: str) -> Iterator[Call]:
     name = params.text(document, "model.name")
     module = plugins.choose("segline.networks", name, "model.name")
     section = params.section(document, f"model.{name}", module.Section)
-    size = document["preprocess"]
-    network: nn.Module = module.build(section, size["channels"], 12)
+    size = pairs.preparation(params.section(document, "preprocess", pairs.Section))
+    network: nn.Module = module.build(section, size.channels, 12)
     calls: list[Call] = []
 
     def note(layer: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:
@@ -58,7 +59,7 @@ def calls(preset: str) -> Iterator[Call]:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             layer.register_forward_hook(note)
     with torch.inference_mode():
-        network.eval()(torch.zeros(1, size["channels"], size["height"], size["width"]))
+        network.eval()(torch.zeros(1, size.channels, size.height, size.width))
     for layer in network.modules():
         layer._forward_hooks.clear()
     yield from calls

@@ -8,9 +8,10 @@ import numpy as np
 
 from segline.core import records
 from segline.dataset import onehot, raw
-from segline.dataset.processed import IMAGES, ONEHOT, Index, Row, write_index
+from segline.dataset.processed import IMAGES, ONEHOT, Index, Origin, Row, write_index
 from segline.reporting import results
 from segline.scoring import confusion, evaluation
+from tests import tiny
 
 VOID = raw.Void(value=250, rgb=(1, 2, 3))
 PARAMS = """\
@@ -108,12 +109,13 @@ def build(
     truth[list(void_rows)] = VOID.value
 
     labels = tuple(raw.Label(name, (20 + 10 * k, 255 - 10 * k, 90)) for k, name in enumerate(names))
-    rows = tuple(
-        Row(f"{row:02d} frame", "left" if row % 2 else None, *size, "i.png", "m.png", "0" * 64, "0" * 64)
+    origins = tuple(
+        Origin(f"{row:02d} frame", "left" if row % 2 else None, *size, "i.png", "m.png", "0" * 64, "0" * 64)
         for row in range(images)
     )
     values = (*((k, k) for k in range(len(labels))), (VOID.value, None))
-    index = Index("toy", "test", labels, VOID, False, "index", values, rows)
+    rows = tuple(Row(number, 0, 0) for number in range(images))
+    index = Index("toy", "test", labels, VOID, False, "index", values, tiny.stretched(*size, channels), origins, rows)
     world = Evaluated(folder)
     processed = world.inputs["processed"]
     processed.mkdir(parents=True)

@@ -11,6 +11,7 @@ import yaml
 
 from segline.core import seal
 from segline.dataset import processed, raw
+from segline.dataset.preparation import FULL, Preparation
 from segline.preprocessing import images
 from stages import preprocess
 
@@ -23,12 +24,25 @@ VOID = raw.Void(9, (255, 0, 0))
 SIZE = (18, 30)
 
 PARAMETERS: dict[str, Any] = {
-    "preprocess": {"height": 12, "width": 20, "channels": 3, "void": "ignore", "merge": {}},
+    "preprocess": {
+        "fit": "stretch",
+        "height": 12,
+        "width": 20,
+        "scale": 1.0,
+        "overlap": 0.25,
+        "bands": "rgb",
+        "orientation": "check",
+        "alpha": "refuse",
+        "intensity": {"by": "full"},
+        "void": "ignore",
+        "merge": {},
+    },
     "model": {"name": "unet", "head": "softmax", "unet": {"width": 4, "depth": 1, "norm": "batch", "dropout": 0.1}},
     "train": {
         "seed": 1,
         "epochs": 2,
         "batch_size": 4,
+        "sampling": "uniform",
         "loss": ["cross_entropy"],
         "label_smoothing": 0.0,
         "optimizer": "adamw",
@@ -51,6 +65,12 @@ PARAMETERS: dict[str, Any] = {
     "evaluate": {"split": "test", "batch_size": 3, "resamples": 100, "seed": 1},
     "plot": {"images": 1},
 }
+
+
+def stretched(height: int, width: int, channels: int = 3) -> Preparation:
+    """How 8-bit images become rows of this size, one each."""
+    bands = {1: "gray", 3: "rgb"}.get(channels) or tuple(range(1, channels + 1))
+    return Preparation("stretch", height, width, 1.0, 0.25, bands, "check", "refuse", FULL)
 
 
 def write_raw(folder: Path, counts: dict[str, int], classes: tuple[raw.Label, ...] = CLASSES) -> raw.Dataset:

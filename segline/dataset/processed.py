@@ -1,8 +1,10 @@
 """The processed format on disk, one folder per split.
 
-    images.npy   uint8 (N, H, W, C), C = 1 or 3 (RGB)
+    images.npy   uint8 (N, H, W, C)
     onehot.npy   uint8 (N, H, W, ceil(K / 8)), see `segline.dataset.onehot`
     index.json   the origin of each row: `Index`, with the SHA-256 of both arrays and of itself
+
+A row is a whole image or a tile of one, see `segline.dataset.tiling`.
 
 Readers memory-map the arrays, so a split may be larger than memory. They compare the digests first, once.
 """
@@ -14,6 +16,7 @@ import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +26,9 @@ from pydantic import Field, TypeAdapter
 
 from segline.core import atomic, seal, untrusted
 from segline.core.errors import DataError, IntegrityError
-from segline.dataset import raw
+from segline.dataset import raw, tiling
 from segline.dataset.onehot import packed_size
+from segline.dataset.preparation import Preparation
 from segline.dataset.raw import Label, Void
 
 IMAGES, ONEHOT, INDEX = "images.npy", "onehot.npy", "index.json"
@@ -35,8 +39,10 @@ REMEDY = "Run the preprocess stage again: dvc repro -f preprocess."
 
 
 @dataclass(frozen=True)
-class Row:
-    """The origin of a row. `height` and `width` are those of the raw image; paths are relative to the raw split."""
+class Origin:
+    """An image that rows come from. `height` and `width` are its own, once it is upright; paths are relative to the raw
+    split. `page` is that of both files, from 1, if they have several; `no_data`: some of its pixels have no value.
+    """
 
     __pydantic_config__ = raw.CLOSED
 
@@ -48,14 +54,27 @@ class Row:
     mask: raw.RelativePath
     sha256_image: raw.Sha256
     sha256_mask: raw.Sha256
+    page: Annotated[int, Field(ge=1)] | None = None
+    no_data: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """The number of its origin, and where the row lies in the working image, see `segline.dataset.tiling`."""
+
+    __pydantic_config__ = raw.CLOSED
+
+    origin: Annotated[int, Field(ge=0)]
+    top: Annotated[int, Field(ge=0)]
+    left: Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
 class Index:
     """Row i describes images[i] and onehot[i]. `classes` has K entries, including void if `void_is_class`.
 
-    `encoding` and `threshold` are those of the raw masks; `values` maps each raw mask value to its class, or None for
-    void.
+    The rows of one origin follow each other in the order of its grid. `encoding` and `threshold` are those of the raw
+    masks; `values` maps each raw mask value to its class, or None for void.
     """
 
     __pydantic_config__ = raw.CLOSED
@@ -67,8 +86,21 @@ class Index:
     void_is_class: bool
     encoding: str
     values: tuple[tuple[raw.Value, Class | None], ...]
+    preparation: Preparation
+    origins: tuple[Origin, ...]
     rows: tuple[Row, ...]
     threshold: int | None = None
+
+    def grid(self, origin: int) -> tiling.Grid:
+        """The windows of an origin."""
+        return tiling.grid(self.preparation, self.origins[origin].height, self.origins[origin].width)
+
+    @property
+    def owned(self) -> npt.NDArray[np.int64]:
+        """The part of each row that counts for it: top, bottom, left and right, the ends exclusive: int64 (N, 4)."""
+        grids = [self.grid(number) for number in range(len(self.origins))]
+        boxes = [grids[row.origin].owned(row.top, row.left) for row in self.rows]
+        return np.array(boxes, np.int64).reshape(-1, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,12 +196,15 @@ def read(folder: Path) -> Split:
         raise DataError(error.filename or folder, untrusted.problem(error), REMEDY) from None
     except ValueError as error:
         raise DataError(folder, f"not a processed split ({error})", REMEDY) from None
-    size, depth = (len(index.rows), *images.shape[1:3]), packed_size(len(index.classes))
-    fits = images.shape in ((*size, 1), (*size, 3)) and onehot.shape == (*size, depth)
-    if not fits or images.dtype != np.uint8 or onehot.dtype != np.uint8:
+    size = (len(index.rows), index.preparation.height, index.preparation.width)
+    shapes = (*size, index.preparation.channels), (*size, packed_size(len(index.classes)))
+    if (images.shape, onehot.shape) != shapes or images.dtype != np.uint8 or onehot.dtype != np.uint8:
         kinds = f"images {images.dtype} {images.shape}, onehot {onehot.dtype} {onehot.shape}"
         problem = f"files that do not fit: {len(index.rows)} rows and {len(index.classes)} classes, {kinds}"
         raise DataError(folder, problem, REMEDY)
+    places = (Row(number, *window) for number in range(len(index.origins)) for window in index.grid(number).windows)
+    if not all(row == place for row, place in zip_longest(index.rows, places)):
+        raise DataError(folder, "rows that are not those of its images", REMEDY)
     return Split(index, images, onehot)
 
 

@@ -71,7 +71,8 @@ class Void:
 class Pair:
     """One image and its mask. Paths are relative to the folder of the split, POSIX style.
 
-    Pairs of one `group` are not independent, such as frames of one video; None if unknown.
+    Pairs of one `group` are not independent, such as frames of one video; None if unknown. `objects` is a 16-bit PNG of
+    object numbers, 0 = no object; None if the source knows of none.
     """
 
     __pydantic_config__ = CLOSED
@@ -82,6 +83,8 @@ class Pair:
     mask: RelativePath
     sha256_image: Sha256
     sha256_mask: Sha256
+    objects: RelativePath | None = None
+    sha256_objects: Sha256 | None = None
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,8 @@ def _metadata(description: checkpoint.Description, sha256: str) -> dict[str, str
         "classes": json.dumps([{"name": label.name, "rgb": label.rgb} for label in description.classes]),
         "mean": str(description.mean),
         "std": str(description.std),
-        "height": str(description.height),
-        "width": str(description.width),
+        "height": str(description.preparation.height),
+        "width": str(description.preparation.width),
         "network": description.network,
         "model_sha256": sha256,
     }
@@ -129,7 +129,7 @@ def _metadata(description: checkpoint.Description, sha256: str) -> dict[str, str
 def _inputs(description: checkpoint.Description) -> list[Tensor]:
     """Scaled noise (N, C, H, W): of the model's own size, of one pixel, and of random sizes, odd and even."""
     draws = np.random.default_rng(0)
-    sizes = [(1, description.height, description.width), (2, 1, 1)]
+    sizes = [(1, description.preparation.height, description.preparation.width), (2, 1, 1)]
     for odd in np.ndindex(2, 2):
         height, width = 2 * draws.integers(8, 48, 2) + odd
         sizes.append((int(draws.integers(1, 4)), int(height), int(width)))

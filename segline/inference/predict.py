@@ -130,12 +130,13 @@ def _sizes(model: checkpoint.Description, request: Request) -> list[tuple[int, i
     """The input size (height, width) of each scale. Raises ParameterError for values out of range."""
     if request.batch_size < 1:
         raise ParameterError("--batch-size", f"expected 1 or more, got {request.batch_size}", "The default is 8.")
-    largest = MAX_SIDE / max(model.height, model.width)
+    height, width = model.preparation.height, model.preparation.width
+    largest = MAX_SIDE / max(height, width)
     for scale in request.scales:
         if not (math.isfinite(scale) and 0 < scale <= largest):
             problem = f"expected numbers above 0 and up to {largest:.4g} for this model, got {scale}"
             raise ParameterError("--scales", problem, "1.0 is the size that it was trained at.")
-    return [(max(1, round(model.height * scale)), max(1, round(model.width * scale))) for scale in request.scales]
+    return [(max(1, round(height * scale)), max(1, round(width * scale))) for scale in request.scales]
 
 
 def _class_index(model: checkpoint.Description, name: str) -> int:

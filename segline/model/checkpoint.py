@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from segline.core import atomic, plugins, seal, untrusted
 from segline.core.errors import IntegrityError, PipelineError
 from segline.dataset import raw
+from segline.dataset.preparation import FULL, Preparation, Side
 from segline.model import output_head
 from segline.monitoring import console
 
@@ -35,15 +36,14 @@ MAX_TEXT = 1 << 20  # characters of its metadata: 255 classes with names of 200 
 
 # What a file may contain, checked where it is read.
 Short = Annotated[str, Field(min_length=1, max_length=100)]
-Side = Annotated[int, Field(ge=1, le=8192)]
 
 _HALF = (torch.float16, torch.bfloat16)  # read as float32
 
 
 @dataclass(frozen=True)
 class Description:
-    """The network by name and parameters, its `head` (see `output_head`) and its K `classes`; C `channels`, the size
-    (height, width) it was trained at, and the scaling of its inputs: a byte x enters as (x - mean) / std.
+    """The network by name and parameters, its `head` (see `output_head`) and its K `classes`; the `preparation` of the
+    images it was trained on, and the scaling of its inputs: a byte x enters as (x - mean) / std.
 
     `class_weights` are those of the loss it was trained with, one per class, or empty.
     """
@@ -53,13 +53,16 @@ class Description:
     network: Short
     parameters: dict[str, Any]
     head: Short
-    channels: Literal[1, 3]
-    height: Side
-    width: Side
+    preparation: Preparation
     mean: Annotated[float, Field(ge=-1e6, le=1e6)]
     std: Annotated[float, Field(ge=1e-6, le=1e6)]
     classes: Annotated[tuple[raw.Label, ...], Field(min_length=2, max_length=255)]
     class_weights: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(max_length=255)]
+
+    @property
+    def channels(self) -> int:
+        """Of the inputs."""
+        return self.preparation.channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,20 @@ class _Metadata(Description):
     __pydantic_config__ = raw.CLOSED
 
     sha256: raw.Sha256 | None = None  # None in files of older versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OldMetadata:
+    """Instead of the `preparation` in files of older versions, whose images were stretched."""
+
+    channels: Literal[1, 3]
+    height: Side
+    width: Side
+
+    @property
+    def preparation(self) -> Preparation:
+        bands: Literal["rgb", "gray"] = "rgb" if self.channels == 3 else "gray"
+        return Preparation("stretch", self.height, self.width, 1.0, 0.0, bands, "check", "refuse", FULL)
 
 
 def network(description: Description) -> nn.Module:
@@ -145,6 +162,9 @@ def _content(path: Path) -> tuple[str, dict[str, Tensor]]:
 
 def _parse(text: str) -> Description:
     """The description in the metadata. Raises ValueError."""
+    fields_found = untrusted.parse_json(text, TypeAdapter(dict[str, Any]))
+    if "preparation" not in fields_found:
+        text = _with_preparation(fields_found)
     content = untrusted.parse_json(text, TypeAdapter(_Metadata))
     description = Description(**{field.name: getattr(content, field.name) for field in fields(Description)})
     name, count = Counter(label.name for label in description.classes).most_common(1)[0]
@@ -153,6 +173,13 @@ def _parse(text: str) -> Description:
     if len(description.class_weights) not in (0, len(description.classes)):
         raise ValueError(f"{len(description.class_weights)} class_weights for {len(description.classes)} classes")
     return description
+
+
+def _with_preparation(found: dict[str, Any]) -> str:
+    """The metadata of an older version as this one writes them. Raises ValueError."""
+    old = {field.name: found.pop(field.name) for field in fields(_OldMetadata) if field.name in found}
+    content = untrusted.parse_json(json.dumps(old), TypeAdapter(_OldMetadata))
+    return json.dumps(found | {"preparation": asdict(content.preparation)})
 
 
 def _digest(weights: Mapping[str, Tensor]) -> bytes:

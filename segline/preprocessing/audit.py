@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError, IntegrityError, PipelineError
-from segline.dataset.processed import Row
+from segline.dataset.processed import Origin
 from segline.dataset.raw import DATASET_FILE, Dataset, Pair, name_key
 from segline.preprocessing import images
 
@@ -66,24 +66,24 @@ def leaks(equal: Iterable[Sequence[tuple[str, Path]]], what: str) -> Iterator[Pi
 
 
 def equal_pictures(
-    raw: Path, channels: int, candidates: Iterable[Sequence[tuple[str, Row]]]
+    raw: Path, channels: int, candidates: Iterable[Sequence[tuple[str, Origin]]]
 ) -> Iterator[PipelineError]:
     """One error for each picture that several splits contain in files that differ: saved again, or in another format.
 
-    `candidates` are groups of (split, row) whose resized images share a checksum, so the images may be equal. Decoding
-    them again decides.
+    `candidates` are groups of (split, origin) whose resized images share a checksum, so the images may be equal.
+    Decoding them again decides.
     """
     for places in candidates:
-        if len({split for split, _ in places}) > 1 and len({row.sha256_image for _, row in places}) > 1:
+        if len({split for split, _ in places}) > 1 and len({origin.sha256_image for _, origin in places}) > 1:
             yield from leaks(_equal(raw, channels, places), "an image of the same pixels")
 
 
-def _equal(raw: Path, channels: int, places: Sequence[tuple[str, Row]]) -> Iterable[Sequence[tuple[str, Path]]]:
+def _equal(raw: Path, channels: int, places: Sequence[tuple[str, Origin]]) -> Iterable[Sequence[tuple[str, Path]]]:
     same: dict[tuple[int, int, bytes], list[tuple[str, Path]]] = defaultdict(list)
-    for split, row in places:
-        path = raw / split / row.image
+    for split, origin in places:
+        path = raw / split / origin.image
         pixels = images.decode_image(images.read(path), path, channels)
-        same[row.height, row.width, hashlib.sha256(pixels.data).digest()].append((split, path))
+        same[origin.height, origin.width, hashlib.sha256(pixels.data).digest()].append((split, path))
     return same.values()
 
 

@@ -13,30 +13,46 @@ from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from segline.core import parallel, params
 from segline.core.errors import DataError, PipelineError
-from segline.dataset import processed
+from segline.dataset import processed, tiling
 from segline.dataset.onehot import Lookup, lookup, pack, packed_size
+from segline.dataset.preparation import FULL, Alpha, Band, Fit, Orientation, Preparation
 from segline.dataset.raw import DATASET_FILE, ENCODINGS, Dataset, Name, Pair
-from segline.preprocessing import class_table, decoder_warnings, images, mask_values, palettes
+from segline.preprocessing import class_table, decoder_warnings, images, intensity, mask_values, palettes
 
 Uint8 = npt.NDArray[np.uint8]
 Decoded = TypeVar("Decoded")
 
 
 class Section(params.Section):
-    """`preprocess` in params.yaml. `void: class` makes "not labelled" a class of its own, the last one.
+    """`preprocess` in params.yaml. `height` and `width` are those of a row of the arrays: an image or a tile of one.
 
-    `merge` is empty, or lists for each new class the old classes it replaces; every old class is listed once.
+    See `segline.dataset.tiling` for `fit`, `scale` and `overlap`, `segline.preprocessing.intensity` for `bands` and
+    `intensity`. `void: class` makes "not labelled" a class of its own, the last one. `merge` is empty, or lists for
+    each new class the old classes it replaces; every old class is listed once.
     """
 
+    fit: Fit
     height: int = Field(ge=1, le=8192)
     width: int = Field(ge=1, le=8192)
-    channels: Literal[1, 3]
+    scale: float = Field(gt=0, le=1)
+    overlap: float = Field(ge=0, le=0.75)
+    bands: Literal["rgb", "gray"] | Annotated[list[Band], Field(min_length=1, max_length=1024)]
+    orientation: Orientation
+    alpha: Alpha
+    intensity: intensity.Form
     void: Literal["ignore", "class"]
     merge: dict[Name, Annotated[list[str], Field(min_length=1)]]
+
+    @field_validator("height", "width")
+    @classmethod
+    def _in_units(cls, side: int, info: ValidationInfo) -> int:
+        if info.data.get("fit") == "tile" and side % tiling.UNIT:
+            raise ValueError(f"expected a multiple of {tiling.UNIT} with fit: tile, so that tiles meet")
+        return side
 
 
 @dataclass(frozen=True)
@@ -46,9 +62,7 @@ class Recipe:
     `lookup` maps the values of masks of this `encoding` and `threshold` to classes.
     """
 
-    height: int
-    width: int
-    channels: int
+    preparation: Preparation
     encoding: str
     threshold: int | None
     table: class_table.Table
@@ -62,12 +76,14 @@ class Recipe:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row of both arrays."""
-        return self.height * self.width * (self.channels + self.depth)
+        form = self.preparation
+        return form.height * form.width * (form.channels + self.depth)
 
     @property
     def form(self) -> str:
         """The form of the arrays, in words."""
-        return f"{self.width}x{self.height}, {self.channels} channels, {len(self.table.classes)} classes"
+        form = self.preparation
+        return f"{form.width}x{form.height}, {form.channels} channels, {len(self.table.classes)} classes"
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,7 @@ class Prepared:
     keeps of the 256 levels, None for others; `colours` are those of the palette indices in an index mask.
     """
 
-    row: processed.Row
+    origin: processed.Origin
     image: Uint8
     onehot: Uint8
     checksum: int
@@ -90,7 +106,22 @@ def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
     """The recipe for a data set. Raises DataError for a wrong class table, ParameterError if `section` does not fit."""
     table = class_table.table(raw / DATASET_FILE, data, section.merge, section.void == "class")
     values = lookup(table.values, ENCODINGS[data.encoding])
-    return Recipe(section.height, section.width, section.channels, data.encoding, data.threshold, table, values)
+    return Recipe(preparation(section), data.encoding, data.threshold, table, values)
+
+
+def preparation(section: Section) -> Preparation:
+    """The preparation that the parameters name."""
+    return Preparation(
+        section.fit,
+        section.height,
+        section.width,
+        section.scale,
+        section.overlap,
+        section.bands if isinstance(section.bands, str) else tuple(section.bands),
+        section.orientation,
+        section.alpha,
+        FULL,
+    )
 
 
 def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[PipelineError]:
@@ -105,10 +136,12 @@ def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[Pipelin
     if image.shape[:2] != (height, width):
         problem = f"{width}x{height} pixels, expected {image.shape[1]}x{image.shape[0]} as {pair.image}"
         return [DataError(folder / pair.mask, problem, "Export the mask at the size of its image.")]
-    labels = recipe.lookup.classes(images.resize_mask(mask, recipe.height, recipe.width))
-    resized = images.resize_image(image, recipe.height, recipe.width)
+    size = recipe.preparation.height, recipe.preparation.width
+    labels = recipe.lookup.classes(images.resize_mask(mask, *size))
+    resized = images.resize_image(image, *size)
+    hashes = pair.sha256_image, pair.sha256_mask
     return Prepared(
-        processed.Row(pair.stem, pair.group, height, width, pair.image, pair.mask, pair.sha256_image, pair.sha256_mask),
+        processed.Origin(pair.stem, pair.group, height, width, pair.image, pair.mask, *hashes),
         resized,
         pack(labels, len(recipe.table.classes)),
         zlib.crc32(resized.data),
@@ -144,7 +177,7 @@ def _attempt(problems: list[PipelineError], load: Callable[[], Decoded]) -> Deco
 
 def _image(folder: Path, recipe: Recipe, pair: Pair) -> tuple[Uint8, int | None]:
     path, content = images.read_listed(folder, pair.image, pair.sha256_image, DATASET_FILE)
-    image = images.decode_image(content, path, recipe.channels)
+    image = images.decode_image(content, path, recipe.preparation.channels)
     return image, images.kept_levels(content, image)
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from segline.core import atomic
 from segline.core.errors import PipelineError, combined
 from segline.dataset import onehot
-from segline.dataset.processed import IMAGES, ONEHOT, Index, Row, write_index, writing
+from segline.dataset.processed import IMAGES, ONEHOT, Index, Origin, Row, write_index, writing
 from segline.dataset.raw import Dataset
 from segline.monitoring import console
 from segline.preprocessing import audit, decoder_warnings, images, pairs, palettes
@@ -25,26 +25,26 @@ from segline.preprocessing import audit, decoder_warnings, images, pairs, palett
 class _Seen:
     """What is compared over all splits, once each pair is prepared.
 
-    Rows are (split, row) by the checksum of the resized image; masks have the colours of their palettes, 16-bit images
-    the levels that they keep; `classes` are those with a pixel in each split, bool (K,).
+    Images are (split, origin) by the checksum of the resized image; masks have the colours of their palettes, 16-bit
+    images the levels that they keep; `classes` are those with a pixel in each split, bool (K,).
     """
 
-    rows: dict[int, list[tuple[str, Row]]] = field(default_factory=lambda: defaultdict(list))
+    images: dict[int, list[tuple[str, Origin]]] = field(default_factory=lambda: defaultdict(list))
     masks: list[tuple[Path, palettes.Colours]] = field(default_factory=list)
     deep_images: list[tuple[Path, int]] = field(default_factory=list)
     classes: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     def add(self, folder: Path, prepared: pairs.Prepared) -> None:
         """Adds a pair of the split in `folder`."""
-        self.rows[prepared.checksum].append((folder.name, prepared.row))
+        self.images[prepared.checksum].append((folder.name, prepared.origin))
         if prepared.colours:
-            self.masks.append((folder / prepared.row.mask, prepared.colours))
+            self.masks.append((folder / prepared.origin.mask, prepared.colours))
         if prepared.levels is not None:
-            self.deep_images.append((folder / prepared.row.image, prepared.levels))
+            self.deep_images.append((folder / prepared.origin.image, prepared.levels))
 
     def problems(self, raw: Path, channels: int) -> Iterator[PipelineError]:
         """Equal pictures in different splits, palettes that differ."""
-        yield from audit.equal_pictures(raw, channels, self.rows.values())
+        yield from audit.equal_pictures(raw, channels, self.images.values())
         if problem := palettes.conflict(self.masks):
             yield problem
 
@@ -63,7 +63,7 @@ def write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> No
         for split, listed in data.splits.items():
             problems += _write_split(raw / split, folder / split, recipe, data, seen)
             problems += pairs.damaged(raw / split, recipe, listed, heard)
-        problems += seen.problems(raw, recipe.channels)
+        problems += seen.problems(raw, recipe.preparation.channels)
         for line in audit.lost_levels(seen.deep_images):
             console.warn(line)
         if problems:
@@ -90,14 +90,14 @@ def _write_split(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset
     """
     processed.mkdir()
     listed = data.splits[processed.name]
-    shape = (len(listed), recipe.height, recipe.width)
+    shape = (len(listed), recipe.preparation.height, recipe.preparation.width)
     problems: list[PipelineError] = []
-    rows: list[Row] = []
+    origins: list[Origin] = []
     unlabelled: list[str] = []
     num_classes = len(recipe.table.classes)
     classes = seen.classes.setdefault(raw.name, np.zeros(num_classes, np.bool_))
     with (
-        writing(processed / IMAGES, (*shape, recipe.channels)) as add_image,
+        writing(processed / IMAGES, (*shape, recipe.preparation.channels)) as add_image,
         writing(processed / ONEHOT, (*shape, recipe.depth)) as add_onehot,
     ):
         for result in console.progress(pairs.prepare_all(raw, recipe, listed), len(listed), f"preprocess {raw.name}"):
@@ -106,11 +106,11 @@ def _write_split(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset
                 continue
             add_image(result.image)
             add_onehot(result.onehot)
-            rows.append(result.row)
+            origins.append(result.origin)
             seen.add(raw, result)
             classes |= (present := onehot.present(result.onehot, num_classes))
             if not present.any():
-                unlabelled.append(result.row.mask)
+                unlabelled.append(result.origin.mask)
     if unlabelled:
         console.warn(f"{raw}: {len(unlabelled)} of {len(listed)} masks contain only void, such as {unlabelled[0]}")
     index = Index(
@@ -121,7 +121,9 @@ def _write_split(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset
         void_is_class=recipe.table.void_is_class,
         encoding=data.encoding,
         values=recipe.table.values,
-        rows=tuple(rows),
+        preparation=recipe.preparation,
+        origins=tuple(origins),
+        rows=tuple(Row(number, 0, 0) for number in range(len(origins))),
         threshold=data.threshold,
     )
     write_index(processed, index, add_image.sha256, add_onehot.sha256)

@@ -55,7 +55,7 @@ def render(subject: Subject) -> str:
         kept=subject.kept,
         epochs=len(scores.history),
         index=index,
-        groups=len({row.group for row in index.rows} - {None}),
+        groups=len({origin.group for origin in index.origins} - {None}),
         height=images.shape[1],
         width=images.shape[2],
         channels=images.shape[3],

@@ -142,7 +142,7 @@ def read_classes(path: Path, index: processed.Index) -> list[ClassScore]:
 def read_images(path: Path, index: processed.Index) -> list[ImageScore]:
     """One score per row of `index`, in its order. Raises DataError."""
     scores = _rows(path, ImageScore)
-    _require_same(path, "images", [score.stem for score in scores], [row.stem for row in index.rows])
+    _require_same(path, "images", [score.stem for score in scores], [origin.stem for origin in index.origins])
     return scores
 
 

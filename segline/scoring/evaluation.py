@@ -33,7 +33,7 @@ def protocol(index: processed.Index) -> dict[str, str]:
     void = "none" if index.void is None else "class" if index.void_is_class else "ignored"
     return {
         "data": data_hash(index),
-        "images": str(len(index.rows)),
+        "images": str(len(index.origins)),
         "resolution": "that of the masks",
         "schema": SCHEMA,
         "split": index.split,
@@ -43,10 +43,13 @@ def protocol(index: processed.Index) -> dict[str, str]:
 
 def data_hash(index: processed.Index) -> str:
     """The first 16 hex digits of a SHA-256 over the images, masks, class table and merged classes of the split."""
-    rows = [(row.stem, row.group, row.sha256_image, row.sha256_mask) for row in index.rows]
+    images = [
+        [each.stem, each.group, each.sha256_image, each.sha256_mask, *([each.page] if each.page else [])]
+        for each in index.origins
+    ]
     table = [(label.name, label.rgb) for label in index.classes]
     threshold = [] if index.threshold is None else [index.threshold]
-    content = json.dumps([rows, table, index.values, index.void_is_class, index.encoding, *threshold])
+    content = json.dumps([images, table, index.values, index.void_is_class, index.encoding, *threshold])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -151,10 +154,10 @@ def image_columns(names: list[str]) -> list[str]:
 def image_rows(matrices: confusion.Counts, index: processed.Index) -> list[tuple[Any, ...]]:
     """One row per image: stem, group, accuracy, mIoU over the classes in it, then tp, fp and fn of every class."""
     cells = confusion.by_class(matrices)
-    columns = zip(index.rows, confusion.accuracy(cells), confusion.miou(cells), cells, strict=True)
+    columns = zip(index.origins, confusion.accuracy(cells), confusion.miou(cells), cells, strict=True)
     return [
-        (row.stem, row.group, _defined(accuracy), _defined(miou), *counts.ravel().tolist())
-        for row, accuracy, miou, counts in columns
+        (origin.stem, origin.group, _defined(accuracy), _defined(miou), *counts.ravel().tolist())
+        for origin, accuracy, miou, counts in columns
     ]
 
 

@@ -34,16 +34,18 @@ def score(
     num_classes = len(split.index.classes)
     lookup = onehot.lookup(split.index.values, ENCODINGS[split.index.encoding])
     predictions, working, own = [], [], []
-    for image_logits, packed, row in zip(logits_of_images, split.onehot, split.index.rows, strict=True):
+    for image_logits, packed, origin in zip(logits_of_images, split.onehot, split.index.origins, strict=True):
         predictions.append(forward.classes(image_logits[None])[0])
         working.append(confusion.count(onehot.unpack(packed, num_classes), predictions[-1], num_classes))
-        resized = forward.classes_at(image_logits, row.height, row.width)
-        own.append(confusion.count(_raw_truth(raw, row, lookup, split.index), resized, num_classes))
+        resized = forward.classes_at(image_logits, origin.height, origin.width)
+        own.append(confusion.count(_raw_truth(raw, origin, lookup, split.index), resized, num_classes))
     return np.stack(predictions), np.stack(working), np.stack(own)
 
 
-def _raw_truth(raw: Path, row: processed.Row, lookup: onehot.Lookup, index: processed.Index) -> npt.NDArray[np.uint8]:
+def _raw_truth(
+    raw: Path, origin: processed.Origin, lookup: onehot.Lookup, index: processed.Index
+) -> npt.NDArray[np.uint8]:
     """The classes of a raw mask (H, W), the one that preprocess saw; `onehot.VOID` is above every class."""
-    path, content = images.read_listed(raw, row.mask, row.sha256_mask, processed.INDEX)
+    path, content = images.read_listed(raw, origin.mask, origin.sha256_mask, processed.INDEX)
     mask = images.decode_mask(content, path, index.encoding, index.threshold)
     return mask_values.classes(mask, path, lookup, index.encoding)

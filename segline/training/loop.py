@@ -43,6 +43,7 @@ class Section(params.Section):
     seed: int = Field(ge=0, lt=2**32)
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(ge=1, le=4096)
+    sampling: Literal["uniform"]
     loss: Annotated[list[losses.Name], Field(min_length=1), AfterValidator(_unique)]
     label_smoothing: float = Field(ge=0, lt=1)
     optimizer: optim.Optimizer

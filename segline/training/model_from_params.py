@@ -13,16 +13,13 @@ def from_params(document: params.Document, section: loop.Section, split: process
     """
     name = params.text(document, "model.name")
     network = params.section(document, f"model.{name}", plugins.choose("segline.networks", name, "model.name").Section)
-    _, height, width, channels = split.images.shape
     classes = split.index.classes
     weighted = "weighted_cross_entropy" in section.loss
     return checkpoint.Description(
         network=name,
         parameters=pretrained.described(network),
         head=params.text(document, "model.head"),
-        channels=channels,
-        height=height,
-        width=width,
+        preparation=split.index.preparation,
         mean=batches.MEAN,
         std=batches.STD,
         classes=classes,

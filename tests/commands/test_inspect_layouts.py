@@ -132,7 +132,7 @@ def test_the_section_is_valid_and_runs_through_download_and_preprocess(name, tmp
     assert expected.get("void") == (data.void.value if data.void else None)
     assert len({label.rgb for label in data.classes}) == len(data.classes)
     for split, pairs in data.splits.items():
-        rows = processed.read(Path("data/processed", split)).index.rows
+        rows = processed.read(Path("data/processed", split)).index.origins
         assert f"{split} {len(rows)}" in inspection.section
         assert len(rows) == len(pairs) > 0
 

@@ -12,12 +12,15 @@ from segline.dataset.raw import Label, Void
 from tests import tiny
 
 CLASSES = (Label("sky", (1, 2, 3)), Label("tree", (4, 5, 6)))
-ROWS = tuple(
-    processed.Row(name, group, 5, 7, f"images/{name}.png", f"masks/{name}.png", "a" * 64, "b" * 64)
+ORIGINS = tuple(
+    processed.Origin(name, group, 5, 7, f"images/{name}.png", f"masks/{name}.png", "a" * 64, "b" * 64)
     for name, group in (("a", "drive"), ("b", None), ("c", "drive"))
 )
+ROWS = tuple(processed.Row(number, 0, 0) for number in range(3))
 VALUES = ((0, 0), (7, 1), (8, 1), (255, None))
-INDEX = processed.Index("street", "train", CLASSES, Void(255, (0, 0, 0)), False, "index", VALUES, ROWS)
+INDEX = processed.Index(
+    "street", "train", CLASSES, Void(255, (0, 0, 0)), False, "index", VALUES, tiny.stretched(5, 7), ORIGINS, ROWS
+)
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
 ONEHOT = np.random.default_rng(1).choice(np.array([0, 1, 2], np.uint8), (3, 5, 7, 1))
 

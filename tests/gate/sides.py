@@ -11,6 +11,7 @@ from segline.core import records
 from segline.dataset import processed, raw
 from segline.gate import pairing, saved_metrics
 from segline.scoring import confusion, evaluation
+from tests import tiny
 
 NAMES = ("sky", "road", "car")
 RULES = "margins:\n  accuracy: 0.01\n  miou: 0.01\nfloors: {}\nnoise: metrics/noise.json\n"
@@ -58,11 +59,13 @@ def save(
 def _index(counts: confusion.Counts, names: Sequence[str], groups: Sequence[str | None] | None) -> processed.Index:
     labels = tuple(raw.Label(name, (k, k, k)) for k, name in enumerate(names))
     stems = [f"frame-{row:02d}" for row in range(len(counts))]
-    rows = tuple(
-        processed.Row(stem, group, 8, 8, "i.png", "m.png", "0" * 64, "0" * 64)
+    origins = tuple(
+        processed.Origin(stem, group, 8, 8, "i.png", "m.png", "0" * 64, "0" * 64)
         for stem, group in zip(stems, groups or [None] * len(stems), strict=True)
     )
-    return processed.Index("toy", "test", labels, None, False, "index", tuple((k, k) for k in range(len(names))), rows)
+    rows = tuple(processed.Row(number, 0, 0) for number in range(len(stems)))
+    values = tuple((k, k) for k in range(len(names)))
+    return processed.Index("toy", "test", labels, None, False, "index", values, tiny.stretched(8, 8), origins, rows)
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:

@@ -82,10 +82,10 @@ def test_masks_are_evaluate_s_predictions_at_the_masks_own_resolution(project):
     inputs = batches.inputs(images, batches.MEAN, batches.STD)
     logits = [*forward.logits(network, inputs[:3]), *forward.logits(network, inputs[3:])]
 
-    for image_logits, row in zip(logits, split.index.rows, strict=True):
-        predicted = mask(out, row.stem)
+    for image_logits, origin in zip(logits, split.index.origins, strict=True):
+        predicted = mask(out, origin.stem)
         assert predicted.dtype == np.uint8
-        assert (forward.classes_at(image_logits, row.height, row.width) == predicted).all()
+        assert (forward.classes_at(image_logits, origin.height, origin.width) == predicted).all()
         assert set(np.unique(predicted)) == {0, 1, 2}
 
 

@@ -19,14 +19,13 @@ from segline.core import seal
 from segline.core.errors import IntegrityError, ParameterError, PipelineError
 from segline.dataset import raw
 from segline.model import checkpoint, forward, randomness
+from tests import tiny
 
 DESCRIPTION = checkpoint.Description(
     network="unet",
     parameters={"width": 4, "depth": 2, "norm": "batch", "dropout": 0.1},
     head="softmax",
-    channels=3,
-    height=16,
-    width=24,
+    preparation=tiny.stretched(16, 24),
     mean=127.5,
     std=127.5,
     classes=(raw.Label("sky", (1, 2, 3)), raw.Label("road", (4, 5, 6))),
@@ -155,7 +154,7 @@ def test_the_metadata_names_no_time_host_or_run(path):
     description = json.loads(header["__metadata__"][checkpoint.KEY])
 
     assert {
-        *("network", "parameters", "head", "channels", "height", "width", "mean", "std", "classes", "class_weights"),
+        *("network", "parameters", "head", "preparation", "mean", "std", "classes", "class_weights"),
         "sha256",
     } == set(description)
 

@@ -47,7 +47,7 @@ def test_each_split_has_a_row_for_each_pair(raw):
 
     assert {"train", "val"} == {path.name for path in folder.iterdir()}
     for split, stems in raw.splits.items():
-        assert stems == [row.stem for row in processed.read(folder / split).index.rows]
+        assert stems == [origin.stem for origin in processed.read(folder / split).index.origins]
 
 
 def test_problems_of_all_splits_come_together_and_nothing_is_written(raw):

@@ -170,13 +170,13 @@ def test_an_interval_of_few_images_is_not_to_be_trusted(tmp_path, images, void_r
 
 def test_groups_make_intervals_too_narrow_only_where_images_share_one(world):
     about = subject(world)
-    alone = tuple(replace(row, group=row.stem) for row in about.split.index.rows)
-    unknown = tuple(replace(row, group=None) for row in about.split.index.rows)
+    alone = tuple(replace(origin, group=origin.stem) for origin in about.split.index.origins)
+    unknown = tuple(replace(origin, group=None) for origin in about.split.index.origins)
 
     assert "from 1 group (a street, a video)" in model_card.render(about)
     assert "too narrow" in model_card.render(about)
-    for rows_ in (alone, unknown):
-        changed = replace(about.split, index=replace(about.split.index, rows=rows_))
+    for origins in (alone, unknown):
+        changed = replace(about.split, index=replace(about.split.index, origins=origins))
         assert "too narrow" not in model_card.render(replace(about, split=changed))
 
 

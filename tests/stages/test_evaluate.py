@@ -61,8 +61,8 @@ def scores_by_hand(logits: torch.Tensor) -> tuple[float, float]:
     hits, unions = dict.fromkeys(range(3), 0), dict.fromkeys(range(3), 0)
     right = total = 0
     index = processed.read(Path("data/processed/test")).index
-    for image_logits, row in zip(logits, index.rows, strict=True):
-        truth = cv2.imread(f"data/raw/test/{row.mask}", cv2.IMREAD_UNCHANGED)
+    for image_logits, origin in zip(logits, index.origins, strict=True):
+        truth = cv2.imread(f"data/raw/test/{origin.mask}", cv2.IMREAD_UNCHANGED)
         predicted = forward.classes_at(image_logits, *tiny.SIZE)
         valid = truth != tiny.VOID.value
         right += int((truth == predicted)[valid].sum())

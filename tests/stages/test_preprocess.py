@@ -20,6 +20,7 @@ from segline.dataset.onehot import unpack
 from segline.dataset.raw import Dataset, Label, Pair, Void
 from segline.preprocessing import images, pairs
 from stages import preprocess
+from tests import tiny
 from tests.preprocessing.test_headers import jpeg
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +79,9 @@ def raw(tmp_path, monkeypatch):
 def parameters(
     height: int = 6, width: int = 8, void: str = "ignore", channels: int = 3, merge: dict[str, list[str]] | None = None
 ) -> None:
-    section = {"height": height, "width": width, "channels": channels, "void": void, "merge": merge or {}}
+    bands = {1: "gray", 3: "rgb"}[channels]
+    changes = {"height": height, "width": width, "bands": bands, "void": void, "merge": merge or {}}
+    section = tiny.PARAMETERS["preprocess"] | changes
     Path("params.yaml").write_text(yaml.safe_dump({"preprocess": section}, sort_keys=False))
 
 
@@ -114,10 +117,10 @@ def test_rows_hold_the_resized_pairs_in_the_order_of_stems(raw):
 
     split = processed_split.read(run() / "train")
 
-    assert [row.stem for row in split.index.rows] == ["train_0", "train_1", "train_2"]
-    for number, row in enumerate(split.index.rows):
-        image = cv2.imread(str(raw.folder / "train" / row.image))[:, :, ::-1]
-        mask = cv2.imread(str(raw.folder / "train" / row.mask), cv2.IMREAD_GRAYSCALE)
+    assert [origin.stem for origin in split.index.origins] == ["train_0", "train_1", "train_2"]
+    for number, origin in enumerate(split.index.origins):
+        image = cv2.imread(str(raw.folder / "train" / origin.image))[:, :, ::-1]
+        mask = cv2.imread(str(raw.folder / "train" / origin.mask), cv2.IMREAD_GRAYSCALE)
         classes = np.where(mask == VOID.value, NO_CLASS, mask)
         np.testing.assert_array_equal(split.images[number], images.resize_image(np.ascontiguousarray(image), 6, 8))
         np.testing.assert_array_equal(unpack(split.onehot[number], 3), images.resize_mask(classes, 6, 8))
@@ -129,11 +132,21 @@ def test_the_index_records_where_rows_came_from(raw):
     index = processed_split.read(run() / "val").index
 
     first = raw.pair("val", "val_0")
-    assert index.rows[0] == processed_split.Row(
+    assert index.origins[0] == processed_split.Origin(
         first.stem, first.group, 12, 16, first.image, first.mask, first.sha256_image, first.sha256_mask
     )
-    assert replace(index, rows=()) == processed_split.Index(
-        "street", "val", CLASSES, VOID, False, "index", ((0, 0), (1, 1), (2, 2), (9, None)), ()
+    assert index.rows == tuple(processed_split.Row(number, 0, 0) for number in range(2))
+    assert replace(index, origins=(), rows=()) == processed_split.Index(
+        "street",
+        "val",
+        CLASSES,
+        VOID,
+        False,
+        "index",
+        ((0, 0), (1, 1), (2, 2), (9, None)),
+        tiny.stretched(6, 8),
+        (),
+        (),
     )
 
 
@@ -247,7 +260,7 @@ def test_any_size_of_images_is_resized(raw, size):
     raw.add("train", "z", *size)
     raw.write()
 
-    rows = processed_split.read(run() / "train").index.rows
+    rows = processed_split.read(run() / "train").index.origins
 
     assert (rows[-1].height, rows[-1].width) == size
 

@@ -102,9 +102,11 @@ def index(folder: Path) -> Read:
     shape = (2, 4, 5)
     processed.save(folder / processed.IMAGES, np.zeros((*shape, 3), np.uint8))
     processed.save(folder / processed.ONEHOT, np.zeros((*shape, 1), np.uint8))
-    rows = tuple(processed.Row(str(n), None, 8, 9, "a.png", "b.png", "0" * 64, "0" * 64) for n in range(2))
+    origins = tuple(processed.Origin(str(n), None, 8, 9, "a.png", "b.png", "0" * 64, "0" * 64) for n in range(2))
+    rows = tuple(processed.Row(n, 0, 0) for n in range(2))
+    preparation = tiny.stretched(4, 5)
     values = ((0, 0), (1, 1), (2, 2), (9, None))
-    data = processed.Index("toy", "test", tiny.CLASSES, tiny.VOID, False, "index", values, rows)
+    data = processed.Index("toy", "test", tiny.CLASSES, tiny.VOID, False, "index", values, preparation, origins, rows)
     path, array = folder / processed.INDEX, folder / processed.IMAGES
     header = array.read_bytes()
 
@@ -129,7 +131,7 @@ def model(folder: Path) -> Read:
 
     path = folder / "model.safetensors"
     parameters = {"width": 2, "depth": 1, "norm": "batch", "dropout": 0.0}
-    fields = {"network": "unet", "parameters": parameters, "head": "softmax", "channels": 3, "height": 16, "width": 16}
+    fields = {"network": "unet", "parameters": parameters, "head": "softmax", "preparation": tiny.stretched(16, 16)}
     description = checkpoint.Description(**fields, mean=127.5, std=60.0, classes=tiny.CLASSES, class_weights=())
     torch.manual_seed(0)
     network = checkpoint.network(description)
