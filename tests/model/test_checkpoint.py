@@ -5,8 +5,9 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ DESCRIPTION = checkpoint.Description(
     classes=(raw.Label("sky", (1, 2, 3)), raw.Label("road", (4, 5, 6))),
     class_weights=(0.5, 1.1),
 )
+PREPARATION = asdict(DESCRIPTION.preparation)
 
 
 @pytest.fixture
@@ -118,7 +120,7 @@ def test_safetensors_of_another_program_are_refused(tmp_path):
         ({"head": "sigmoid"}, "expected (1, 4, 1, 1), got (2, 4, 1, 1)"),
         ({"head": "tanh"}, "expected softmax or sigmoid, got 'tanh'"),
         ({"class_weights": None}, "not a Segline model"),
-        ({"channels": 1}, "expected (4, 1, 3, 3), got (4, 3, 3, 3)"),
+        ({"preparation": tiny.stretched(16, 24, 1)}, "expected (4, 1, 3, 3), got (4, 3, 3, 3)"),
     ],
 )
 def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, network, change, expected):
@@ -157,6 +159,34 @@ def test_the_metadata_names_no_time_host_or_run(path):
         *("network", "parameters", "head", "preparation", "mean", "std", "classes", "class_weights"),
         "sha256",
     } == set(description)
+
+
+def of_an_older_version(path: Path, **changes: Any) -> None:
+    """The file as it was written before images became rows in more than one way."""
+    content = {key: value for key, value in json.loads(metadata(path)).items() if key not in ("sha256", "preparation")}
+    content |= {"channels": 3, "height": 16, "width": 24} | changes
+    rewritten(path, {checkpoint.KEY: seal.dumps(content, checkpoint._digest(load_file(path)))})
+
+
+def test_the_images_of_an_older_version_were_stretched(path):
+    of_an_older_version(path)
+
+    assert replace(DESCRIPTION.preparation, overlap=0.0) == checkpoint.read(path)[1].preparation
+
+
+@pytest.mark.parametrize(
+    ("lie", "expected"),
+    [
+        ({"height": 0}, "height: input should be greater than or equal to 1, got 0"),
+        ({"channels": 2}, "channels: input should be 1 or 3, got 2"),
+    ],
+)
+def test_a_file_of_an_older_version_that_lies_is_refused(path, lie, expected):
+    of_an_older_version(path, **lie)
+
+    with pytest.raises(IntegrityError, match=r"not a Segline model") as caught:
+        checkpoint.read(path)
+    assert expected in str(caught.value)
 
 
 def rewritten(path: Path, metadata: dict[str, str], weights: dict[str, torch.Tensor] | None = None) -> None:
@@ -220,11 +250,17 @@ def test_a_file_of_an_older_version_without_a_digest_is_read_with_a_warning(path
         ({"std": 0}, "std: input should be greater than"),
         ({"std": "127.5"}, "std: input should be a valid number"),
         ({"mean": math.inf}, "mean: input should be"),
-        ({"height": -5}, "height: input should be greater than or equal to 1, got -5"),
-        ({"height": 0}, "height: input should be greater than or equal to 1, got 0"),
-        ({"width": 48.5}, "width: input should be a valid integer, got 48.5"),
-        ({"width": 10**9}, "width: input should be less than or equal to 8192"),
-        ({"channels": 2}, "channels: input should be 1 or 3, got 2"),
+        ({"preparation": PREPARATION | {"height": -5}}, "height: input should be greater than or equal to 1, got -5"),
+        ({"preparation": PREPARATION | {"height": 0}}, "height: input should be greater than or equal to 1, got 0"),
+        ({"preparation": PREPARATION | {"width": 48.5}}, "width: input should be a valid integer, got 48.5"),
+        ({"preparation": PREPARATION | {"width": 10**9}}, "width: input should be less than or equal to 8192"),
+        ({"preparation": PREPARATION | {"scale": 0}}, "scale: input should be greater than 0"),
+        ({"preparation": PREPARATION | {"overlap": 1}}, "overlap: input should be less than or equal to 0.75"),
+        ({"preparation": PREPARATION | {"fit": "fold"}}, "fit: input should be"),
+        ({"preparation": PREPARATION | {"bands": [0]}}, "preparation.bands"),
+        ({"preparation": PREPARATION | {"bands": []}}, "preparation.bands"),
+        ({"preparation": PREPARATION | {"intensity": {"by": "full"}}}, "intensity.low: field required"),
+        ({"preparation": None}, "preparation: input should be"),
         ({"classes": [{"name": "sky", "rgb": [1, 2, 3]}] * 2}, "classes: duplicate name 'sky'"),
         ({"classes": [{"name": "sky", "rgb": [1, 2, 3]}]}, "classes: tuple should have at least 2 items"),
         (
@@ -304,7 +340,8 @@ def test_a_sigmoid_network_has_one_output_and_is_read_back_as_one(tmp_path):
 
 
 def test_small_unet_with_a_sigmoid_head_has_exactly_the_56_689_parameters_of_system_s3():
-    description = replace(DESCRIPTION, network="small_unet", parameters={"width": 16}, head="sigmoid", channels=1)
+    description = replace(DESCRIPTION, network="small_unet", parameters={"width": 16}, head="sigmoid")
+    description = replace(description, preparation=tiny.stretched(16, 24, 1))
 
     assert 56_689 == forward.cost(checkpoint.network(description), 1, 16, 16)["parameters"]
 
@@ -333,7 +370,7 @@ def test_a_wrong_name_a_folder_and_another_file_named_by_a_user_have_a_remedy_th
 @pytest.mark.parametrize(("name", "head"), [("segformer", "softmax"), ("fcn", "argmax")])
 def test_a_network_or_head_of_another_version_is_not_a_fault_of_params_yaml(tmp_path, name, head):
     classes = tuple(raw.Label(label, (0, 0, 0)) for label in "ab")
-    model = checkpoint.Description(name, {"width": 2}, head, 3, 8, 8, 127.5, 127.5, classes, ())
+    model = checkpoint.Description(name, {"width": 2}, head, tiny.stretched(8, 8), 127.5, 127.5, classes, ())
     checkpoint.write(tmp_path / "other.safetensors", nn.Identity().state_dict(), model)
 
     with pytest.raises(IntegrityError, match=rf"^{tmp_path}/other\.safetensors: .*{NAMED_REMEDY}"):
