@@ -1,8 +1,8 @@
 """Outputs appear whole or not at all: written under a temporary name beside the target, then renamed.
 
 The temporary name is fixed (`.<name>.partial`, or `.<hash>.partial` for a long name), so the next run removes what a
-killed run left behind, and one pattern makes git ignore it. DVC's lock prevents two runs of a stage from using it at
-once.
+killed run left behind, and one pattern makes git ignore it. Two runs that write the same target at once would use the
+same name: stages hold a lock against that (`segline.monitoring.process`).
 """
 
 import errno

@@ -9,7 +9,7 @@
     |-- TrainingError     a run that diverged
     `-- Problems          several of the above, reported at once
 
-`cli.run` catches them once and prints one line each, without a traceback.
+`monitoring.console.run` catches them once and prints one line each, without a traceback.
 """
 
 import difflib

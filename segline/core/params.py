@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import InitErrorDetails
 
 from segline.core import untrusted, yaml_files
 from segline.core.errors import ParameterError, combined, suggestion
@@ -125,6 +126,21 @@ def section(document: Document, key: str, model: type[SectionType]) -> SectionTy
     except ValidationError as error:
         problems = [_problem(key, dict(detail), list(model.model_fields)) for detail in error.errors()]
         raise combined(f"{FILE}: {key}", problems) from None
+
+
+def one_of(forms: Mapping[str, type[Section]], value: Any) -> Section:
+    """The section in the form that its key `by` names; for a BeforeValidator. Raises ValueError or ValidationError.
+
+    (With pydantic's own discriminated unions an error names the form as if it were a key.)
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a section with by: {' | '.join(forms)}")  # noqa: TRY004 - pydantic passes it on
+    by = value.get("by")
+    if isinstance(by, str) and by in forms:
+        return forms[by].model_validate(value)
+    kind = "literal_error" if "by" in value else "missing"
+    detail = InitErrorDetails(type=kind, loc=("by",), input=by, ctx={"expected": " | ".join(forms)})
+    raise ValidationError.from_exception_data("form", [detail])
 
 
 def _problem(key: str, detail: dict[str, Any], known: list[str]) -> ParameterError:

@@ -17,9 +17,14 @@ def dumps(content: Mapping[str, Any], others: bytes = b"", indent: int | None = 
 
 
 def is_intact(text: str, others: bytes = b"") -> bool | None:
-    """Whether the digest in the text is that of the text and `others`; None if there is no digest."""
-    stored = _STORED.search(text)
-    return _digest(text.replace(stored[1], ""), others) == stored[1] if stored else None
+    """Whether the digest in the text is that of the text and `others`; None if there is no digest.
+
+    Keys are sorted, and what comes after the digest has no keys of a user's choice: so it is the last under `KEY`.
+    """
+    *_, stored = [None, *_STORED.finditer(text)]
+    if stored is None:
+        return None
+    return _digest(text[: stored.start(1)] + text[stored.end(1) :], others) == stored[1]
 
 
 def _digest(text: str, others: bytes) -> str:

@@ -103,7 +103,10 @@ def command(_: Namespace) -> None:
             console.say(line)
     except DataError as error:
         console.warn(str(error))
-    for path in restore(root):
+    restored = list(restore(root))
+    for path in restored:
         console.say(f"restored {path}")
+    if not restored:
+        console.say("every output is there: nothing to restore")
     for doubt in doubts(root):
         console.warn(doubt)

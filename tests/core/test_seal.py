@@ -21,6 +21,14 @@ def test_what_was_sealed_is_intact_and_its_content_unchanged(content, others, in
     assert {**content, seal.KEY: json.loads(text)[seal.KEY]} == json.loads(text)
 
 
+def test_a_key_of_the_same_name_within_is_content():
+    """Such as a parameter of a network."""
+    text = seal.dumps({"parameters": {"sha256": "a" * 64}, "std": 1})
+
+    assert seal.is_intact(text) is True
+    assert seal.is_intact(text.replace("a" * 64, "b" * 64)) is False
+
+
 def test_the_order_of_keys_does_not_matter():
     assert seal.dumps({"a": 1, "b": 2}) == seal.dumps({"b": 2, "a": 1})
 

@@ -233,3 +233,11 @@ def test_the_command_warns_of_old_scores_beside_a_new_model(project, monkeypatch
 
     assert "restored model.bin\n" == told.out
     assert "warning: eval.json: made from an earlier model.bin; run `make repro`\n" == told.err
+
+
+def test_the_command_says_so_if_nothing_is_missing(project, monkeypatch, capsys):
+    restore.restore(project)
+    monkeypatch.chdir(project)
+    main(["restore"])
+
+    assert "every output is there: nothing to restore\n" == capsys.readouterr().out
