@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from segline.core.errors import DataError, PipelineError
-from segline.preprocessing import headers, images, palettes, smears
+from segline.preprocessing import images, palettes, smears
+from segline.preprocessing import masks as mask_files
 
 MOST = 256  # values of one mask that are counted; there can be 255 classes at most
 MOST_CLASSES = 255
@@ -76,12 +77,12 @@ class Labels:
 def read(path: Path) -> Mask:
     """The values of one mask. Raises DataError."""
     content = images.read(path)
-    header = headers.inspect(content, path)
-    encoding = "rgb" if header.colour == "RGB" else "index"
-    if header.format == "JPEG" and _is_gray(content, path):
-        encoding, mask = "jpeg", images.gray_samples(content, path)
-    else:
-        mask = images.decode_mask(content, path, encoding)
+    with mask_files.opened(content, path, None) as file:
+        encoding, mask = file.encoding, file.read(0, 0, file.height, file.width)
+    if file.lossy:
+        if encoding == "rgb" and not _is_gray(mask):
+            raise mask_files.refused_lossy(path)
+        encoding, mask = "jpeg", mask_files.gray_samples(content, path)
     if mask.dtype == np.uint8:
         numbers = np.bincount(mask.ravel(), minlength=256)
         values = np.flatnonzero(numbers)
@@ -90,21 +91,22 @@ def read(path: Path) -> Mask:
         values, numbers = np.unique(mask, return_counts=True)
     most = np.argsort(numbers, kind="stable")[::-1][:MOST]
     counts = dict(zip(values[most].tolist(), numbers[most].tolist(), strict=True))
-    palette = dict(enumerate(headers.palette(content))) if header.colour == "palette" else {}
+    palette = dict(enumerate(file.palette))
     used = {index: palette[index] for index in counts if index in palette}
-    kind = f"{header.depth}-bit {header.colour} {header.format}"
+    kind = f"{file.depth}-bit {file.colour} {file.format}"
     return Mask(kind, (mask.shape[0], mask.shape[1]), encoding, palette, used, len(values), counts)
 
 
-def _is_gray(content: bytes, path: Path) -> bool:
-    return int(np.ptp(images.decode_image(content, path, channels=3), axis=2).max()) <= _CHROMA
+def _is_gray(codes: mask_files.Mask) -> bool:
+    channels = np.stack([codes >> shift & 255 for shift in (16, 8, 0)])
+    return int(np.ptp(channels, axis=0).max()) <= _CHROMA
 
 
 def labels(masks: Sequence[tuple[Path, Mask]]) -> Labels:
     """What the values of all masks mean."""
     table = Labels(kinds=Counter(mask.kind for _, mask in masks))
     if not _add_as_binary(table, masks):
-        table.problems += [images.refused_jpeg(path) for path, mask in masks if mask.encoding == "jpeg"]
+        table.problems += [mask_files.refused_lossy(path) for path, mask in masks if mask.encoding == "jpeg"]
         usable = [(path, mask) for path, mask in masks if mask.encoding != "jpeg"]
         if usable:
             ((table.encoding, _),) = Counter(mask.encoding for _, mask in usable).most_common(1)

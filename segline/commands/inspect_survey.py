@@ -13,7 +13,7 @@ from segline.commands.inspect_masks import Labels, Mask
 from segline.core import parallel
 from segline.core.errors import DataError, PipelineError
 from segline.monitoring import console
-from segline.preprocessing import audit, decoder_warnings, headers, images
+from segline.preprocessing import audit, decoder_warnings, image_file, images
 from segline.sources.collecting.listing import Entry
 
 
@@ -90,8 +90,8 @@ def _read(entry: Entry) -> tuple[_Image | None, Mask | None, list[PipelineError]
 def _image(path: Path) -> _Image:
     content = images.read(path)
     image = images.decode_image(content, path, channels=3)
-    header = headers.inspect(content, path)
-    kind = f"{header.depth}-bit {header.colour} {header.format}"
+    with image_file.opened(content, path) as file:
+        kind = f"{file.depth}-bit {file.colour} {file.format}"
     levels = images.kept_levels(content, image)
     return _Image(kind, (image.shape[0], image.shape[1]), hashlib.sha256(content).hexdigest(), levels)
 

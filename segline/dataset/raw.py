@@ -22,7 +22,14 @@ from segline.core.errors import DataError
 
 DATASET_FILE = "dataset.json"
 MAX_BYTES = 1 << 30  # of that file: room for two million pairs
-FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg")}  # of images and masks, with their suffixes in lower case
+FORMATS = {  # of images and masks, with their suffixes in lower case
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "WebP": (".webp",),
+    "GIF": (".gif",),
+}
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 # Encoding of a mask -> how many values it can have: samples of up to 16 bits, or colours r << 16 | g << 8 | b,
 # which are those of the pixels (rgb) or those that the mask's own palette gives to them (palette).

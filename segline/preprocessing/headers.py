@@ -23,7 +23,7 @@ _PNG_COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB
 _JPEG_COLOURS = {1: "gray", 3: "RGB", 4: "CMYK"}
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..15 without DHT, JPG, DAC
 _JPEG_DECODED = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
-_APP1, _SCAN, _END = 0xE1, 0xDA, 0xD9
+_APP1, _APP14, _SCAN, _END = 0xE1, 0xEE, 0xDA, 0xD9
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # within a scan; FF00 is data, FFD0..D7 restart
 _PILLOW_WARNS = Lock()  # of broken blocks; warnings are silenced for the whole process, by one thread at a time
 
@@ -57,13 +57,17 @@ def inspect(content: bytes, where: Path) -> Header:
             raise DataError(where, problem, "Convert it to PNG, or fetch it again if this is an error page.")
     except (struct.error, IndexError):
         raise DataError(where, "cut or damaged in its header", AGAIN) from None
-    if where.suffix.lower() not in (known := FORMATS[header.format]):
-        raise DataError(
-            where, f"contains {header.format} data, so its name must end in {' or '.join(known)}", "Rename it."
-        )
+    require_suffix(header.format, where)
     if not header.height or not header.width:
         raise DataError(where, f"{header.width}x{header.height} pixels, expected at least 1x1", AGAIN)
     return header
+
+
+def require_suffix(format_name: str, where: Path) -> None:
+    """Raises DataError if the name of a file of this format ends in another way."""
+    if where.suffix.lower() not in (known := FORMATS[format_name]):
+        problem = f"contains {format_name} data, so its name must end in {' or '.join(known)}"
+        raise DataError(where, problem, "Rename it.")
 
 
 def _png(content: bytes, where: Path) -> Header:
@@ -84,11 +88,13 @@ def _png(content: bytes, where: Path) -> Header:
         if kind == b"acTL":
             raise DataError(where, "an animated PNG, expected one image", "Export a single frame.")
         if kind == b"tRNS" and name != "palette":
+            if length != {"gray": 2, "RGB": 6}.get(name):
+                raise DataError(where, f"damaged: a transparent colour of {length} bytes for {name}", AGAIN)
             name = f"{name} with a transparent colour"
         if kind == b"eXIf":
-            orientation = _exif_orientation(content[position + 8 : end - 4])
+            orientation = exif_orientation(content[position + 8 : end - 4])
         position = end
-    _refuse_rest(content, position, where)
+    refuse_rest(content, position, where)
     return Header("PNG", height, width, depth, name, orientation)
 
 
@@ -110,6 +116,11 @@ def palette(content: bytes) -> list[tuple[int, int, int]]:
     """The colours of an inspected PNG's palette, by index; empty if it has none."""
     data = next((data for kind, data in _chunks(content) if kind == b"PLTE"), b"")
     return list(struct.iter_unpack("3B", data[: len(data) // 3 * 3]))
+
+
+def transparency(content: bytes) -> bytes:
+    """The transparent colour of an inspected PNG, or the alpha of its palette's colours; empty if it has neither."""
+    return next((data for kind, data in _chunks(content) if kind == b"tRNS"), b"")
 
 
 def is_16_bit(content: bytes) -> bool:
@@ -134,6 +145,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _jpeg(content: bytes, where: Path) -> Header:
     """Checks the markers (ITU-T T.81, annex B) up to EOI, and that nothing follows it."""
     header, orientation, position, marker = None, 1, 2, 0
+    is_adobe = False
     while marker != _END:
         if content[position] != 0xFF:
             raise DataError(where, f"damaged: no marker at byte {position}", AGAIN)
@@ -148,7 +160,9 @@ def _jpeg(content: bytes, where: Path) -> Header:
         if marker in _JPEG_FRAMES:
             header = _jpeg_frame(marker, content, payload, where)
         elif marker == _APP1 and content.startswith(b"Exif\0\0", payload):
-            orientation = _exif_orientation(content[payload + 6 : position + length])
+            orientation = exif_orientation(content[payload + 6 : position + length])
+        elif marker == _APP14 and content.startswith(b"Adobe", payload):
+            is_adobe = True
         position += length
         if marker == _SCAN:
             next_marker = _NEXT_MARKER.search(content, position)
@@ -157,8 +171,9 @@ def _jpeg(content: bytes, where: Path) -> Header:
             position = next_marker.start()
     if header is None:
         raise DataError(where, "damaged: a JPEG without an image", AGAIN)
-    _refuse_rest(content, position, where)
-    return Header(header.format, header.height, header.width, header.depth, header.colour, orientation)
+    refuse_rest(content, position, where)
+    colour = header.colour if is_adobe or header.colour != "CMYK" else "CMYK without Adobe's mark"
+    return Header(header.format, header.height, header.width, header.depth, colour, orientation)
 
 
 def _jpeg_frame(marker: int, content: bytes, payload: int, where: Path) -> Header:
@@ -169,13 +184,16 @@ def _jpeg_frame(marker: int, content: bytes, payload: int, where: Path) -> Heade
     return Header("JPEG", height, width, depth, _JPEG_COLOURS.get(components, f"{components} components"))
 
 
-def _refuse_rest(content: bytes, end: int, where: Path) -> None:
+def refuse_rest(content: bytes, end: int, where: Path) -> None:
+    """Raises DataError if anything follows the image, which ends at `end`."""
     if rest := len(content) - end:
         raise DataError(where, f"{rest} bytes follow the end of the image", "Save it again with an image program.")
 
 
-def _exif_orientation(block: bytes) -> int:
+def exif_orientation(block: bytes) -> int:
     """The orientation 1..8 in an Exif block; 1 if it has none or is broken."""
+    if not block:
+        return 1
     from PIL import ExifTags, Image  # noqa: PLC0415 - 0.1 s, which only photos with an Exif block need
 
     with _PILLOW_WARNS, warnings.catch_warnings():

@@ -1,0 +1,147 @@
+"""Pictures in files of any format: upright, of gray levels, RGB or bands, whole or by windows.
+
+What is done to the samples on the way is exact and said in `notes`; where two readings are possible, it is an error
+that names the parameter that decides.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from segline.core.errors import DataError
+from segline.dataset.preparation import Alpha
+from segline.preprocessing import formats
+from segline.preprocessing.formats import Source
+from segline.preprocessing.stored_samples import Array, Georeference, Samples, Stored
+from segline.preprocessing.upright import TURNS
+
+__all__ = ["Georeference", "ImageFile", "Samples", "opened", "pages"]
+
+pages = formats.pages
+
+
+@contextmanager
+def opened(
+    source: Source,
+    where: Path,
+    page: int | None = None,
+    alpha: Alpha = "refuse",
+    *,
+    turn: bool = True,
+    windows: bool = False,
+) -> Iterator["ImageFile"]:
+    """One image of a file, given as its content or its path; `page` counts from 1, None is the only one.
+
+    `alpha` says what becomes of transparent pixels. Without `turn` an Exif orientation is ignored. With `windows` the
+    caller reads by windows: up to 2^28 pixels, and 2^33 of a TIFF; otherwise up to 2^26. Raises DataError, which names
+    `where`.
+    """
+    with formats.opened(source, where, page, windows=windows) as stored:
+        yield ImageFile(stored, where, alpha, turn=turn)
+
+
+class ImageFile:
+    """An image that is open for reading; `height` and `width` are those of the upright image."""
+
+    def __init__(self, stored: Stored, where: Path, alpha: Alpha, *, turn: bool) -> None:
+        self._stored, self._where, self._alpha = stored, where, alpha
+        self._turn = TURNS[stored.orientation if turn else 1]
+        self.orientation = stored.orientation
+        self.stored_size = stored.height, stored.width
+        self.height, self.width = self._turn.size(*self.stored_size)
+        self.bands = 3 if stored.colour == "palette" else stored.bands
+        self.dtype = stored.dtype if stored.colour != "palette" else np.dtype(np.uint8)
+        self.depth = 8 if stored.colour == "palette" else max(8, stored.depth)
+        self.colour: Literal["gray", "RGB", "bands"] = "RGB" if stored.colour == "palette" else stored.colour
+        self.format, self.pages = stored.format, stored.pages
+        self.georeference = self._turn.georeference(stored.georeference, self.height, self.width)
+        if stored.zero_is_white and stored.dtype.kind != "u":
+            problem = f"{stored.dtype} samples of which 0 is white, expected unsigned integers"
+            raise DataError(where, problem, "Save it with 0 as black.")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is done to the samples, in words that can follow "3 of 7 images: "."""
+        stored = self._stored
+        dropped = {"refuse": "opaque alpha dropped", "drop": "alpha dropped"}
+        found = (
+            (stored.converted_from is not None, f"{stored.converted_from} converted to RGB"),
+            (stored.colour == "palette", "palette converted to RGB"),
+            (stored.zero_is_white, "inverted, as 0 is white"),
+            (stored.alpha is not None, dropped.get(self._alpha, f"laid on {self._alpha}")),
+            (self._turn is not TURNS[1], f"turned upright (Exif orientation {stored.orientation})"),
+        )
+        return tuple(note for applies, note in found if applies)
+
+    def read(self, top: int, left: int, height: int, width: int) -> Samples:
+        """A window within the upright image. Raises DataError for damaged, or with `refuse` for transparent pixels.
+
+        Pixels with a sample that is not finite are 0 and not valid.
+        """
+        samples = self._stored.read(*self._turn.stored_window((top, left, height, width), (self.height, self.width)))
+        values = self._without_alpha(self._as_colours(samples.values))
+        valid = samples.valid
+        if values.dtype.kind == "f":
+            finite = np.asarray(np.isfinite(values).all(axis=2))
+            if not finite.all():
+                values = np.where(finite[:, :, None], values, values.dtype.type(0))
+                valid = finite if valid is None else valid & finite
+        return Samples(self._turn.upright(values), None if valid is None else self._turn.upright(valid))
+
+    def _as_colours(self, values: Array) -> Array:
+        """The colour channels as gray, RGB or bands that span their type, then alpha."""
+        stored = self._stored
+        if stored.colour == "palette":
+            rgb = through_palette(values[:, :, 0], np.array(stored.palette, np.uint8).reshape(-1, 3), self._where)
+            return np.concatenate([rgb, values[:, :, 1:]], axis=2) if stored.alpha else rgb
+        most = (1 << stored.depth) - 1
+        if not stored.zero_is_white and (stored.depth >= 8 or stored.dtype.kind != "u"):
+            return values
+        colours = values[:, :, : stored.bands]
+        if stored.zero_is_white:
+            colours = (most - colours).astype(colours.dtype)
+        if stored.depth < 8:
+            colours = ((colours.astype(np.uint16) * 255 + most // 2) // most).astype(np.uint8)
+        return np.concatenate([colours, values[:, :, stored.bands :]], axis=2) if stored.alpha else colours
+
+    def _without_alpha(self, values: Array) -> Array:
+        if self._stored.alpha is None:
+            return values
+        colours, alpha = values[:, :, : self.bands], values[:, :, self.bands :]
+        if self._alpha == "drop":
+            return colours
+        if self.dtype.kind != "u":
+            remedy = "Set preprocess.alpha to drop."
+            raise DataError(self._where, f"an alpha channel of {self.dtype} samples, expected unsigned ones", remedy)
+        most = (1 << self.depth) - 1
+        if self._alpha == "refuse":
+            if (lowest := int(alpha.min())) < most:
+                problem = f"transparent pixels (alpha from {lowest} of {most}), expected opaque ones"
+                raise DataError(self._where, problem, "Set preprocess.alpha to drop, white or black.")
+            return colours
+        return _laid_on(colours, alpha, most if self._alpha == "white" else 0, most, self._stored.alpha)
+
+
+def _laid_on(colours: Array, alpha: Array, background: int, most: int, kind: str) -> Array:
+    """Colours (h, w, C) of which `alpha` (h, w, 1) shows, the rest background; all from 0 to `most`, in integers."""
+    wide: type[Any] = np.uint64 if colours.dtype.itemsize > 2 else np.uint32
+    seen = np.minimum(alpha, most).astype(wide)
+    rest = (wide(most) - seen) * wide(background)
+    half, whole = wide(most // 2), wide(most)
+    if kind == "premultiplied":
+        laid = np.minimum(colours + (rest + half) // whole, whole)
+    else:
+        laid = (colours * seen + rest + half) // whole
+    return np.asarray(laid, colours.dtype)
+
+
+def through_palette(indices: Array, palette: npt.NDArray[Any], where: Path) -> Array:
+    """The entry of a palette (N, ...) for each index (H, W). Raises DataError for an index without one."""
+    if (highest := int(indices.max(initial=0))) >= len(palette):
+        problem = f"palette index {highest}, but its palette has {len(palette)} colours"
+        raise DataError(where, problem, "Export it again with a complete palette.")
+    return palette[indices]

@@ -1,0 +1,237 @@
+"""TIFF, BigTIFF and GeoTIFF by GDAL (rasterio), window by window: no other driver, no network, no other files."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from segline.core import untrusted
+from segline.core.errors import DataError
+from segline.preprocessing.headers import AGAIN
+from segline.preprocessing.stored_samples import Array, Georeference, Rgb, Samples, Stored, require_size
+from segline.preprocessing.tiff_directories import Directory, Reader
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAX_BYTES = 1 << 40
+MAX_BLOCK = 1 << 28  # bytes of a strip or tile, which is decoded whole
+MAX_BANDS = 1024
+
+_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no file beside it is looked for
+    "GDAL_PAM_ENABLED": "NO",  # nor .aux.xml
+    "GDAL_CACHEMAX": 1 << 28,  # bytes; otherwise it grows with the memory of the machine
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+}
+_SAMPLES = ("uint8", "uint16", "uint32", "int16", "int32", "float32")
+_COMPRESSIONS = {1: "none", 2: "fax", 3: "fax", 4: "fax", 5: "LZW", 7: "JPEG", 8: "deflate", 32773: "PackBits"}
+_COMPRESSIONS |= {32946: "deflate", 50000: "ZSTD"}
+_WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6  # PhotometricInterpretation
+_CONVERT = "Convert it, for example by gdal_translate."
+
+
+def pages(source: bytes | Path, where: Path) -> int:
+    """How many images the file has; overviews and masks of images do not count. Raises DataError."""
+    with _directories(source, where) as (found, _):
+        return len(found)
+
+
+@contextmanager
+def opened(source: bytes | Path, where: Path, page: int | None, most: int) -> Iterator[Stored]:
+    """A page of the file, counted from 1; None is the only one. `most` limits its pixels. Raises DataError."""
+    with _directories(source, where) as (found, reader):
+        directory = _page(found, page, where)
+        _check(directory, where, most)
+        reader.require_data(directory)
+    with ExitStack() as stack:
+        dataset = stack.enter_context(_dataset(source, where, directory.number))
+        yield _stored(dataset, where, directory, len(found))
+
+
+@contextmanager
+def _directories(source: bytes | Path, where: Path) -> Iterator[tuple[list[Directory], Reader]]:
+    """The directories of the pages."""
+    with ExitStack() as stack:
+        try:
+            if isinstance(source, bytes):
+                reader = Reader(io.BytesIO(source), len(source), where)
+            else:
+                stream = stack.enter_context(untrusted.opened(source, MAX_BYTES))
+                reader = Reader(stream, source.stat().st_size, where)
+            found = [directory for directory in reader.all() if directory.is_page]
+            if not found:
+                raise DataError(where, "damaged: a TIFF without an image", AGAIN)
+            yield found, reader
+        except OSError as error:
+            raise DataError(where, untrusted.problem(error), "Check the file and its permissions.") from None
+
+
+def _page(found: list[Directory], page: int | None, where: Path) -> Directory:
+    if page is None and len(found) > 1:
+        raise DataError(where, f"{len(found)} pages, expected one image", "Save each page as a file of its own.")
+    number = 1 if page is None else page
+    if not 1 <= number <= len(found):
+        raise DataError(where, f"no page {number}, as it has {len(found)}", "Export it again with all pages.")
+    return found[number - 1]
+
+
+def _check(directory: Directory, where: Path, most: int) -> None:
+    """Raises DataError for what its tags say."""
+    height, width, bands = directory.first(257, 0), directory.first(256, 0), directory.first(277, 1)
+    require_size(where, height, width, most)
+    if not 1 <= bands <= MAX_BANDS:
+        raise DataError(where, f"{bands} bands, expected 1 to {MAX_BANDS}", "Leave some out.")
+    if (compression := directory.first(259, 1)) not in _COMPRESSIONS:
+        known = ", ".join(sorted(set(_COMPRESSIONS.values()), key=str.lower))
+        raise DataError(where, f"TIFF compression {compression}, expected one of {known}", _CONVERT)
+    photometric = directory.first(262, _BLACK)
+    if photometric not in (_WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR) or (
+        photometric == _YCBCR and compression != 7
+    ):
+        problem = f"TIFF colours of kind {photometric}, expected gray, RGB, palette or CMYK"
+        raise DataError(where, problem, _CONVERT)
+
+
+@contextmanager
+def _dataset(source: bytes | Path, where: Path, number: int) -> Iterator["DatasetReader"]:
+    """The directory of this number, opened by GDAL for this caller alone."""
+    import rasterio  # noqa: PLC0415 - 0.2 s, which only TIFF needs
+    from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415
+    from rasterio.io import MemoryFile  # noqa: PLC0415
+
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)  # most images are not
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(**_OPTIONS))
+        if isinstance(source, bytes):
+            name = stack.enter_context(MemoryFile(source)).name
+        else:
+            name = str(source.absolute())
+        with _refused(where, "GDAL cannot open it"):
+            dataset = rasterio.open(f"GTIFF_DIR:{number}:{name}", driver="GTiff", sharing=False)
+        yield stack.enter_context(dataset)
+
+
+@contextmanager
+def _refused(where: Path, problem: str) -> Iterator[None]:
+    """What GDAL raises meanwhile becomes a DataError."""
+    from rasterio.errors import RasterioError  # noqa: PLC0415
+
+    try:
+        yield
+    except (RasterioError, ValueError, MemoryError):
+        raise DataError(where, f"damaged: {problem}", AGAIN) from None
+
+
+def _stored(dataset: "DatasetReader", where: Path, directory: Directory, num_pages: int) -> Stored:
+    kind = dataset.dtypes[0]
+    if kind not in _SAMPLES or set(dataset.dtypes) != {kind}:
+        raise DataError(where, f"{kind} samples, expected one of {', '.join(_SAMPLES)}", _CONVERT)
+    samples = directory.first(277, 1)
+    tall, wide = dataset.block_shapes[0]
+    if dataset.count != samples or dataset.shape != (directory.first(257, 0), directory.first(256, 0)):
+        raise DataError(where, f"damaged: GDAL finds {dataset.count} bands of {dataset.shape} pixels", AGAIN)
+    if (block := tall * wide * samples * np.dtype(kind).itemsize) > MAX_BLOCK:
+        problem = f"strips or tiles of {wide}x{tall} pixels and {block} bytes, expected at most {MAX_BLOCK}"
+        raise DataError(where, problem, "Save it with smaller tiles: gdal_translate -co TILED=YES.")
+    photometric, extra = directory.first(262, _BLACK), directory.tags.get(338, ())
+    alpha, position = _alpha(extra, samples)
+    bands = samples - (alpha is not None)
+    colour, palette = _colour(dataset, where, photometric, bands)
+    is_cmyk = photometric == _CMYK
+    return Stored(
+        format="TIFF",
+        height=dataset.height,
+        width=dataset.width,
+        depth=min(directory.first(258, 1), 8 * np.dtype(kind).itemsize),
+        dtype=np.dtype(kind),
+        colour=colour,
+        read=_windows(dataset, where, position, is_cmyk=is_cmyk),
+        bands=3 if is_cmyk else bands,
+        orientation=directory.first(274, 1) if 1 <= directory.first(274, 1) <= 8 else 1,
+        alpha=alpha,
+        palette=palette,
+        zero_is_white=photometric == _WHITE,
+        converted_from="CMYK" if is_cmyk else None,
+        lossy=directory.first(259, 1) == 7,
+        pages=num_pages,
+        georeference=_georeference(dataset),
+    )
+
+
+def _alpha(extra: tuple[int, ...], samples: int) -> tuple[Literal["straight", "premultiplied"] | None, int]:
+    """The kind of the first alpha channel and its place among the samples (338, ExtraSamples)."""
+    for place, kind in enumerate(extra, start=samples - len(extra)):
+        if kind in (1, 2) and place > 0:
+            return ("premultiplied" if kind == 1 else "straight"), place
+    return None, samples
+
+
+def _colour(
+    dataset: "DatasetReader", where: Path, photometric: int, bands: int
+) -> tuple[Literal["gray", "RGB", "palette", "bands"], tuple[Rgb, ...]]:
+    if photometric == _PALETTE:
+        colours = dataset.colormap(1)
+        return "palette", tuple(colours.get(index, (0, 0, 0, 0))[:3] for index in range(max(colours) + 1))
+    if photometric == _CMYK and (bands != 4 or dataset.dtypes[0] != "uint8"):
+        raise DataError(where, f"{bands} inks of {dataset.dtypes[0]}, expected 8-bit CMYK", _CONVERT)
+    if photometric in (_WHITE, _BLACK):
+        return ("gray" if bands == 1 else "bands"), ()
+    return ("RGB" if bands == 3 or photometric == _CMYK else "bands"), ()
+
+
+def _windows(dataset: "DatasetReader", where: Path, alpha: int, *, is_cmyk: bool) -> Any:
+    """`Stored.read`; `alpha` is the place of the alpha channel, which comes last."""
+    from rasterio.enums import MaskFlags  # noqa: PLC0415
+    from rasterio.windows import Window  # noqa: PLC0415
+
+    order = [number for number in range(1, dataset.count + 1) if number != alpha + 1]
+    colours = len(order)
+    order += [alpha + 1] * (alpha < dataset.count)
+    no_data = _no_data(dataset)
+    has_mask = MaskFlags.per_dataset in dataset.mask_flag_enums[0] and MaskFlags.alpha not in dataset.mask_flag_enums[0]
+
+    def read(top: int, left: int, height: int, width: int) -> Samples:
+        window = Window(left, top, width, height)
+        with _refused(where, f"a strip or tile in rows {top} to {top + height - 1} cannot be decoded"):
+            values = np.ascontiguousarray(np.moveaxis(dataset.read(order, window=window), 0, 2))
+            valid = dataset.read_masks(1, window=window) > 0 if has_mask else None
+        if no_data is not None:
+            there = (values[:, :, :colours] != no_data).any(axis=2)
+            valid = there if valid is None else valid & there
+        return Samples(_rgb(values) if is_cmyk else values, valid)
+
+    return read
+
+
+def _no_data(dataset: "DatasetReader") -> Any:
+    """The value that marks pixels without data in all bands, as a sample; None if the file names none that can occur.
+
+    NaN needs no mark.
+    """
+    kind, value = np.dtype(dataset.dtypes[0]), dataset.nodata
+    if value is None or np.isnan(value):
+        return None
+    if kind.kind == "f":
+        return kind.type(value)
+    limits = np.iinfo(kind)
+    return kind.type(value) if limits.min <= value <= limits.max and value == int(value) else None
+
+
+def _rgb(cmyk: Array) -> Array:
+    """CMYK, and alpha if there is one, as RGB: ink covers white. Integers only."""
+    light = 255 - cmyk[:, :, :4].astype(np.uint16)
+    rgb = ((light[:, :, :3] * light[:, :, 3:] + 127) // 255).astype(np.uint8)
+    return np.concatenate([rgb, cmyk[:, :, 4:]], axis=2)
+
+
+def _georeference(dataset: "DatasetReader") -> Georeference | None:
+    if dataset.crs is None and dataset.transform.is_identity:
+        return None
+    a, b, c, d, e, f = tuple(dataset.transform)[:6]
+    return Georeference(dataset.crs.to_wkt() if dataset.crs else None, (a, b, c, d, e, f))
