@@ -8,6 +8,7 @@ import hashlib
 import json
 import warnings
 from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,9 +33,11 @@ AXES = {0: "batch", 2: "height", 3: "width"}
 TOLERANCE = 1e-4
 
 CONTRACT = """\
-Input `images`: float32 (batch, channels, height, width) of any batch, height and width; 1 channel is gray, 3 are RGB;
-a byte x enters as (x - mean) / std. Output `logits`: float32 (batch, classes, height, width); the class of a pixel is
-that of its highest logit, in the order of `classes`. Trained at the `height` and `width` of the metadata."""
+Input `images`: float32 (batch, channels, height, width) of any batch, height and width; the channels are the bands of
+`preparation`; a byte x enters as (x - mean) / std. Output `logits`: float32 (batch, classes, height, width); the class
+of a pixel is that of its highest logit, in the order of `classes`. Trained at the `height` and `width` of the metadata.
+`preparation` says how an image becomes such bytes: cut or resized (fit), which bands, alpha and Exif turns, and a
+sample v as the byte round(255 (v - low) / (high - low)), cut to 0..255; full means the range of its type."""
 
 
 class _ClassLogits(nn.Module):
@@ -121,6 +124,7 @@ def _metadata(description: checkpoint.Description, sha256: str) -> dict[str, str
         "std": str(description.std),
         "height": str(description.preparation.height),
         "width": str(description.preparation.width),
+        "preparation": json.dumps(asdict(description.preparation)),
         "network": description.network,
         "model_sha256": sha256,
     }

@@ -10,17 +10,21 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from segline import __main__ as command
 from segline.core import plugins
 from segline.core.errors import IntegrityError, ParameterError, PipelineError
 from segline.dataset import raw
+from segline.dataset.preparation import Intensity, Preparation
 from segline.inference import export_onnx
 from segline.model import checkpoint, forward, randomness
+from tests import tiny
 
 CLASSES = tuple(raw.Label(name, (10, 20, shade)) for shade, name in enumerate(("road", "Stra\u00dfe", "sky")))
-SMALL = checkpoint.Description("small_unet", {"width": 4}, "softmax", 3, 20, 28, 127.5, 60.5, CLASSES, ())
+SIZE = tiny.stretched(20, 28)
+SMALL = checkpoint.Description("small_unet", {"width": 4}, "softmax", SIZE, 127.5, 60.5, CLASSES, ())
 RESIDUAL = {"stem": 2, "widths": [4, 8, 8], "blocks": [1, 0, 2], "block": "separable", "expand": 2, "dropout": 0.1}
 ENCODER = {"decoder_width": 4, "weights": "", "weights_sha256": ""}
 NETWORKS = {
@@ -134,11 +138,21 @@ def test_it_is_valid_onnx_with_three_free_axes_and_a_description(tmp_path, onnx,
 
 def test_a_gray_model_takes_one_channel(tmp_path, onnxruntime):
     images = noise(1, 1, 9, 6)
-    out = exported(tmp_path, replace(SMALL, channels=1))
+    out = exported(tmp_path, replace(SMALL, preparation=tiny.stretched(20, 28, channels=1)))
     network, _ = checkpoint.read(tmp_path / "model.safetensors")
     expected = forward.logits(network, torch.from_numpy(images)).numpy()
 
     np.testing.assert_allclose(outputs(onnxruntime, out, images), expected, rtol=1e-4, atol=1e-2)
+
+
+def test_the_metadata_say_how_samples_become_the_bytes_of_the_input(tmp_path, onnx, onnxruntime):
+    percentiles = Intensity("percentile", (3.0, 10.0), (900.0, 2047.5))
+    preparation = Preparation("tile", 32, 64, 0.5, 0.25, (4, 1), "upright", "black", percentiles)
+    out = exported(tmp_path, replace(SMALL, preparation=preparation))
+    facts = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
+
+    assert preparation == TypeAdapter(Preparation).validate_json(facts["preparation"])
+    assert (1, len(CLASSES), 32, 64) == outputs(onnxruntime, out, noise(1, 2, 32, 64)).shape, "one channel a band"
 
 
 def test_exporting_twice_gives_equal_bytes_and_no_path_of_this_machine(tmp_path, onnxruntime):
