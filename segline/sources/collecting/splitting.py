@@ -119,13 +119,10 @@ class ByRatio(params.Section):
 
 
 def _one_form(value: Any) -> Any:
-    forms: dict[Any, type[params.Section]] = {"folder": ByFolder, "lists": ByLists, "ratio": ByRatio}
+    forms: dict[str, type[params.Section]] = {"folder": ByFolder, "lists": ByLists, "ratio": ByRatio}
     if isinstance(value, dict) and "val_from_train" in value:
         forms |= {"folder": ByFolderDrawingVal, "lists": ByListsDrawingVal}
-    by = value.get("by") if isinstance(value, dict) else None
-    if not isinstance(by, str) or by not in forms:
-        raise ValueError(f"expected a section with by: {' | '.join(forms)}")
-    return forms[by].model_validate(value)
+    return params.one_of(forms, value)
 
 
 def _one_group(expression: str) -> str:

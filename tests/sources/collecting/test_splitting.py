@@ -171,8 +171,9 @@ def test_a_stem_without_a_group_is_an_error_that_names_the_file(tmp_path):
     ("content", "expected"),
     [
         (3, "x.split: expected a section with by: folder | lists | ratio, got 3"),
-        ({"by": "chance"}, "x.split: expected a section with by: folder | lists | ratio"),
-        ({"by": []}, "x.split: expected a section with by: folder | lists | ratio"),
+        ({"by": "chance"}, "x.split.by: input should be folder | lists | ratio, got 'chance'"),
+        ({"by": []}, "x.split.by: input should be folder | lists | ratio, got []"),
+        ({"names": ["a"]}, "x.split.by: missing"),
         ({"by": "folder"}, "x.split.names: missing"),
         ({"by": "folder", "names": []}, "x.split.names: list should have at least 1 item"),
         ({"by": "folder", "names": ["a", "a"]}, "x.split.names: duplicate 'a'"),

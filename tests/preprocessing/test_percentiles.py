@@ -1,0 +1,164 @@
+"""Percentiles of a split are exact for every type of samples, whatever their distribution and order."""
+
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from segline.core.errors import DataError
+from segline.preprocessing import intensity, percentiles
+from segline.preprocessing.stored_samples import Samples
+
+TYPES = ["uint8", "uint16", "uint32", "int16", "int32", "float32"]
+TRAIN = Path("data/raw/train")
+
+
+def measured(windows, low=2.0, high=98.0, bands="gray"):
+    """The bounds of windows (h, w, bands), or of `Samples`."""
+    listed = [each if isinstance(each, Samples) else Samples(each, None) for each in windows]
+
+    def visit(add):
+        for number, samples in enumerate(listed):
+            add(Path(f"{number}.tif"), samples)
+
+    form = intensity.Percentile(by="percentile", low=low, high=high)
+    return percentiles.measured(TRAIN, form, bands, visit)
+
+
+def by_definition(values, percent):
+    """The smallest value that at least so many percent of the values do not exceed."""
+    ordered = sorted(values.tolist())
+    return ordered[max(1, ceil(Fraction(str(percent)) / 100 * len(ordered))) - 1]
+
+
+def spread(dtype, count, seed=1):
+    """Samples over the whole range, many of them equal, some far from all others."""
+    generator = np.random.default_rng(seed)
+    values = generator.normal(0, 1, count) ** 5 * 1000
+    if dtype == "float32":
+        values[:5] = [-3.4e38, 3.4e38, 0.0, -0.0, 1e-40]
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    middle = 0 if limits.min else 100
+    return (values + middle).clip(limits.min, limits.max).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("percents", [(0.0, 100.0), (0.5, 99.5), (12.5, 50.0), (49.0, 99.99)])
+def test_percentiles_are_those_of_all_samples_in_one_row(dtype, percents):
+    values = spread(dtype, 5000)
+
+    bounds = measured([part.reshape(4, -1, 1) for part in np.split(values, 5)], *percents)
+
+    assert "percentile" == bounds.by
+    assert [by_definition(values, percent) for percent in percents] == [*bounds.low, *bounds.high]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_percentiles_are_those_of_numpy_by_the_inverted_cumulative_distribution(dtype):
+    values = spread(dtype, 4096)
+
+    bounds = measured([values.reshape(64, 64, 1)], 25.0, 75.0)
+
+    assert [*bounds.low, *bounds.high] == np.percentile(values, (25, 75), method="inverted_cdf").tolist()
+
+
+@given(
+    st.sampled_from(TYPES).flatmap(lambda dtype: arrays(dtype, st.integers(1, 12))),
+    st.integers(0, 99),
+    st.integers(1, 100),
+)
+def test_few_samples_of_any_bits_have_exact_percentiles(values, low, high):
+    assume(low < high)
+    finite = values[np.isfinite(values)]
+    assume(finite.size)
+    expected = [by_definition(finite, percent) for percent in (low, high)]
+    assume(expected[0] < expected[1])
+
+    bounds = measured([values.reshape(1, -1, 1)], float(low), float(high))
+
+    assert expected == [*bounds.low, *bounds.high]
+
+
+def test_threads_in_any_order_give_the_same_bounds():
+    windows = [spread("float32", 3000, seed).reshape(10, 100, 3) for seed in range(40)]
+
+    def visit(add):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda window: add(Path("a.tif"), Samples(window, None)), windows[::-1]))
+
+    form = intensity.Percentile(by="percentile", low=2.0, high=98.0)
+
+    assert measured(windows, bands=(1, 2, 3)) == percentiles.measured(TRAIN, form, (1, 2, 3), visit)
+
+
+def test_every_channel_has_percentiles_of_its_own():
+    values = np.random.default_rng(1).integers(0, 65_536, (30, 40, 4)).astype(np.uint16)
+
+    bounds = measured([values], bands=(4, 2))
+
+    assert [by_definition(values[:, :, band].ravel(), 2) for band in (3, 1)] == list(bounds.low)
+    assert [by_definition(values[:, :, band].ravel(), 98) for band in (3, 1)] == list(bounds.high)
+
+
+def test_gray_of_colour_files_is_measured_as_it_is_used():
+    rgb = np.random.default_rng(1).integers(0, 4096, (30, 40, 3)).astype(np.uint16)
+
+    bounds = measured([rgb])
+
+    luma = intensity.chosen(rgb, "gray")
+    assert [by_definition(luma.ravel(), 2), by_definition(luma.ravel(), 98)] == [*bounds.low, *bounds.high]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_samples_that_are_not_valid_do_not_count(dtype):
+    values = np.arange(100, dtype=dtype).reshape(10, 10, 1)
+    valid = values[:, :, 0] >= 50
+
+    assert measured([values[5:]]) == measured([Samples(values, valid)])
+
+
+def test_samples_that_are_not_finite_do_not_count():
+    values = np.arange(100, dtype=np.float32).reshape(10, 10, 1)
+    holes = np.array([[[np.nan], [np.inf], [-np.inf]]], np.float32)
+
+    assert measured([values]) == measured([values, holes])
+
+
+def test_a_band_whose_percentiles_are_equal_is_an_error_that_names_it():
+    values = np.random.default_rng(1).integers(0, 256, (10, 10, 3)).astype(np.uint8)
+    values[:, :, 1] = 7
+
+    with pytest.raises(DataError) as caught:
+        measured([values], bands=(1, 2, 3))
+
+    assert "data/raw/train: percentiles 2 and 98 of all samples are equal in band 2 (7). Set others in " in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        [],
+        [Samples(np.zeros((2, 2, 1), np.uint16), np.zeros((2, 2), np.bool_))],
+        [np.full((2, 2, 1), np.nan, np.float32)],
+    ],
+    ids=["no image", "no data", "not a number"],
+)
+def test_a_split_without_a_valid_sample_is_an_error(windows):
+    with pytest.raises(DataError, match=r"^data/raw/train: no valid sample in "):
+        measured(windows)
+
+
+def test_files_of_different_types_are_an_error_that_names_both():
+    windows = [np.zeros((2, 2, 1), np.uint16), np.zeros((2, 2, 1), np.uint8)]
+
+    with pytest.raises(DataError, match=r"^1.tif: uint8 samples, expected uint16 as in 0.tif: .* one type"):
+        measured(windows)
