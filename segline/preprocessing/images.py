@@ -16,6 +16,7 @@ from segline.core.errors import DataError, IntegrityError
 from segline.preprocessing import headers
 
 MAX_BYTES = 1 << 28
+_MOST_CHANNELS = 4  # that OpenCV averages at once
 MAX_PIXELS = 1 << 26  # 8192 x 8192: at most 201 MB a decoded image, in each thread
 
 Uint8 = npt.NDArray[np.uint8]
@@ -96,7 +97,10 @@ def resize_image(image_hwc: Uint8, height: int, width: int) -> Uint8:
         return image_hwc
     shrinks = height <= old_height and width <= old_width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR_EXACT
-    resized = cv2.resize(image_hwc, (width, height), interpolation=method)
+    if channels > _MOST_CHANNELS:
+        parts = np.split(image_hwc, range(_MOST_CHANNELS, channels, _MOST_CHANNELS), axis=2)
+        return np.concatenate([resize_image(part, height, width) for part in parts], axis=2)
+    resized = cv2.resize(np.ascontiguousarray(image_hwc), (width, height), interpolation=method)
     return np.asarray(resized, np.uint8).reshape(height, width, channels)
 
 

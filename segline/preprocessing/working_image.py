@@ -1,0 +1,163 @@
+"""A whole image or mask -> the rows of its grid, one after the other, in memory that does not grow with its height.
+
+See `segline.dataset.tiling` for the grid. A working pixel shows the average of the image's own pixels under it, by
+OpenCV's area method. It has the label of the one at its centre, and is void if that one is not valid. Padding repeats
+the edge. Each own pixel is read once, and tiles that overlap agree on what they share.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from segline.dataset.preparation import Preparation
+from segline.dataset.tiling import UNIT, Grid, grid
+from segline.preprocessing import images, intensity
+from segline.preprocessing.image_file import ImageFile
+from segline.preprocessing.masks import Mask, MaskFile
+from segline.preprocessing.stored_samples import Array, Samples
+
+Uint8 = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+Arrays = tuple[Array, ...]  # of the same pixels
+
+_MOST_SAMPLES = 1 << 22  # that are converted at once: 32 MiB of float64
+
+
+def image_rows(
+    image: ImageFile, preparation: Preparation, watch: Callable[[Samples, Uint8], None] | None = None
+) -> Iterator[tuple[Uint8, Bool]]:
+    """Each row of an image, uint8 (H, W, C), and what is void in it, bool (H, W), in the order of its windows.
+
+    `watch` is called with all own pixels, piece by piece from the top: the samples, and the bytes that they become.
+    Raises DataError as `image.read` does.
+    """
+    form = grid(preparation, image.height, image.width)
+
+    def own(first: int, last: int) -> tuple[Uint8, Bool]:
+        samples = image.read(first, 0, last - first, image.width)
+        pixels = intensity.to_bytes(samples, preparation)
+        if watch:
+            watch(samples, pixels)
+        return np.ascontiguousarray(pixels), np.ones(
+            pixels.shape[:2], np.bool_
+        ) if samples.valid is None else samples.valid
+
+    def strips() -> Iterator[Arrays]:
+        if preparation.fit != "tile":
+            pixels, valid = own(0, image.height)
+            yield images.resize_image(pixels, *form.working), _nearest(valid, form)
+        else:
+            for first, last in _pieces(form, max(image.bands, preparation.channels)):
+                for pixels, valid in _units(own(first, last), form):
+                    yield _averaged(pixels, form), _at_centres(valid, form)
+
+    for (top, left), (shown, valid) in zip(form.windows, _windows(form, strips()), strict=True):
+        void = ~valid
+        void[max(0, form.working[0] - top) :] = True
+        void[:, max(0, form.working[1] - left) :] = True
+        yield shown, void
+
+
+def mask_rows(mask: MaskFile, preparation: Preparation, watch: Callable[[Mask], None] | None = None) -> Iterator[Mask]:
+    """Each row of a mask (H, W), in the order of its windows. What is void in its image is not void here.
+
+    `watch` is called with all own pixels, piece by piece from the top. Raises DataError as `mask.read` does.
+    """
+    form = grid(preparation, mask.height, mask.width)
+
+    def own(first: int, last: int) -> Mask:
+        values = mask.read(first, 0, last - first, mask.width)
+        if watch:
+            watch(values)
+        return values
+
+    def strips() -> Iterator[Arrays]:
+        if preparation.fit != "tile":
+            yield (images.resize_mask(own(0, mask.height), *form.working),)
+        else:
+            for first, last in _pieces(form, 1):
+                for (values,) in _units((own(first, last),), form):
+                    yield (_at_centres(values, form),)
+
+    return (values for (values,) in _windows(form, strips()))
+
+
+def own_pieces(image: ImageFile, preparation: Preparation) -> Iterator[Samples]:
+    """All own pixels of an image, piece by piece from the top, each once."""
+    form = grid(preparation, image.height, image.width)
+    whole = [(0, image.height)]
+    for first, last in _pieces(form, image.bands) if preparation.fit == "tile" else whole:
+        yield image.read(first, 0, last - first, image.width)
+
+
+def _unit(form: Grid) -> int:
+    """How many own pixels, down and across, become `UNIT` working pixels."""
+    return int(form.step[0] * UNIT)
+
+
+def _pieces(form: Grid, channels: int) -> Iterator[tuple[int, int]]:
+    """First own line of each piece that is read at once, and the one after its last: a few units each."""
+    height, width = form.own
+    unit = _unit(form)
+    lines = unit * max(1, _MOST_SAMPLES // (unit * width * channels))
+    return ((first, min(first + lines, height)) for first in range(0, height, lines))
+
+
+def _units(piece: Arrays, form: Grid) -> Iterator[Arrays]:
+    """The own lines of one unit after the other. What a unit becomes does not depend on the piece it was read in."""
+    unit = _unit(form)
+    for top in range(0, len(piece[0]), unit):
+        yield tuple(array[top : top + unit] for array in piece)
+
+
+def _averaged(pixels: Uint8, form: Grid) -> Uint8:
+    """The working lines of the own lines of a unit; the last unit may be smaller than the others."""
+    unit, (_, width) = _unit(form), form.working
+    if unit == UNIT:
+        return pixels
+    units_across = -(-width // UNIT)
+    height = -(-len(pixels) * UNIT // unit)
+    whole = _padded(pixels, unit, units_across * unit)
+    return images.resize_image(whole, UNIT, units_across * UNIT)[:height, :width]
+
+
+def _at_centres(values: Array, form: Grid) -> Array:
+    """The values (n, w) of the own lines of a unit under the centres of working pixels."""
+    unit = _unit(form)
+    if unit == UNIT:
+        return values
+    height, width = -(-len(values) * UNIT // unit), form.working[1]
+    down, across = ((2 * np.arange(count) + 1) * unit // (2 * UNIT) for count in (height, width))
+    down, across = (np.minimum(place, side - 1) for place, side in zip((down, across), values.shape, strict=True))
+    return np.asarray(values[down[:, None], across])
+
+
+def _nearest(valid: Bool, form: Grid) -> Bool:
+    return images.resize_mask(valid.view(np.uint8), *form.working).view(np.bool_)
+
+
+def _windows(form: Grid, strips: Iterator[Arrays]) -> Iterator[Arrays]:
+    """The windows of a working image, given from the top in strips of lines; what sticks out repeats its edge."""
+    height, width = form.row
+    across = form.lefts[-1] + width
+    first, held = form.tops[0], next(strips)
+    for top in form.tops:
+        held, first = tuple(array[top - first :] for array in held), top
+        parts = [held]
+        lines = len(held[0])
+        while lines < min(height, form.working[0] - top):
+            parts.append(next(strips))
+            lines += len(parts[-1][0])
+        held = tuple(arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        band = tuple(_padded(array[:height], height, across) for array in held)
+        for left in form.lefts:
+            yield tuple(np.ascontiguousarray(array[:, left : left + width]) for array in band)
+
+
+def _padded(array: Array, height: int, width: int) -> Array:
+    """An array (h, w, ...) as (height, width, ...): its last line and column are repeated."""
+    missing = height - array.shape[0], width - array.shape[1]
+    if missing == (0, 0):
+        return array
+    return np.pad(array, ((0, missing[0]), (0, missing[1]), *[(0, 0)] * (array.ndim - 2)), mode="edge")
