@@ -26,6 +26,8 @@ from tests.networks.test_networks import SECTIONS as NETWORKS
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SOURCES = {
     "synthetic": {"seed": 1, "height": 96, "width": 96, "train": 1, "val": 1, "test": 1},
+    "aerial": {"seed": 1, "size": 256, "train": 1, "val": 1, "test": 1},
+    "cells": {"seed": 1, "height": 64, "width": 64, "train": 1, "val": 1, "test": 1},
     "camvid": {"url": "missing.tar.gz", "splits": ["val"]},
     "voc": {"splits": ["val"]},
     "folder": {
@@ -143,6 +145,8 @@ def test_download(source, project, reads):
     Path("params.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
     starts_from = {
         "synthetic": ROOT / "segline/sources/streets",
+        "aerial": ROOT / "segline/sources/aerial.py",
+        "cells": ROOT / "segline/sources/cells.py",
         "camvid": ROOT / "segline/sources/camvid.sha256",
         "folder": Path("source"),
         "voc": Path("source"),

@@ -22,6 +22,7 @@ def pair(stem: str, group: str | None = None) -> Pair:
 WRONG_PAIRS = (
     *({"stem": 1}, {"stem": ["a"]}, {"stem": None}, {"stem": ""}, {"group": 3}, {"image": {}}, {"image": "a\0b"}),
     *({"mask": None}, {"mask": "m" * 5000}, {"sha256_image": "A" * 64}, {"sha256_mask": 3}, {"sha256_mask": "a"}),
+    *({"objects": ""}, {"objects": 7}, {"objects": "o" * 5000}, {"sha256_objects": "A" * 64}, {"sha256_objects": 3}),
 )
 STREET = Dataset(
     name="street",
@@ -48,6 +49,29 @@ def test_what_was_written_is_read(tmp_path, void):
     raw.write(tmp_path, expected)
 
     assert raw.read(tmp_path) == expected
+
+
+def test_object_numbers_are_read_where_a_pair_has_them_and_null_where_not(tmp_path):
+    numbered = replace(pair("a"), objects="objects/a.png", sha256_objects="c" * 64)
+    expected = replace(STREET, splits={"train": [numbered, pair("b")]})
+
+    raw.write(tmp_path, expected)
+
+    rows = json.loads((tmp_path / raw.DATASET_FILE).read_text())["splits"]["train"]
+    assert [("objects/a.png", "c" * 64), (None, None)] == [(row["objects"], row["sha256_objects"]) for row in rows]
+    assert raw.read(tmp_path) == expected
+
+
+def test_an_index_from_before_there_were_object_numbers_is_read(tmp_path):
+    raw.write(tmp_path, STREET)
+    path = tmp_path / raw.DATASET_FILE
+    content = json.loads(path.read_text())
+    for rows in content["splits"].values():
+        for row in rows:
+            del row["objects"], row["sha256_objects"]
+    path.write_text(json.dumps(content))
+
+    assert raw.read(tmp_path) == STREET
 
 
 def test_bytes_do_not_depend_on_the_order_of_pairs_and_splits(tmp_path):

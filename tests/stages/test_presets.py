@@ -15,7 +15,7 @@ from segline.commands import presets
 from segline.dataset import raw
 from segline.model import device
 from segline.preprocessing import images
-from segline.sources import camvid, synthetic, voc
+from segline.sources import aerial, camvid, cells, synthetic, voc
 from stages import evaluate, plot, preprocess, train
 from tests import tiny
 
@@ -24,6 +24,8 @@ SIZE = 32
 SPLITS = {"train": 4, "val": 2, "test": 2}
 SMALLER = {"preprocess": {"height": SIZE, "width": SIZE}, "train": {"epochs": 1, "batch_size": 2}}
 NAMES = {
+    "aerial": [label.name for label in aerial.CLASSES],
+    "cells": [label.name for label in cells.CLASSES],
     "synthetic": [label.name for label in synthetic.CLASSES],
     "camvid": [label.name for label in camvid.CLASSES],
     "voc": voc.NAMES,
