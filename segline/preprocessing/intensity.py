@@ -130,11 +130,10 @@ def _luma(rgb: Array) -> Array:
 def _whole_range(values: Array) -> Uint8:
     if values.dtype == np.uint8:
         return values
-    limits = np.iinfo(values.dtype)
-    if values.dtype.itemsize <= 2:
-        return _table(values.dtype, limits.min, limits.max)[_codes(values)]
-    part = 0xFFFFFFFF // 255  # odd: nothing lies halfway
-    return ((values.astype(np.int64) - limits.min + part // 2) // part).astype(np.uint8)
+    lowest, most = np.iinfo(values.dtype).min, (1 << 8 * values.dtype.itemsize) - 1
+    step = most // 255  # odd: nothing lies halfway
+    wide = values.astype(np.int32 if values.dtype.itemsize == 2 else np.int64)
+    return np.asarray((wide + (step // 2 - lowest)) // step, np.uint8)
 
 
 def _scaled(values: Array, rule: Intensity) -> Uint8:
