@@ -3,6 +3,8 @@
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from segline.core.errors import DataError
 from segline.preprocessing.headers import AGAIN, exif_orientation, refuse_rest
-from segline.preprocessing.stored_samples import Array, Stored, cut_out_of, require_size
+from segline.preprocessing.stored_samples import Array, Rgb, Stored, cut_out_of, require_size
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -39,7 +41,9 @@ def stored(content: bytes, where: Path, kind: str, most: int) -> Stored:
     picture = _opened(content, where, kind)
     width, height = picture.size
     require_size(where, height, width, most)
-    if getattr(picture, "is_animated", False):
+    with _refused(where):
+        is_animated = getattr(picture, "is_animated", False)
+    if is_animated:
         raise DataError(where, f"a {kind} with several frames, expected one image", "Export a single frame.")
     if kind == "GIF" and [tile.extents for tile in picture.tile] != [(0, 0, width, height)]:
         raise DataError(where, "a GIF whose frame covers only a part of it", "Export it again, as PNG.")
@@ -47,7 +51,7 @@ def stored(content: bytes, where: Path, kind: str, most: int) -> Stored:
         raise DataError(where, f"a {kind} of the mode {picture.mode}, expected gray, RGB or palette", "Save it as PNG.")
     colour, bands, depth = _COLOURS[picture.mode]
     clear = picture.info.get("transparency")
-    palette = picture.getpalette() if colour == "palette" else None
+    palette = _palette(picture, where) if colour == "palette" else ()
     return Stored(
         format=kind,
         height=height,
@@ -59,7 +63,7 @@ def stored(content: bytes, where: Path, kind: str, most: int) -> Stored:
         bands=bands,
         orientation=exif_orientation(picture.info.get("exif", b"")),
         alpha="straight" if picture.mode == "RGBA" or clear is not None else None,
-        palette=tuple(zip(palette[::3], palette[1::3], palette[2::3], strict=True)) if palette else (),
+        palette=palette,
         lossy="VP8 " in chunks,
     )
 
@@ -73,23 +77,33 @@ def _opened(content: bytes, where: Path, kind: str) -> "ImageFile":
         "GIF": GifImagePlugin.GifImageFile,
         "WebP": WebPImagePlugin.WebPImageFile,
     }
-    try:
+    with _refused(where):
         return readers[kind](io.BytesIO(content))  # type: ignore[no-any-return]
-    except Exception:  # noqa: BLE001 - Pillow documents no exceptions for damaged files
-        raise DataError(where, f"damaged: no {kind} image can be read", AGAIN) from None
 
 
-def _decoded(picture: "ImageFile", where: Path, clear: Any) -> Array:
+def _palette(picture: "ImageFile", where: Path) -> tuple[Rgb, ...]:
+    with _refused(where):
+        values = picture.getpalette() or []
+    return tuple(zip(values[::3], values[1::3], values[2::3], strict=False))
+
+
+def _decoded(picture: "ImageFile", where: Path, clear: int | bytes | None) -> Array:
     """Samples (H, W, C); alpha from the transparent index `clear`, if there is one."""
-    try:
+    with _refused(where):
         picture.load()
-        values = np.atleast_3d(np.asarray(picture))
-    except Exception:  # noqa: BLE001 - as above
-        raise DataError(where, "damaged: the pixels cannot be decoded", AGAIN) from None
-    values = values.astype(np.uint8, copy=False)
+        values = np.atleast_3d(np.asarray(picture)).astype(np.uint8, copy=False)
     if clear is None:
         return values
     return np.concatenate([values, np.where(values == clear, 0, 255).astype(np.uint8)], axis=2)
+
+
+@contextmanager
+def _refused(where: Path) -> Iterator[None]:
+    """What Pillow raises meanwhile becomes a DataError."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - Pillow documents no exceptions for damaged files
+        raise DataError(where, "damaged: the pixels cannot be decoded", AGAIN) from None
 
 
 def _webp_chunks(content: bytes, where: Path) -> set[str]:

@@ -6,6 +6,7 @@ that names the parameter that decides.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ from segline.preprocessing.upright import TURNS
 
 __all__ = ["Georeference", "ImageFile", "Samples", "opened", "pages"]
 
+Bands = Literal["rgb", "gray"] | tuple[int, ...]  # as in `Preparation`
+
 pages = formats.pages
 
 
@@ -31,16 +34,20 @@ def opened(
     page: int | None = None,
     alpha: Alpha = "refuse",
     *,
+    bands: Bands = "rgb",
     turn: bool = True,
     windows: bool = False,
 ) -> Iterator["ImageFile"]:
     """One image of a file, given as its content or its path; `page` counts from 1, None is the only one.
 
-    `alpha` says what becomes of transparent pixels. Without `turn` an Exif orientation is ignored. With `windows` the
-    caller reads by windows: up to 2^28 pixels, and 2^33 of a TIFF; otherwise up to 2^26. Raises DataError, which names
-    `where`.
+    `alpha` says what becomes of transparent pixels. An alpha channel is a band like the others if it is one of the
+    numbers in `bands`: GDAL marks the fourth band of any 8-bit image as alpha. Without `turn` an Exif orientation is
+    ignored. With `windows` the caller reads by windows: up to 2^28 pixels, and 2^33 of a TIFF; otherwise up to 2^26.
+    Raises DataError, which names `where`.
     """
     with formats.opened(source, where, page, windows=windows) as stored:
+        if stored.alpha and isinstance(bands, tuple) and stored.bands + 1 in bands and stored.colour != "palette":
+            stored = replace(stored, bands=stored.bands + 1, colour="bands", alpha=None)  # noqa: PLW2901
         yield ImageFile(stored, where, alpha, turn=turn)
 
 

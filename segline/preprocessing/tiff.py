@@ -1,6 +1,8 @@
 """TIFF, BigTIFF and GeoTIFF by GDAL (rasterio), window by window: no other driver, no network, no other files."""
 
 import io
+import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +13,7 @@ import numpy as np
 
 from segline.core import untrusted
 from segline.core.errors import DataError
+from segline.preprocessing.decoder_warnings import damage
 from segline.preprocessing.headers import AGAIN
 from segline.preprocessing.stored_samples import Array, Georeference, Rgb, Samples, Stored, require_size
 from segline.preprocessing.tiff_directories import Directory, Reader
@@ -27,13 +30,31 @@ _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no file beside it is looked for
     "GDAL_PAM_ENABLED": "NO",  # nor .aux.xml
     "GDAL_CACHEMAX": 1 << 28,  # bytes; otherwise it grows with the memory of the machine
-    "GTIFF_IGNORE_READ_ERRORS": "NO",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",  # nor a world file
 }
 _SAMPLES = ("uint8", "uint16", "uint32", "int16", "int32", "float32")
 _COMPRESSIONS = {1: "none", 2: "fax", 3: "fax", 4: "fax", 5: "LZW", 7: "JPEG", 8: "deflate", 32773: "PackBits"}
 _COMPRESSIONS |= {32946: "deflate", 50000: "ZSTD"}
 _WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6  # PhotometricInterpretation
 _CONVERT = "Convert it, for example by gdal_translate."
+
+
+class _JpegDamage(logging.Handler):
+    """Keeps the last warning of libjpeg, which decodes damaged data all the same, for the thread that decodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = threading.local()
+        logger = logging.getLogger("rasterio._err")  # where GDAL's warnings go
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.warning = damage(record.getMessage())
+
+
+_JPEG_DAMAGE = _JpegDamage()
 
 
 def pages(source: bytes | Path, where: Path) -> int:
@@ -122,10 +143,13 @@ def _refused(where: Path, problem: str) -> Iterator[None]:
     """What GDAL raises meanwhile becomes a DataError."""
     from rasterio.errors import RasterioError  # noqa: PLC0415
 
+    _JPEG_DAMAGE.heard.warning = None
     try:
         yield
     except (RasterioError, ValueError, MemoryError):
         raise DataError(where, f"damaged: {problem}", AGAIN) from None
+    if warning := _JPEG_DAMAGE.heard.warning:
+        raise DataError(where, f"damaged: {warning}", AGAIN)
 
 
 def _stored(dataset: "DatasetReader", where: Path, directory: Directory, num_pages: int) -> Stored:
@@ -176,7 +200,8 @@ def _colour(
     dataset: "DatasetReader", where: Path, photometric: int, bands: int
 ) -> tuple[Literal["gray", "RGB", "palette", "bands"], tuple[Rgb, ...]]:
     if photometric == _PALETTE:
-        colours = dataset.colormap(1)
+        with _refused(where, "its palette cannot be read"):
+            colours = dataset.colormap(1)
         return "palette", tuple(colours.get(index, (0, 0, 0, 0))[:3] for index in range(max(colours) + 1))
     if photometric == _CMYK and (bands != 4 or dataset.dtypes[0] != "uint8"):
         raise DataError(where, f"{bands} inks of {dataset.dtypes[0]}, expected 8-bit CMYK", _CONVERT)

@@ -16,19 +16,20 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
-import cv2
 import numpy as np
 
 from segline.core.errors import PipelineError
 from segline.dataset import processed, raw
+from segline.dataset.preparation import Alpha
 from segline.gate import pairing, saved_metrics
-from segline.preprocessing import images
+from segline.preprocessing import image_file, masks
 from segline.sources.collecting import archive
 from tests import tiny
 from tests.e2e.reruns import ROOT
 from tests.gate import sides
-from tests.sweeps import mutations
+from tests.sweeps import mutations, tiny_pictures
 from tests.sweeps.tally import Clock, Random, Tally
 
 HANG = 20  # seconds for one input
@@ -36,52 +37,38 @@ MEGABYTES = 512  # that the inputs may add to the memory of the process
 Read = Callable[[Random], object]
 
 
-def png(folder: Path) -> Read:
-    """Images and masks: gray, RGB, palette; 8 and 16 bits."""
-    draw = np.random.default_rng(0)
-    pixels = [draw.integers(0, 200, size, np.uint8) for size in ((9, 14, 3), (9, 14))]
-    pixels.append(draw.integers(0, 60_000, (9, 14), np.uint16))
-    valid = [cv2.imencode(".png", each)[1].tobytes() for each in pixels]
-    valid.append(_palette(pixels[1] % 4))
+def pictures(suffix: str, valid: list[bytes], mutated: Callable[[bytes, Random], bytes]) -> Callable[[Path], Read]:
+    """Files of one format as images and as masks, whole and by windows."""
 
-    def read(random: Random) -> None:
-        content, where = mutations.of_png(random.choice(valid), random), folder / "x.png"
-        match random.randrange(4):
-            case 0:
-                images.decode_image(content, where, random.choice((1, 3)))
-            case 1:
-                images.decode_mask(content, where, "index", 100)
-            case _:
-                images.decode_mask(content, where, random.choice(list(raw.ENCODINGS)))
+    def reader(folder: Path) -> Read:
+        path = folder / f"x{suffix}"
 
-    return read
+        def read(random: Random) -> None:
+            content = mutated(random.choice(valid), random)
+            source: bytes | Path = content
+            if random.random() < 0.2:
+                path.write_bytes(content)
+                source = path
+            page, turn, windows = random.choice((None, None, 1, 2)), random.random() < 0.7, random.random() < 0.5
+            if random.random() < 0.5:
+                alpha = random.choice(get_args(Alpha))
+                with image_file.opened(source, path, page, alpha, turn=turn, windows=windows) as image:
+                    _read_windows(image, random)
+            else:
+                encoding, threshold = random.choice(list(raw.ENCODINGS)), random.choice((None, None, 100))
+                with masks.opened(source, path, encoding, threshold, page, turn=turn, windows=windows) as mask:
+                    _read_windows(mask, random)
 
+        return read
 
-def _palette(indices: np.ndarray) -> bytes:
-    from PIL import Image
-
-    picture = Image.fromarray(indices).convert("P")
-    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
+    return reader
 
 
-def jpeg(folder: Path) -> Read:
-    """Images, and masks that have a threshold."""
-    draw = np.random.default_rng(0)
-    pixels = [draw.integers(0, 256, size, np.uint8) for size in ((16, 24, 3), (16, 24))]
-    valid = [cv2.imencode(".jpg", each)[1].tobytes() for each in pixels]
-    valid.append(cv2.imencode(".jpg", pixels[0], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes())
-
-    def read(random: Random) -> None:
-        content, where = mutations.of_bytes(random.choice(valid), random), folder / "x.jpg"
-        if random.random() < 0.5:
-            images.decode_image(content, where, 3)
-        else:
-            images.decode_mask(content, where, "index", 128)
-
-    return read
+def _read_windows(file: image_file.ImageFile | masks.MaskFile, random: Random) -> None:
+    top, left = random.randrange(file.height), random.randrange(file.width)
+    file.read(top, left, min(file.height - top, 16), min(file.width - left, 16))
+    if file.height * file.width < 1 << 22:
+        file.read(0, 0, file.height, file.width)
 
 
 def dataset(folder: Path) -> Read:
@@ -197,8 +184,12 @@ def tar(folder: Path) -> Read:
 
 
 READERS: dict[str, Callable[[Path], Read]] = {
-    "png": png,
-    "jpeg": jpeg,
+    "png": pictures(".png", tiny_pictures.png(), mutations.of_png),
+    "jpeg": pictures(".jpg", tiny_pictures.jpeg(), mutations.of_bytes),
+    "tiff": pictures(".tif", tiny_pictures.tiff(), mutations.of_numbers),
+    "bmp": pictures(".bmp", tiny_pictures.bmp(), mutations.of_numbers),
+    "webp": pictures(".webp", tiny_pictures.webp(), mutations.of_numbers),
+    "gif": pictures(".gif", tiny_pictures.gif(), mutations.of_numbers),
     "dataset.json": dataset,
     "index.json": index,
     "model": model,

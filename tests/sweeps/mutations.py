@@ -38,6 +38,21 @@ def of_bytes(content: bytes, random: Random) -> bytes:
     return bytes(changed)
 
 
+def of_numbers(content: bytes, random: Random) -> bytes:
+    """Up to three numbers of 1 to 8 bytes, such as sizes and offsets, made small, large or extreme; or bytes."""
+    if random.random() < 0.4:
+        return of_bytes(content, random)
+    changed = bytearray(content)
+    for _ in range(random.randint(1, 3)):
+        size = random.choice((1, 2, 4, 8))
+        value = random.choice(
+            (0, 1, 2, 3, 255, 1 << 8 * size - 1, (1 << 8 * size) - 1, random.randrange(1 << 8 * size))
+        )
+        start = random.randrange(max(1, len(changed) - size))
+        changed[start : start + size] = min(value, (1 << 8 * size) - 1).to_bytes(size, random.choice(("little", "big")))
+    return bytes(changed)
+
+
 def of_text(content: bytes, random: Random) -> bytes:
     """One or two values replaced by others; or `of_bytes`."""
     if random.random() < 0.3:
