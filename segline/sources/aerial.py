@@ -7,7 +7,7 @@ arithmetic; floats meet + - * / and a square root alone.
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import IntEnum
 from functools import partial
@@ -124,12 +124,20 @@ def _write(path: Path, pixels: Pixels, row: int, column: int) -> str:
 
 
 def scene(rng: np.random.Generator, size: int) -> tuple[Pixels, Pixels]:
-    """Image (size, size, 3) and mask (size, size)."""
-    return _Scene(rng, size).paint()
+    """Image (size, size, 3) and mask (size, size): two quarters of town, two of country with a pond."""
+    view = _View(rng, size)
+    reach = 0.72 * size  # so far from the middle are the corners
+    leaves = list(view.divide((-reach, -reach, reach, reach), 0, view.draw(0, 1)))
+    country = [box for box, town in leaves if not town]
+    wet = min(country, key=lambda box: abs(box[0] + box[2]) + abs(box[1] + box[3]))  # nearest to the middle
+    for box, town in leaves:
+        plan = view.pick((view.gardens, view.gardens, view.yard)) if town else view.field
+        (view.pond if box == wet else plan)(box)
+    return view.seen(), view.mask
 
 
-class _Scene:
-    """Two quarters of town, two of country with a pond: the ground, then roads and cars, then what stands around."""
+class _View:
+    """Image, mask and shadows of one scene, and what is drawn on them: roads first, as trees overhang them."""
 
     def __init__(self, rng: np.random.Generator, size: int) -> None:
         self.rng, self.size = rng, size
@@ -139,24 +147,6 @@ class _Scene:
         length = math.sqrt(20 * 20 + down * down)
         self.cos, self.sin = 20 / length, down / length
         self.sun = self.pick([(0.9, 0.5), (0.7, 0.7), (0.5, 0.9), (-0.7, 0.7)])  # the shadow of a height of one pixel
-        self.leaves: list[tuple[Box, int]] = []
-        self.roads: list[tuple[Box, int]] = []
-        self.things: list[Callable[[], None]] = []
-
-    def paint(self) -> tuple[Pixels, Pixels]:
-        """Image (size, size, 3) and mask (size, size)."""
-        reach = 0.72 * self.size  # so far from the middle are the corners
-        self.divide((-reach, -reach, reach, reach), 0, self.draw(0, 1))
-        country = [box for box, town in self.leaves if not town]
-        wet = min(country, key=lambda box: abs(box[0] + box[2]) + abs(box[1] + box[3]))  # nearest to the middle
-        for box, town in self.leaves:
-            plan = self.pick((self.gardens, self.gardens, self.yard)) if town else self.field
-            (self.pond if box == wet else plan)(box)
-        for box, width in self.roads:
-            self.road(box, width)
-        for thing in self.things:
-            thing()
-        return self.seen(), self.mask
 
     def draw(self, low: float, high: float) -> int:
         """An integer from low to high, both included."""
@@ -170,20 +160,12 @@ class _Scene:
         """One of the colours, a little brighter or darker."""
         return _toned(self.pick(colours), self.draw(92, 108))
 
-    def divide(self, box: Box, depth: int, town: int) -> None:
-        """Cuts a box in two by a road, and so on; the first two cuts make the quarters."""
-        across, (left, top, right, bottom) = _along(box)
-        if depth >= 2 and right - left < (400 if town else 700):
-            self.leaves.append((box, town))
-            return
-        width = (34, 26, 20)[depth] if depth < 3 else 16 if town else 10
-        low = left + (right - left) * self.draw(36, 60) / 100
-        self.roads.append((_turned((low, top, low + width, bottom), across), width))
-        for number, part in enumerate([(left, top, low, bottom), (low + width, top, right, bottom)]):
-            self.divide(_turned(part, across), depth + 1, town ^ number if depth < 2 else town)
+    def turned(self, x: float, y: float) -> tuple[int, int]:
+        """The pixel of a point."""
+        return round(self.size / 2 + x * self.cos - y * self.sin), round(self.size / 2 + x * self.sin + y * self.cos)
 
     def fill(self, box: Box, colour: Colour, kind: Kind | None = None, height: int = 0) -> None:
-        """A rectangle of the turned scene, and the shadow of its height. None leaves the class as it is."""
+        """A rectangle, and the shadow of its height. None leaves class and light as they are."""
         left, top, right, bottom = box
         corners = ((left, top), (right, top), (right, bottom), (left, bottom))
         outline = np.array([self.turned(x, y) for x, y in corners], np.int32)
@@ -194,16 +176,24 @@ class _Scene:
             cv2.fillConvexPoly(self.shade, outline, 0)
             cv2.fillConvexPoly(self.mask, outline, int(kind))
 
-    def turned(self, x: float, y: float) -> tuple[int, int]:
-        """The pixel of a point."""
-        return round(self.size / 2 + x * self.cos - y * self.sin), round(self.size / 2 + x * self.sin + y * self.cos)
-
     def disc(self, centre: tuple[int, int], radius: int, colour: Colour, kind: Kind | None = None) -> None:
-        """A disc about a pixel."""
+        """As `fill`, about a pixel and without a shadow."""
         cv2.circle(self.image, centre, radius, colour, cv2.FILLED)
         if kind is not None:
             cv2.circle(self.shade, centre, radius, 0, cv2.FILLED)
             cv2.circle(self.mask, centre, radius, int(kind), cv2.FILLED)
+
+    def divide(self, box: Box, depth: int, town: int) -> Iterator[tuple[Box, int]]:
+        """Cuts a box in two by a road, and so on: the boxes that are left. The first two cuts make the quarters."""
+        across, (left, top, right, bottom) = _along(box)
+        if depth >= 2 and right - left < (400 if town else 700):
+            yield box, town
+            return
+        width = (34, 26, 20)[depth] if depth < 3 else 16 if town else 10
+        low = left + (right - left) * self.draw(36, 60) / 100
+        self.road(_turned((low, top, low + width, bottom), across), width)
+        for number, part in enumerate([(left, top, low, bottom), (low + width, top, right, bottom)]):
+            yield from self.divide(_turned(part, across), depth + 1, town ^ number if depth < 2 else town)
 
     def road(self, box: Box, width: int) -> None:
         """With cars in both directions and dashes between them, unless it is a track."""
@@ -212,8 +202,8 @@ class _Scene:
         self.fill(box, paving, Kind.PAVED)
         if width < 16:
             return
-        for edge in (top - 2, bottom - 2):
-            self.fill(_turned((left, edge, right, edge + 4), across), _toned(paving, 118), Kind.PAVED)
+        for edge in (top, bottom - 3):
+            self.fill(_turned((left, edge, right, edge + 3), across), _toned(paving, 118))
         for x in range(round(left), round(right), 24):
             self.fill(_turned((x, middle, x + 10, middle + 1), across), LINES)
         for lane in (top + width / 4 - 3, bottom - width / 4 - 3):
@@ -229,43 +219,39 @@ class _Scene:
         for place in self.pick([(2, 9), (1, 7)]):
             self.fill(_turned((left + place, top + 1, left + place + 2, bottom - 1), across), GLASS)
 
-    def tree(self, x: float, y: float, radius: int) -> None:
-        """A crown of discs, lighter towards the sun."""
-        column, row = self.turned(x, y)
-        right, down = (round(radius * share) for share in self.sun)
-        cv2.circle(self.shade, (column + right, row + down), radius, 1, cv2.FILLED)
-        colour = self.varied(CROWNS)
-        lumps = [(column + radius * dx // 4 + self.draw(-1, 1), row + radius * dy // 4) for dx, dy in ROUND]
-        for lump in (*lumps, (column, row)):
-            self.disc(lump, radius * 11 // 20 + 1, colour, Kind.TREE)
-        for lump in lumps:
-            lit = (lump[0] - right // 4, lump[1] - down // 4)
-            self.disc(lit, radius // 4 + 1, _toned(colour, self.draw(106, 136)))
-
     def trees(self, box: Box, spacing: int, percent: int) -> None:
-        """Trees all over a box, at jittered places, painted later."""
-        left, top, right, bottom = (round(side) for side in box)
-        for y in range(top + spacing // 2, bottom, spacing):
-            for x in range(left + spacing // 2, right, spacing):
-                if self.draw(1, 100) <= percent:
-                    aside, below = self.draw(-spacing // 3, spacing // 3), self.draw(-spacing // 3, spacing // 3)
-                    self.things.append(partial(self.tree, x + aside, y + below, self.draw(5, 11)))
+        """Crowns of seven discs, lighter towards the sun, at jittered places all over a box."""
+        left, top, right, bottom = (round(side + spacing / 2) for side in box)
+        for y, x in product(range(top, bottom, spacing), range(left, right, spacing)):
+            if self.draw(1, 100) > percent:
+                continue
+            radius, colour = self.draw(5, 11), self.varied(CROWNS)
+            middle = self.turned(x + self.draw(-spacing, spacing) / 3, y + self.draw(-spacing, spacing) / 3)
+            shift = [round(radius * share) for share in self.sun]
+            cv2.circle(self.shade, (middle[0] + shift[0], middle[1] + shift[1]), radius, 1, cv2.FILLED)
+            lumps = [
+                (middle[0] + radius * dx // 4 + self.draw(-1, 1), middle[1] + radius * dy // 4) for dx, dy in ROUND
+            ]
+            for lump in (*lumps, middle):
+                self.disc(lump, radius * 11 // 20 + 1, colour, Kind.TREE)
+            for lump in lumps:
+                lit = (lump[0] - shift[0] // 4, lump[1] - shift[1] // 4)
+                self.disc(lit, radius // 4 + 1, _toned(colour, self.draw(106, 136)))
 
     def field(self, box: Box) -> None:
         """A crop in stripes, a meadow with single trees, or a wood."""
         left, top, right, bottom = box
         crop, period, tone = self.varied(CROPS), self.draw(4, 12), self.draw(86, 98)
         self.fill(box, crop, Kind.FIELD)
-        for place in range(round(top), round(bottom), period):
-            self.fill((left, place, right, place + period / 2), _toned(crop, tone))
+        for y in range(round(top), round(bottom), period):
+            self.fill((left, y, right, y + period / 2), _toned(crop, tone))
         self.trees(box, 15, self.pick((0, 0, 2, 92)))
 
     def pond(self, box: Box) -> None:
         """Water in a meadow, with trees along one side."""
         left, top, right, bottom = box
         self.fill(box, self.varied(LAWNS), Kind.FIELD)
-        side = min(right - left, bottom - top)
-        x, y = (left + right) / 2, (top + bottom) / 2
+        side, x, y = min(right - left, bottom - top), (left + right) / 2, (top + bottom) / 2
         lobes = [self.turned(x + self.draw(-side, side) / 7, y + self.draw(-side, side) / 7) for _ in range(4)]
         for radius, colour, kind in ((side * 0.32, SAND, None), (side * 0.29, self.varied(WATERS), Kind.WATER)):
             for lobe in lobes:
@@ -273,49 +259,49 @@ class _Scene:
         self.trees((left, top, right, top + 50), 18, 70)
 
     def yard(self, box: Box) -> None:
-        """Halls and parked cars on paved ground."""
+        """Halls with flat roofs, and cars parked side by side between white lines, on paved ground."""
         self.fill(box, self.varied(PAVINGS), Kind.PAVED)
         left, top, right, bottom = (round(side) for side in box)
         for y in range(top + 18, bottom - 60, 130):
             x = left + 18
             while x + 60 < right:
-                plot = (x, y, min(x + self.draw(60, 150), right - 14), min(y + self.draw(70, 110), bottom - 14))
-                self.things.append(partial(self.pick((self.hall, self.parking)), *plot))
-                x = plot[2] + 20
+                end, low = min(x + self.draw(60, 150), right - 14), min(y + self.draw(70, 110), bottom - 14)
+                if self.draw(0, 1):
+                    self.hall((x, y, end, low))
+                else:
+                    for row, slot in product(range(y, low - 14, 30), range(x, end - 8, 9)):
+                        self.fill((slot, row, slot + 1, row + 15), LINES)
+                        if self.draw(0, 2):
+                            self.car((slot + 2, row + 1, slot + 8, row + self.draw(12, 14)))
+                x = end + 20
 
-    def hall(self, left: int, top: int, right: int, bottom: int) -> None:
-        """A flat roof with a rim and boxes for air."""
+    def hall(self, box: Box) -> None:
+        """A rim, and boxes for air."""
+        left, top, right, bottom = box
         roof = self.varied(HALLS)
-        self.fill((left, top, right, bottom), roof, Kind.BUILDING, self.draw(14, 26))
+        self.fill(box, roof, Kind.BUILDING, self.draw(14, 26))
         self.fill((left + 2, top + 2, right - 2, bottom - 2), _toned(roof, 92))
         for _ in range(self.draw(2, 8)):
             x, y = self.draw(left + 5, right - 12), self.draw(top + 5, bottom - 12)
             self.fill((x, y, x + self.draw(4, 9), y + self.draw(4, 9)), self.varied(HALLS), Kind.BUILDING, 3)
-
-    def parking(self, left: int, top: int, right: int, bottom: int) -> None:
-        """Cars side by side between white lines."""
-        for y, x in product(range(top, bottom - 14, 30), range(left, right - 8, 9)):
-            self.fill((x, y, x + 1, y + 15), LINES)
-            if self.draw(1, 100) <= 65:
-                self.car((x + 2, y + 1, x + 8, y + self.draw(12, 14)))
 
     def gardens(self, box: Box) -> None:
         """Two rows of plots, each with a lawn, a drive to the road, a house, trees, perhaps a car and a pool."""
         left, top, right, bottom = box
         deep = (bottom - top) / 2
         self.fill(box, self.varied(LAWNS), Kind.FIELD)
-        for edge, away in ((top, 1), (bottom, -1)):  # the road; the direction from it
+        for road, away in ((top, 1), (bottom, -1)):
+            part = partial(_from, road, away)
             x = left
             while x + 46 < right:
                 end, front, back = min(x + self.draw(46, 72), right), self.draw(10, 24), self.draw(38, 56)
-                part = partial(_from, edge, away)
                 self.fill(part((x, 0, end, deep)), self.varied(LAWNS), Kind.FIELD)
                 self.fill(part((x + 3, 0, x + 12, front + 16)), self.varied(PAVINGS), Kind.PAVED)
-                self.things.append(partial(self.house, part((x + 14, front, min(end - 4, x + 50), back))))
-                if self.draw(1, 100) <= 60:
-                    self.things.append(partial(self.car, part((x + 4, front - 6, x + 10, front + 6))))
                 if self.draw(1, 100) <= 15:
                     self.fill(part((end - 26, deep - 22, end - 8, deep - 12)), POOL, Kind.WATER)
+                if self.draw(1, 100) <= 60:
+                    self.car(part((x + 4, front - 6, x + 10, front + 6)))
+                self.house(part((x + 14, front, min(end - 4, x + 50), back)))
                 self.trees(part((x, back + 8, end, deep)), 26, 34)
                 x = end
 

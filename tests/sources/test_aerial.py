@@ -113,14 +113,14 @@ def test_a_car_alone_is_six_by_twelve_pixels() -> None:
 
 def test_a_shadow_is_darker_than_the_same_ground_in_the_sun() -> None:
     """A single hall on paved ground: on one side of it, the ground is darker than on the other."""
-    painter = aerial._Scene(np.random.default_rng(2), 256)
-    painter.cos, painter.sin, painter.sun = 1.0, 0.0, (0.7, 0.7)
-    painter.fill((-128, -128, 128, 128), (140, 140, 140), Kind.PAVED)
-    painter.fill((-20, -20, 20, 20), (180, 180, 180), Kind.BUILDING, 20)
-    seen = painter.seen()
+    view = aerial._View(np.random.default_rng(2), 256)
+    view.cos, view.sin, view.sun = 1.0, 0.0, (0.7, 0.7)
+    view.fill((-128, -128, 128, 128), (140, 140, 140), Kind.PAVED)
+    view.fill((-20, -20, 20, 20), (180, 180, 180), Kind.BUILDING, 20)
+    seen = view.seen()
 
     assert seen[150:154, 150:154].mean() < 0.8 * seen[100:104, 100:104].mean()
-    assert Kind.PAVED == painter.mask[152, 152]
+    assert Kind.PAVED == view.mask[152, 152]
 
 
 def test_files_are_what_the_index_says(folder: Path, drawn: Dataset) -> None:
