@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import InitErrorDetails
 
 from segline.core import untrusted, yaml_files
@@ -141,6 +141,18 @@ def one_of(forms: Mapping[str, type[Section]], value: Any) -> Section:
     kind = "literal_error" if "by" in value else "missing"
     detail = InitErrorDetails(type=kind, loc=("by",), input=by, ctx={"expected": " | ".join(forms)})
     raise ValidationError.from_exception_data("form", [detail])
+
+
+def expecting(what: str) -> WrapValidator:
+    """For a union: one error that says what is expected, where pydantic has one for each member."""
+
+    def validate(value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validated(value)
+        except ValidationError:
+            raise ValueError(f"expected {what}") from None
+
+    return WrapValidator(validate)
 
 
 def _problem(key: str, detail: dict[str, Any], known: list[str]) -> ParameterError:

@@ -12,6 +12,7 @@ Orientation = Literal["check", "upright", "stored"]
 Alpha = Literal["refuse", "drop", "white", "black"]
 Side = Annotated[int, Field(ge=1, le=8192)]
 Band = Annotated[int, Field(ge=1, le=1024)]
+Bands = Literal["rgb", "gray"] | Annotated[tuple[Band, ...], Field(min_length=1, max_length=1024)]
 Bounds = Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(max_length=1024)]
 
 
@@ -48,7 +49,7 @@ class Preparation:
     width: Side
     scale: Annotated[float, Field(gt=0, le=1)]
     overlap: Annotated[float, Field(ge=0, le=0.75)]
-    bands: Literal["rgb", "gray"] | Annotated[tuple[Band, ...], Field(min_length=1, max_length=1024)]
+    bands: Bands
     orientation: Orientation
     alpha: Alpha
     intensity: Intensity

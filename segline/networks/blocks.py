@@ -64,7 +64,7 @@ class Decoder(nn.Module):
 class ImageNetScaling(nn.Module):
     """Inputs in -1..1 -> (x - mean) / std by channel, where x is the input in 0..1.
 
-    With one channel, mean and std are the means of the three numbers.
+    With other than three channels, mean and std are the means of the three numbers for every channel.
     """
 
     shift: Tensor
@@ -73,7 +73,7 @@ class ImageNetScaling(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         mean, std = (torch.tensor(rgb).view(1, 3, 1, 1) for rgb in (IMAGENET_MEAN, IMAGENET_STD))
-        if channels == 1:
+        if channels != 3:
             mean, std = mean.mean(dim=1, keepdim=True), std.mean(dim=1, keepdim=True)
         self.register_buffer("shift", 2 * mean - 1, persistent=False)
         self.register_buffer("scale", 2 * std, persistent=False)

@@ -16,11 +16,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from segline.core import params
 from segline.core.errors import DataError
-from segline.dataset.preparation import FULL, Intensity, Preparation
+from segline.dataset.preparation import FULL, Band, Bands, Intensity, Preparation
 from segline.preprocessing.stored_samples import Array, Samples
 
 Uint8 = npt.NDArray[np.uint8]
-Bands = Literal["rgb", "gray"] | tuple[int, ...]
 
 USUAL = "{by: percentile, low: 0.5, high: 99.5}"
 _LUMA = (9798, 19235, 3735)  # 0.299 R + 0.587 G + 0.114 B in 1/32768, as OpenCV computes it for bytes
@@ -59,6 +58,10 @@ def _one_form(value: Any) -> Any:
     return params.one_of({"full": Full, "window": Window, "percentile": Percentile}, value)
 
 
+ChosenBands = Annotated[
+    Literal["rgb", "gray"] | Annotated[list[Band], Field(min_length=1, max_length=1024)],
+    params.expecting("rgb, gray, or numbers of bands from 1, such as [4, 1, 2]"),
+]
 Form = Annotated[Full | Window | Percentile, BeforeValidator(_one_form)]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError
-from segline.dataset.preparation import Intensity
+from segline.dataset.preparation import Bands, Intensity
 from segline.preprocessing import intensity
 from segline.preprocessing.stored_samples import Array, Samples
 
@@ -26,9 +26,7 @@ Add = Callable[[Path, Samples], None]
 HALF = 1 << 16
 
 
-def measured(
-    where: Path, form: intensity.Percentile, bands: intensity.Bands, visit: Callable[[Add], None]
-) -> Intensity:
+def measured(where: Path, form: intensity.Percentile, bands: Bands, visit: Callable[[Add], None]) -> Intensity:
     """The bounds that two percentiles of all samples give each channel; `where` names the split in errors.
 
     `visit(add)` calls `add` with every window of every image of train and the path of its file, in any order and from
@@ -65,7 +63,7 @@ class _Counts:
     the keys that have these upper halves.
     """
 
-    def __init__(self, bands: intensity.Bands, upper: Int64 | None = None) -> None:
+    def __init__(self, bands: Bands, upper: Int64 | None = None) -> None:
         self.counts: Int64 = np.zeros((0, 1, HALF), np.int64)
         self.dtype: np.dtype[Any] | None = None
         self._bands, self._upper, self._lock = bands, upper, Lock()
@@ -135,7 +133,7 @@ def _samples(keys: Int64, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return bits.view(dtype)
 
 
-def _name(bands: intensity.Bands, channel: int) -> str:
+def _name(bands: Bands, channel: int) -> str:
     if isinstance(bands, tuple):
         return f"band {bands[channel]}"
     return ("R", "G", "B")[channel] if bands == "rgb" else "gray"

@@ -29,16 +29,26 @@ def load(network: nn.Module, document: params.Document) -> None:
 
     If the encoder takes one channel, the weights of its first convolution are summed over R, G and B: for a gray input
     the result is that of the file's own weights with this input in all three. (The scaling before it is a mean over R,
-    G and B, which differ by 0.04 in the mean and 2 % in the deviation.) Raises what `read` raises.
+    G and B, which differ by 0.04 in the mean and 2 % in the deviation.) Raises what `read` and `require_channels` do.
     """
     weights = read(document)
     if not weights:
         return
     encoder = network.get_submodule("encoder")
     first, own = next(iter(encoder.state_dict().items()))
+    require_channels(document, own.shape[1])
     if own.shape[1] == 1:
         weights[first] = weights[first].sum(dim=1, keepdim=True)
     encoder.load_state_dict(weights)
+
+
+def require_channels(document: params.Document, channels: int) -> None:
+    """Raises ParameterError if weights are named and images have other than one or three channels."""
+    name = params.text(document, "model.name")
+    if channels not in (1, 3) and params.find(document, f"model.{name}").get("weights"):
+        problem = f"made for R, G and B, but images have {channels} channels (preprocess.bands)"
+        remedy = f"Choose rgb, gray, or one or three bands; or {FROM_SCRATCH}."
+        raise ParameterError(f"{params.FILE}: model.{name}.weights", problem, remedy)
 
 
 def read(document: params.Document) -> dict[str, Tensor]:

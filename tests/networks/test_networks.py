@@ -55,7 +55,7 @@ def test_any_size_comes_back_at_its_own_size(name, size):
         assert network(torch.zeros(2, 3, *size)).shape == (2, 5, *size)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_receives_a_gradient(name, channels):
     network = build(name, channels, outputs=3)
@@ -217,14 +217,17 @@ def test_an_inverted_residual_adds_its_input_if_the_shapes_agree():
 
 
 def test_an_encoder_gets_what_imagenet_weights_expect():
-    """(x / 255 - mean) / std by channel; with one channel the mean of the three numbers of each."""
+    """(x / 255 - mean) / std by channel; with other than three channels the mean of the three numbers of each."""
     pixels = torch.randint(256, (2, 5, 4, 3), dtype=torch.uint8)
     rgb = blocks.ImageNetScaling(3)(batches.inputs(pixels, batches.MEAN, batches.STD))
-    gray = blocks.ImageNetScaling(1)(batches.inputs(pixels[..., :1], batches.MEAN, batches.STD))
 
     for channel, (mean, std) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
         torch.testing.assert_close(rgb[:, channel], (pixels[..., channel] / 255 - mean) / std, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(gray[:, 0], (pixels[..., 0] / 255 - 0.449) / 0.226, atol=1e-6, rtol=1e-5)
+    for channels in (1, 2, 6):
+        bands = torch.cat([pixels, pixels], dim=-1)[..., :channels]
+        scaled = blocks.ImageNetScaling(channels)(batches.inputs(bands, batches.MEAN, batches.STD))
+        expected = (bands.permute(0, 3, 1, 2) / 255 - 0.449) / 0.226
+        torch.testing.assert_close(scaled, expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", PRETRAINED)

@@ -100,6 +100,19 @@ def test_one_channel_gives_the_result_of_a_gray_image_in_r_g_and_b(tmp_path):
         torch.testing.assert_close(one, three, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_images_of_other_than_one_or_three_channels_are_refused(tmp_path, channels):
+    network = build(channels=channels)
+
+    with pytest.raises(ParameterError) as caught:
+        pretrained.load(network, naming(saved(published(), tmp_path / "file.pth")))
+
+    assert str(caught.value) == (
+        f"params.yaml: model.{MOBILENET}.weights: made for R, G and B, but images have {channels} channels "
+        '(preprocess.bands). Choose rgb, gray, or one or three bands; or write "" for both to start from scratch.'
+    )
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_bytes_with_another_hash_are_refused_unparsed(tmp_path, kind):
     path = tmp_path / f"file.{kind}"

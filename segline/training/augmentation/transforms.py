@@ -74,8 +74,10 @@ def recoloured(images: Tensor, colours: Tensor, noise: Tensor | int) -> Tensor:
 
 
 def _luma(images: Tensor) -> Tensor:
-    """1024 times the luma of each pixel (for a single channel, its value): int32 (n, h, w, 1)."""
-    if images.shape[-1] == 1:
+    """1024 times the luma of each pixel: int32 (n, h, w, 1). With other than three channels there is no luma, and each
+    channel has its own value in its place, (n, h, w, C): a weight of luma then acts as one of the pixel.
+    """
+    if images.shape[-1] != 3:
         return images.int() << 10
     red, green, blue = images.int().unbind(dim=-1)
     return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[..., None]

@@ -71,6 +71,17 @@ def test_colours_equal_those_of_floats_within_a_gray_level(own, luma, offset, se
     assert (np.abs(total.clip(0, 255) - recoloured)[fits] < 1).all()
 
 
+@pytest.mark.parametrize("channels", [2, 5])
+def test_bands_that_are_no_colours_are_changed_each_by_itself(channels):
+    """As if each were a gray image, whatever the others show."""
+    image = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 4, 5, channels), np.uint8))
+    numbers = torch.tensor([[transforms.ONE * 5 // 4, transforms.ONE // 8, -9 * transforms.ONE]] * 2)
+    added = transforms.noise(torch.tensor([5, 6]), image.shape[1:], 20_000)
+    alone = [transforms.recoloured(image[..., [band]], numbers, added[..., [band]]) for band in range(channels)]
+
+    assert torch.equal(torch.cat(alone, dim=-1), transforms.recoloured(image, numbers, added))
+
+
 @pytest.mark.parametrize("shade", [0, 255])
 @pytest.mark.parametrize("numbers", [(4, -2, 382.5), (4, -2, -382.5), (0, 2, 382.5), (0, 0, 255), (2, 0, -127.5)])
 def test_the_strongest_changes_and_noise_do_not_overflow(numbers, shade):
