@@ -1,0 +1,35 @@
+"""How far from the edge of a tile a network's outputs depend on what lies beyond it, measured from the network itself.
+
+That is half its receptive field at most: tiles start and end at multiples of `tiling.UNIT`, where strides and pools
+start too, so an output next to an edge looks across it less far than others do. Source: Araujo et al. 2019.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from segline.dataset import tiling
+
+
+def margin(network: nn.Module, channels: int, limit: int) -> int | None:
+    """The width in pixels of the strip along an edge that depends on pixels beyond it; None if it is above `limit`.
+
+    A network that pools globally depends on everything, so it has None. Strides above `tiling.UNIT` are not supported:
+    tiles then see other pools than the whole image does.
+    """
+    network = copy.deepcopy(network).float().cpu().eval()
+    half = tiling.UNIT * (limit // tiling.UNIT + 1)
+    across = torch.zeros(2, channels, tiling.UNIT, 2 * half)
+    across[0, ..., :half] = across[1, ..., half:] = torch.nan  # whatever looks at a NaN becomes one
+    with torch.inference_mode():
+        seen = [network(across), network(across.transpose(2, 3)).transpose(2, 3)]
+    farthest = max(_farthest(strips[0, ..., half:]) for strips in seen)
+    farthest = max(farthest, *(_farthest(strips[1, ..., :half].flip(-1)) for strips in seen))
+    return farthest if farthest <= limit else None
+
+
+def _farthest(outputs: Tensor) -> int:
+    """One more than the last column of (K, H, W) with a NaN."""
+    columns = outputs.isnan().any(dim=0).any(dim=0).nonzero()
+    return int(columns.max()) + 1 if len(columns) else 0
