@@ -22,11 +22,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     section = params.section(params.load(), "preprocess", pairs.Section)
     data = raw.read(arguments.raw)
     recipe = pairs.recipe(arguments.raw, data, section)
-    split_writer.write(arguments.raw, arguments.processed, recipe, data)
+    indices = split_writer.write(arguments.raw, arguments.processed, recipe, data)
     for warning in audit.shared_groups(data):
         console.warn(warning)
-    counts = ", ".join(f"{split} {len(listed)}" for split, listed in data.splits.items())
-    console.say(f"preprocess: {counts} pairs at {recipe.form} -> {arguments.processed}")
+    console.say(f"preprocess: {split_writer.summary(indices)} at {recipe.form} -> {arguments.processed}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ Readers memory-map the arrays, so a split may be larger than memory. They compar
 import hashlib
 import io
 import math
+import os
 import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,11 @@ class Index:
         return tiling.grid(self.preparation, self.origins[origin].height, self.origins[origin].width)
 
     @property
+    def num_pixels(self) -> int:
+        """The pixels of all images at their working size: each counts once, padding does not."""
+        return sum(math.prod(self.grid(number).working) for number in range(len(self.origins)))
+
+    @property
     def owned(self) -> npt.NDArray[np.int64]:
         """The part of each row that counts for it: top, bottom, left and right, the ends exclusive: int64 (N, 4)."""
         grids = [self.grid(number) for number in range(len(self.origins))]
@@ -122,27 +128,44 @@ class Split:
 
 
 class Writer:
-    """Appends uint8 rows to a new .npy file, whose `shape` (N first) is known in advance. At most one is in memory."""
+    """Writes uint8 rows to a new .npy file, whose `shape` (N first) is known in advance. At most one is in memory.
+
+    Rows are appended by one thread, or put at their places by several; not both.
+    """
 
     def __init__(self, path: Path, stream: io.FileIO, shape: tuple[int, ...]) -> None:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
         start = io.BytesIO()
         np.lib.format.write_array_header_1_0(start, header)
         self._path, self._stream, self._shape = path, stream, shape
-        self._total = len(start.getvalue()) + math.prod(shape)
+        self._start, self._row_bytes = len(start.getvalue()), math.prod(shape[1:])
+        self._total = self._start + math.prod(shape)
         self._digest = hashlib.sha256()
         self._write(start.getbuffer())
 
     def __call__(self, row: npt.NDArray[np.uint8]) -> None:
         """Appends a row."""
-        if row.shape != self._shape[1:] or row.dtype != np.uint8:
-            raise ValueError(f"expected a uint8 row of shape {self._shape[1:]}, got {row.dtype} {row.shape}")
-        self._write(np.ascontiguousarray(row).data.cast("B"))
+        self._write(self._bytes(row))
+
+    def put(self, number: int, row: npt.NDArray[np.uint8]) -> None:
+        """Writes the row of this number; safe to call from threads."""
+        content, offset = self._bytes(row), self._start + number * self._row_bytes
+        try:
+            while content:
+                written = os.pwrite(self._stream.fileno(), content, offset)
+                content, offset = content[written:], offset + written
+        except OSError as error:
+            raise self._named(error, offset) from None
 
     @property
     def sha256(self) -> str:
         """The digest of what was appended so far, and of the header."""
         return self._digest.hexdigest()
+
+    def _bytes(self, row: npt.NDArray[np.uint8]) -> memoryview:
+        if row.shape != self._shape[1:] or row.dtype != np.uint8:
+            raise ValueError(f"expected a uint8 row of shape {self._shape[1:]}, got {row.dtype} {row.shape}")
+        return np.ascontiguousarray(row).data.cast("B")
 
     def _write(self, content: memoryview) -> None:
         self._digest.update(content)
@@ -150,9 +173,12 @@ class Writer:
             while content:
                 content = content[self._stream.write(content) :]
         except OSError as error:
-            error.filename = str(self._path)
-            error.strerror = f"{error.strerror} after {self._stream.tell()} of {self._total} bytes"
-            raise
+            raise self._named(error, self._stream.tell()) from None
+
+    def _named(self, error: OSError, offset: int) -> OSError:
+        error.filename = str(self._path)
+        error.strerror = f"{error.strerror} after {offset} of {self._total} bytes"
+        return error
 
 
 @contextmanager

@@ -41,6 +41,11 @@ class Grid:
     lefts: tuple[int, ...]
 
     @property
+    def count(self) -> int:
+        """The number of windows."""
+        return len(self.tops) * len(self.lefts)
+
+    @property
     def windows(self) -> Iterator[tuple[int, int]]:
         """Top and left of each window, in the order of the rows."""
         return ((top, left) for top in self.tops for left in self.lefts)

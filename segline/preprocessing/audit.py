@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError, IntegrityError, PipelineError
-from segline.dataset.processed import Origin
+from segline.dataset.preparation import Preparation
 from segline.dataset.raw import DATASET_FILE, Dataset, Pair, name_key
-from segline.preprocessing import images
+from segline.preprocessing import intensity, pair_files, working_image
+from segline.preprocessing.pair_files import Page
 
 FEW_LEVELS = 64
 
@@ -29,17 +30,22 @@ def problems(raw: Path, data: Dataset) -> list[PipelineError]:
     return [*in_splits, *leaks(_by_checksum(raw, data), "the same image")]
 
 
+def unusable_stems(folder: Path, pages: Sequence[Page]) -> Iterator[PipelineError]:
+    """One error for each stem that occurs twice in the split in `folder`, or cannot be printed."""
+    stems = Counter(name_key(page.stem) for page in pages)
+    for page in pages:
+        where = folder / page.pair.image
+        if stems[name_key(page.stem)] > 1:
+            problem = f"duplicate stem {page.stem!r} (ignoring case and Unicode form)"
+            yield DataError(where, problem, "Rename one of them, image and mask alike.")
+        if not page.stem.isprintable():
+            problem = f"stem {page.stem!r} contains a line break or another character that cannot be printed"
+            yield DataError(where, problem, "Rename image and mask.")
+
+
 def _in_split(folder: Path, pairs: Sequence[Pair]) -> Iterator[PipelineError]:
     if not pairs:
         yield DataError(folder, "empty split, expected at least one pair", "Add pairs, or leave the split out.")
-    stems = Counter(name_key(pair.stem) for pair in pairs)
-    for pair in pairs:
-        if stems[name_key(pair.stem)] > 1:
-            problem = f"duplicate stem {pair.stem!r} (ignoring case and Unicode form)"
-            yield DataError(folder / pair.image, problem, "Rename one of them, image and mask alike.")
-        if not pair.stem.isprintable():
-            problem = f"stem {pair.stem!r} contains a line break or another character that cannot be printed"
-            yield DataError(folder / pair.image, problem, "Rename image and mask.")
     known = {str(folder / name) for pair in pairs for name in (pair.image, pair.mask)}
     present = {f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names}
     alike = {name_key(path): path for path in known}
@@ -66,24 +72,29 @@ def leaks(equal: Iterable[Sequence[tuple[str, Path]]], what: str) -> Iterator[Pi
 
 
 def equal_pictures(
-    raw: Path, channels: int, candidates: Iterable[Sequence[tuple[str, Origin]]]
+    raw: Path, preparation: Preparation, candidates: Iterable[Sequence[tuple[str, Page]]]
 ) -> Iterator[PipelineError]:
     """One error for each picture that several splits contain in files that differ: saved again, or in another format.
 
-    `candidates` are groups of (split, origin) whose resized images share a checksum, so the images may be equal.
-    Decoding them again decides.
+    `candidates` are groups of (split, page) whose rows share a checksum, so the images may be equal. Decoding them
+    again decides.
     """
     for places in candidates:
-        if len({split for split, _ in places}) > 1 and len({origin.sha256_image for _, origin in places}) > 1:
-            yield from leaks(_equal(raw, channels, places), "an image of the same pixels")
+        files = {page.pair.sha256_image for _, page in places}
+        if len({split for split, _ in places}) > 1 and len(files) > 1:
+            yield from leaks(_equal(raw, preparation, places), "an image of the same pixels")
 
 
-def _equal(raw: Path, channels: int, places: Sequence[tuple[str, Origin]]) -> Iterable[Sequence[tuple[str, Path]]]:
+def _equal(
+    raw: Path, preparation: Preparation, places: Sequence[tuple[str, Page]]
+) -> Iterable[Sequence[tuple[str, Path]]]:
     same: dict[tuple[int, int, bytes], list[tuple[str, Path]]] = defaultdict(list)
-    for split, origin in places:
-        path = raw / split / origin.image
-        pixels = images.decode_image(images.read(path), path, channels)
-        same[origin.height, origin.width, hashlib.sha256(pixels.data).digest()].append((split, path))
+    for split, page in places:
+        with pair_files.opened_image(raw / split, page, preparation, verify=False) as image:
+            digest = hashlib.sha256()
+            for samples in working_image.image_pieces(image, preparation):
+                digest.update(np.ascontiguousarray(intensity.to_bytes(samples, preparation)).data)
+            same[image.height, image.width, digest.digest()].append((split, raw / split / page.pair.image))
     return same.values()
 
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from segline.core import atomic, untrusted
 from segline.core.errors import DataError, IntegrityError
-from segline.preprocessing import headers
+from segline.dataset.raw import FORMATS
+from segline.preprocessing import headers, tiff
 
 MAX_BYTES = 1 << 28
 _MOST_CHANNELS = 4  # that OpenCV averages at once
@@ -48,14 +49,44 @@ def unreadable(path: Path, error: OSError) -> DataError:
 
 def read_listed(folder: Path, name: str, sha256: str, listed_in: str) -> tuple[Path, bytes]:
     """Path and content of the file `name` in `folder`. Raises IntegrityError unless it has that hash; see `read`."""
-    path = folder / name
-    if name.startswith("/") or ".." in name.split("/"):
-        raise IntegrityError(path, "leads out of the data set", "Correct the names in the source, then run download.")
+    path = listed_path(folder, name)
     content = read(path)
-    if (actual := hashlib.sha256(content).hexdigest()) != sha256:
-        problem = f"sha256 {actual[:12]}..., expected {sha256[:12]}... ({listed_in})"
-        raise IntegrityError(path, problem, "It changed since the download: dvc repro -f download restores it.")
+    _require_hash(path, hashlib.sha256(content).hexdigest(), sha256, listed_in)
     return path, content
+
+
+def listed_source(
+    folder: Path, name: str, sha256: str, listed_in: str, *, verify: bool = True
+) -> tuple[Path, bytes | Path]:
+    """As `read_listed`; but of a TIFF, which may be larger than memory, the path instead of the content.
+
+    Without `verify` the hash of a TIFF is not compared again.
+    """
+    path = listed_path(folder, name)
+    if path.suffix.lower() not in FORMATS["TIFF"]:
+        return read_listed(folder, name, sha256, listed_in)
+    if verify:
+        try:
+            with untrusted.opened(path, tiff.MAX_BYTES) as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise unreadable(path, error) from None
+        _require_hash(path, digest, sha256, listed_in)
+    return path, path
+
+
+def listed_path(folder: Path, name: str) -> Path:
+    """The path of a listed file. Raises IntegrityError if it leads out of `folder`."""
+    if name.startswith("/") or ".." in name.split("/"):
+        remedy = "Correct the names in the source, then run download."
+        raise IntegrityError(folder / name, "leads out of the data set", remedy)
+    return folder / name
+
+
+def _require_hash(path: Path, actual: str, expected: str, listed_in: str) -> None:
+    if actual != expected:
+        problem = f"sha256 {actual[:12]}..., expected {expected[:12]}... ({listed_in})"
+        raise IntegrityError(path, problem, "It changed since the download: dvc repro -f download restores it.")
 
 
 def decode_image(content: bytes, where: Path, channels: int) -> Uint8:

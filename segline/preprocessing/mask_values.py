@@ -1,6 +1,7 @@
 """The classes of the pixels of a decoded mask, or the values that are not in the class table."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +27,37 @@ def classes(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding
 def require_known(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding: str) -> None:
     """Raises DataError for values that are not in the class table."""
     if not lookup.knows(mask):
-        raise _unknown(mask, where, lookup, encoding)
+        raise unknown([mask], where, lookup, encoding)
 
 
-def _unknown(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding: str) -> DataError:
-    unknown = ~lookup.known[mask]
-    y, x = (int(place) for place in np.argwhere(unknown)[0])
-    first, others = int(mask[y, x]), len(np.unique(mask[unknown])) - 1
+def unknown(pieces: Iterable[npt.NDArray[Any]], where: Path, lookup: onehot.Lookup, encoding: str) -> DataError:
+    """The error for a mask, given from its top in pieces of whole lines, some of whose values are not known."""
+    counts: Counter[int] = Counter()
+    first: tuple[int, int, int] | None = None  # x, y and value
+    line = 0
+    for piece in pieces:
+        values, numbers = np.unique(piece, return_counts=True)
+        counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+        if first is None and not lookup.knows(piece):
+            y, x = (int(place) for place in np.argwhere(~lookup.known[piece])[0])
+            first = x, line + y, int(piece[y, x])
+        line += len(piece)
+    if first is None:
+        raise ValueError("all values are known")
+    x, y, value = first
+    others = sum(not lookup.known[each] for each in counts) - 1
     coloured = encoding != "index"
     kind = "colour" if coloured else "value"
-    named = str(colour(first)) if coloured else str(first)
+    named = str(colour(value)) if coloured else str(value)
     also = f" (and {others} other unknown {kind}{'s' * (others != 1)})" if others else ""
-    count = np.count_nonzero(mask == first)
-    problem = f"{kind} {named} on {count} pixels, first at (x, y) = ({x}, {y}){also}"
+    problem = f"{kind} {named} on {counts[value]} pixels, first at (x, y) = ({x}, {y}){also}"
     if coloured:
         allowed = f"expected only the {lookup.known.sum()} colours of the class table"
         remedy = "Export it again without smoothing or JPEG, which mix colours; or add the class to the source's table."
     else:
         allowed = f"expected a value of the class table ({runs(np.flatnonzero(lookup.known).tolist())})"
         remedy = "Correct the mask, or add the class to the source's table."
-        values, numbers = np.unique(mask, return_counts=True)
-        if smeared := smears.binary(dict(zip(values.tolist(), numbers.tolist(), strict=True))):
+        if smeared := smears.binary(counts):
             problem = f"binary mask with smeared edges: {problem}"
             remedy = f"Set data.folder.threshold to {smeared.threshold}, or export it again without smoothing or JPEG."
     return DataError(where, f"{problem}, {allowed}", remedy)

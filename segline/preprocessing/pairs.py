@@ -1,30 +1,43 @@
-"""One image and its mask: checked against each other and the data set, resized, packed. Safe to call from threads.
+"""One image and its mask: checked against each other and the data set, made into rows. Safe to call from threads.
 
 Every check returns or raises a `PipelineError` for one file; `split_writer` collects them.
 """
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationInfo, field_validator
 
-from segline.core import parallel, params
-from segline.core.errors import DataError, PipelineError
+from segline.core import params
+from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset import processed, tiling
-from segline.dataset.onehot import Lookup, lookup, pack, packed_size
-from segline.dataset.preparation import FULL, Alpha, Band, Fit, Orientation, Preparation
-from segline.dataset.raw import DATASET_FILE, ENCODINGS, Dataset, Name, Pair
-from segline.preprocessing import class_table, decoder_warnings, images, intensity, mask_values, palettes
+from segline.dataset.onehot import VOID, Lookup, lookup, pack, packed_size, present
+from segline.dataset.preparation import Alpha, Fit, Intensity, Orientation, Preparation
+from segline.dataset.raw import DATASET_FILE, ENCODINGS, FORMATS, Dataset, Name
+from segline.preprocessing import (
+    class_table,
+    decoder_warnings,
+    intensity,
+    mask_values,
+    pair_files,
+    palettes,
+    working_image,
+)
+from segline.preprocessing.image_file import ImageFile
+from segline.preprocessing.masks import Mask, MaskFile
+from segline.preprocessing.stored_samples import Samples
 
 Uint8 = npt.NDArray[np.uint8]
-Decoded = TypeVar("Decoded")
+File = TypeVar("File", ImageFile, MaskFile)
+Item = TypeVar("Item")
 
 
 class Section(params.Section):
@@ -40,7 +53,7 @@ class Section(params.Section):
     width: int = Field(ge=1, le=8192)
     scale: float = Field(gt=0, le=1)
     overlap: float = Field(ge=0, le=0.75)
-    bands: Literal["rgb", "gray"] | Annotated[list[Band], Field(min_length=1, max_length=1024)]
+    bands: intensity.ChosenBands
     orientation: Orientation
     alpha: Alpha
     intensity: intensity.Form
@@ -59,10 +72,12 @@ class Section(params.Section):
 class Recipe:
     """What every pair must be, and what it becomes.
 
-    `lookup` maps the values of masks of this `encoding` and `threshold` to classes.
+    The bounds of a `percentile` are those of the preparation once they are measured. `lookup` maps the values of masks
+    of this `encoding` and `threshold` to classes.
     """
 
     preparation: Preparation
+    percentile: intensity.Percentile | None
     encoding: str
     threshold: int | None
     table: class_table.Table
@@ -72,6 +87,11 @@ class Recipe:
     def depth(self) -> int:
         """Bytes of one pixel of one-hot bits."""
         return packed_size(len(self.table.classes))
+
+    @property
+    def by_index(self) -> bool:
+        """Whether mask values are stored samples or palette indices."""
+        return self.encoding == "index" and self.threshold is None
 
     @property
     def row_bytes(self) -> int:
@@ -88,17 +108,21 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A row of the processed arrays: uint8 (H, W, C) and (H, W, ceil(K / 8)).
+    """What is known of an image and its mask once their rows are made.
 
-    Images of equal pixels have the same `checksum`; rarely, so do others. `levels` is what an image of 16 bits a sample
-    keeps of the 256 levels, None for others; `colours` are those of the palette indices in an index mask.
+    Images of equal pixels have the same `checksum`; rarely, so do others. `classes` are those with a pixel, bool (K,).
+    `bands` and `dtype` are those of the samples; `levels` is how many of the 256 levels samples of more than 8 bits
+    keep, None for others; `notes` say what was done to them. `colours` are those of the palette indices in an index
+    mask.
     """
 
     origin: processed.Origin
-    image: Uint8
-    onehot: Uint8
     checksum: int
+    classes: npt.NDArray[np.bool_]
+    bands: int
+    dtype: np.dtype[Any]
     levels: int | None
+    notes: tuple[str, ...]
     colours: palettes.Colours
 
 
@@ -106,84 +130,169 @@ def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
     """The recipe for a data set. Raises DataError for a wrong class table, ParameterError if `section` does not fit."""
     table = class_table.table(raw / DATASET_FILE, data, section.merge, section.void == "class")
     values = lookup(table.values, ENCODINGS[data.encoding])
-    return Recipe(preparation(section), data.encoding, data.threshold, table, values)
+    percentile = section.intensity if isinstance(section.intensity, intensity.Percentile) else None
+    return Recipe(preparation(section), percentile, data.encoding, data.threshold, table, values)
 
 
 def preparation(section: Section) -> Preparation:
-    """The preparation that the parameters name."""
+    """The preparation that the parameters name; percentiles are not measured yet, their bounds are 0 and 1."""
+    bands = section.bands if isinstance(section.bands, str) else tuple(section.bands)
+    channels = {"rgb": 3, "gray": 1}.get(section.bands, 0) if isinstance(section.bands, str) else len(section.bands)
+    if isinstance(section.intensity, intensity.Percentile):
+        rule = Intensity("percentile", (0.0,) * channels, (1.0,) * channels)
+    else:
+        rule = intensity.stated(section.intensity, channels)
     return Preparation(
         section.fit,
         section.height,
         section.width,
         section.scale,
         section.overlap,
-        section.bands if isinstance(section.bands, str) else tuple(section.bands),
+        bands,
         section.orientation,
         section.alpha,
-        FULL,
+        rule,
     )
 
 
-def prepare(folder: Path, recipe: Recipe, pair: Pair) -> Prepared | list[PipelineError]:
-    """The row made from a pair of the split in `folder`, or every problem of the pair."""
+def prepare(
+    folder: Path, recipe: Recipe, page: pair_files.Page, num_rows: int, put: Callable[[int, Uint8, Uint8], None]
+) -> Prepared | list[PipelineError]:
+    """Makes the `num_rows` rows of a page of the split in `folder`, or returns every problem of it.
+
+    `put` is called with the number of each row, counted from 0, uint8 (H, W, C) and (H, W, ceil(K / 8)). Its rows are
+    of no use if there are problems.
+    """
+    form, pair = recipe.preparation, page.pair
     problems: list[PipelineError] = []
-    image_with_levels = _attempt(problems, lambda: _image(folder, recipe, pair))
-    mask_with_colours = _attempt(problems, lambda: _mask(folder, recipe, pair))
-    if image_with_levels is None or mask_with_colours is None:
-        return problems
-    (image, levels), (mask, colours) = image_with_levels, mask_with_colours
-    height, width = mask.shape
-    if image.shape[:2] != (height, width):
-        problem = f"{width}x{height} pixels, expected {image.shape[1]}x{image.shape[0]} as {pair.image}"
-        return [DataError(folder / pair.mask, problem, "Export the mask at the size of its image.")]
-    size = recipe.preparation.height, recipe.preparation.width
-    labels = recipe.lookup.classes(images.resize_mask(mask, *size))
-    resized = images.resize_image(image, *size)
-    hashes = pair.sha256_image, pair.sha256_mask
-    return Prepared(
-        processed.Origin(pair.stem, pair.group, height, width, pair.image, pair.mask, *hashes),
-        resized,
-        pack(labels, len(recipe.table.classes)),
-        zlib.crc32(resized.data),
-        levels,
-        colours,
+    with ExitStack() as files:
+        image = _opened(files, problems, _opened_image(folder, recipe, page))
+        mask = _opened(files, problems, _opened_mask(folder, recipe, page))
+        if image and mask:
+            paths = folder / pair.image, folder / pair.mask
+            misfit = pair_files.misfit(*paths, image, mask, form.orientation)
+            problems += [misfit] if misfit else []
+        if image and tiling.grid(form, image.height, image.width).count != num_rows:
+            remedy = "Run again, and leave the files alone."
+            problems.append(IntegrityError(folder / pair.image, "changed while it was read", remedy))
+        image_seen, mask_seen, rows = _ImageSeen(), _MaskSeen(recipe), _Rows(recipe, put)
+        image_rows = working_image.image_rows(image, form, image_seen.add) if image else iter(())
+        mask_rows = working_image.mask_rows(mask, form, mask_seen.add) if mask else iter(())
+        for shown, values in zip_longest(_until_a_problem(problems, image_rows), _until_a_problem(problems, mask_rows)):
+            if not problems and mask_seen.known:  # otherwise what is left is still looked at
+                rows.add(*shown, values=values)
+        if mask and not mask_seen.known:
+            pieces = working_image.mask_pieces(mask, form)
+            with suppress(PipelineError):  # of a damaged mask: it is known already
+                problems.append(mask_values.unknown(pieces, folder / pair.mask, recipe.lookup, recipe.encoding))
+        if image and not problems and not image_seen.has_data:
+            problem = "no pixel has a value: all are NaN or without data"
+            problems.append(DataError(folder / pair.image, problem, "Leave the image out."))
+        if problems or not image or not mask:
+            return problems
+        size, hashes = (image.height, image.width), (pair.sha256_image, pair.sha256_mask)
+        names, flags = (pair.image, pair.mask), (page.number, image_seen.no_data)
+        return Prepared(
+            processed.Origin(page.stem, page.group, *size, *names, *hashes, *flags),
+            rows.checksum,
+            rows.classes,
+            image.bands,
+            image.dtype,
+            int(image_seen.levels.sum()) if image.depth > 8 else None,
+            image.notes,
+            palettes.colours(mask.palette, mask_seen.indices) if mask.palette else {},
+        )
+
+
+def damaged(
+    folder: Path, recipe: Recipe, pages: Iterable[pair_files.Page], heard: Callable[[], str]
+) -> Iterator[PipelineError]:
+    """The JPEG files that were decoded though damaged, once all are prepared; see `decoder_warnings.damaged`."""
+    return decoder_warnings.damaged(
+        (
+            (folder / name, partial(_decode, opened))
+            for page in pages
+            for name, opened in (
+                (page.pair.image, partial(_opened_image, folder, recipe, page)),
+                (page.pair.mask, partial(_opened_mask, folder, recipe, page)),
+            )
+            if name.lower().endswith(FORMATS["JPEG"])
+        ),
+        heard,
     )
 
 
-def prepare_all(folder: Path, recipe: Recipe, listed: Iterable[Pair]) -> Iterator[Prepared | list[PipelineError]]:
-    """`prepare` of each pair, in order, on all cores; only a few pairs ahead, so memory use does not grow with them."""
-    threads = parallel.count()
-    with ThreadPoolExecutor(threads) as pool:
-        yield from parallel.ahead(pool, partial(prepare, folder, recipe), listed, 2 * threads)
+def _decode(opened: Callable[[], AbstractContextManager[ImageFile | MaskFile]]) -> None:
+    with opened() as file:
+        file.read(0, 0, 1, 1)  # JPEG is decoded whole
 
 
-def damaged(folder: Path, recipe: Recipe, listed: Iterable[Pair], heard: Callable[[], str]) -> Iterator[PipelineError]:
-    """The files that were decoded though damaged, once all are prepared; `heard` as in `decoder_warnings.damaged`."""
-    decoders: list[tuple[Path, Callable[[], object]]] = []
-    for pair in listed:
-        decoders.append((folder / pair.image, partial(_image, folder, recipe, pair)))
-        if recipe.threshold is not None:  # only then may it be a JPEG
-            decoders.append((folder / pair.mask, partial(_mask, folder, recipe, pair)))
-    return decoder_warnings.damaged(decoders, heard)
+def _opened_image(folder: Path, recipe: Recipe, page: pair_files.Page) -> AbstractContextManager[ImageFile]:
+    return pair_files.opened_image(folder, page, recipe.preparation)
 
 
-def _attempt(problems: list[PipelineError], load: Callable[[], Decoded]) -> Decoded | None:
+def _opened_mask(folder: Path, recipe: Recipe, page: pair_files.Page) -> AbstractContextManager[MaskFile]:
+    return pair_files.opened_mask(folder, page, recipe.preparation, recipe.encoding, recipe.threshold)
+
+
+@dataclass
+class _ImageSeen:
+    """What all own pixels of an image show: bytes that occur, and whether some or all pixels have no value."""
+
+    levels: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, np.bool_))
+    has_data: bool = False
+    no_data: bool = False
+
+    def add(self, samples: Samples, pixels: Uint8) -> None:
+        if samples.values.dtype.itemsize > 1:
+            self.levels |= np.bincount(pixels.ravel(), minlength=256) > 0
+        self.has_data |= samples.valid is None or bool(samples.valid.any())
+        self.no_data |= samples.valid is not None and not samples.valid.all()
+
+
+class _Rows:
+    """Packs the rows of a pair and puts them, one after the other; `checksum` and `classes` are as in `Prepared`."""
+
+    def __init__(self, recipe: Recipe, put: Callable[[int, Uint8, Uint8], None]) -> None:
+        self._lookup, self._num_classes, self._put = recipe.lookup, len(recipe.table.classes), put
+        self._count = self.checksum = 0
+        self.classes = np.zeros(self._num_classes, np.bool_)
+
+    def add(self, pixels: Uint8, void: npt.NDArray[np.bool_], *, values: Mask) -> None:
+        """A row uint8 (H, W, C), what is void in it, bool (H, W), and the values of its mask (H, W)."""
+        labels = self._lookup.classes(values)
+        labels[void] = VOID
+        onehot = pack(labels, self._num_classes)
+        self._put(self._count, pixels, onehot)
+        self._count += 1
+        self.checksum = zlib.crc32(pixels.data, self.checksum)
+        self.classes |= present(onehot, self._num_classes)
+
+
+@dataclass
+class _MaskSeen:
+    """Whether all values of a mask are known, and those of an index mask, bool (256,)."""
+
+    recipe: Recipe
+    known: bool = True
+    indices: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, np.bool_))
+
+    def add(self, values: Mask) -> None:
+        self.known = self.known and self.recipe.lookup.knows(values)
+        if values.dtype == np.uint8 and self.recipe.by_index:
+            self.indices |= np.bincount(values.ravel(), minlength=256) > 0
+
+
+def _opened(files: ExitStack, problems: list[PipelineError], file: AbstractContextManager[File]) -> File | None:
     try:
-        return load()
+        return files.enter_context(file)
     except PipelineError as error:
         problems.append(error)
         return None
 
 
-def _image(folder: Path, recipe: Recipe, pair: Pair) -> tuple[Uint8, int | None]:
-    path, content = images.read_listed(folder, pair.image, pair.sha256_image, DATASET_FILE)
-    image = images.decode_image(content, path, recipe.preparation.channels)
-    return image, images.kept_levels(content, image)
-
-
-def _mask(folder: Path, recipe: Recipe, pair: Pair) -> tuple[images.Mask, palettes.Colours]:
-    path, content = images.read_listed(folder, pair.mask, pair.sha256_mask, DATASET_FILE)
-    mask = images.decode_mask(content, path, recipe.encoding, recipe.threshold)
-    mask_values.require_known(mask, path, recipe.lookup, recipe.encoding)
-    by_index = recipe.encoding == "index" and recipe.threshold is None
-    return mask, palettes.colours(content, mask) if by_index else {}
+def _until_a_problem(problems: list[PipelineError], rows: Iterator[Item]) -> Iterator[Item]:
+    try:
+        yield from rows
+    except PipelineError as error:
+        problems.append(error)

@@ -5,15 +5,13 @@ mask and a cat in another.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError
-from segline.preprocessing import headers
 
 Rgb = tuple[int, int, int]
 Colours = Mapping[int, Rgb]  # of the palette indices that are in a mask
@@ -23,16 +21,9 @@ _REMEDY = (
 )
 
 
-def colours(content: bytes, mask: npt.NDArray[Any]) -> Colours:
-    """The colours of the indices in a decoded index mask; empty if the file has no palette.
-
-    Costs nothing for a mask without a palette, and a histogram for the others.
-    """
-    if not headers.has_palette(content):
-        return {}
-    palette = headers.palette(content)
-    used = np.flatnonzero(np.bincount(mask.ravel(), minlength=1)).tolist()
-    return {index: palette[index] for index in used if index < len(palette)}
+def colours(palette: Sequence[Rgb], used: npt.NDArray[np.bool_]) -> Colours:
+    """The colours of the indices that are in a mask, bool (256,), as far as its palette has them."""
+    return {index: palette[index] for index in np.flatnonzero(used).tolist() if index < len(palette)}
 
 
 def conflict(masks: Iterable[tuple[Path, Colours]]) -> DataError | None:

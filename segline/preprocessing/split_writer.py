@@ -4,115 +4,158 @@ Progress and warnings go to the terminal.
 """
 
 import shutil
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from threading import Event
+from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from segline.core import atomic
+from segline.core import atomic, parallel
 from segline.core.errors import PipelineError, combined
-from segline.dataset import onehot
+from segline.dataset.preparation import Preparation
 from segline.dataset.processed import IMAGES, ONEHOT, Index, Origin, Row, write_index, writing
 from segline.dataset.raw import Dataset
 from segline.monitoring import console
-from segline.preprocessing import audit, decoder_warnings, images, pairs, palettes
+from segline.preprocessing import audit, decoder_warnings, images, pair_files, pairs, percentiles, working_image
+from segline.preprocessing.all_pairs import AllPairs
+from segline.preprocessing.pair_files import Page
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Pages = Mapping[str, Sequence[tuple[Page, int]]]  # of each split, with the number of rows
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What is compared over all splits, once each pair is prepared.
-
-    Images are (split, origin) by the checksum of the resized image; masks have the colours of their palettes, 16-bit
-    images the levels that they keep; `classes` are those with a pixel in each split, bool (K,).
-    """
-
-    images: dict[int, list[tuple[str, Origin]]] = field(default_factory=lambda: defaultdict(list))
-    masks: list[tuple[Path, palettes.Colours]] = field(default_factory=list)
-    deep_images: list[tuple[Path, int]] = field(default_factory=list)
-    classes: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
-
-    def add(self, folder: Path, prepared: pairs.Prepared) -> None:
-        """Adds a pair of the split in `folder`."""
-        self.images[prepared.checksum].append((folder.name, prepared.origin))
-        if prepared.colours:
-            self.masks.append((folder / prepared.origin.mask, prepared.colours))
-        if prepared.levels is not None:
-            self.deep_images.append((folder / prepared.origin.image, prepared.levels))
-
-    def problems(self, raw: Path, channels: int) -> Iterator[PipelineError]:
-        """Equal pictures in different splits, palettes that differ."""
-        yield from audit.equal_pictures(raw, channels, self.images.values())
-        if problem := palettes.conflict(self.masks):
-            yield problem
-
-
-def write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> None:
+def write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> list[Index]:
     """Replaces the folder `processed` by one folder of arrays for each split of the data set in `raw`.
 
-    Raises all problems of the data set together, or PipelineError if the disk is too full; `processed` is then as it
-    was.
+    Returns their indices. Raises all problems of the data set together, or PipelineError if the disk is too full;
+    `processed` is then as it was.
     """
-    problems = audit.problems(raw, data)
-    _require_space(processed, recipe, data)
     images.single_threaded()
-    seen = _Seen()
+    problems = audit.problems(raw, data)
     with atomic.folder(processed) as folder, decoder_warnings.muffled() as heard:
-        for split, listed in data.splits.items():
-            problems += _write_split(raw / split, folder / split, recipe, data, seen)
-            problems += pairs.damaged(raw / split, recipe, listed, heard)
-        problems += seen.problems(raw, recipe.preparation.channels)
-        for line in audit.lost_levels(seen.deep_images):
-            console.warn(line)
+        pages = _pages(raw, recipe.preparation, data, problems)
+        _require_space(processed, recipe, pages)
+        recipe = _measured(raw, recipe, pages, problems)
+        seen = AllPairs(recipe.preparation)
+        indices = []
+        for split in data.splits:
+            written = _write_split(
+                raw / split, folder / split, recipe, data, pages[split], seen=seen, problems=problems
+            )
+            indices.append(written)
+            problems += pairs.damaged(raw / split, recipe, (page for page, _ in pages[split]), heard)
+        problems += seen.problems(raw)
         if problems:
             console.warn(f"DVC undoes edits in {raw}: fix the source that data.input names, and run again")
-            raise combined(raw, problems)
-        for line in audit.absent_classes([label.name for label in recipe.table.classes], seen.classes):
+            raise combined(raw, [*{str(problem): problem for problem in problems}.values()])  # pages may have the same
+        for line in seen.warnings([label.name for label in recipe.table.classes]):
             console.warn(line)
+    return indices
 
 
-def _require_space(processed: Path, recipe: pairs.Recipe, data: Dataset) -> None:
+def _pages(raw: Path, preparation: Preparation, data: Dataset, problems: list[PipelineError]) -> Pages:
+    """The pages of each split with their numbers of rows, by the headers of the files alone."""
+    found = {}
+    for split, listed in data.splits.items():
+        pages: list[Page] = []
+        for pair in listed:
+            try:
+                pages += pair_files.pages(raw / split, pair)
+            except PipelineError as error:
+                problems.append(error)
+        problems += audit.unusable_stems(raw / split, pages)
+        with _threads(Event()) as each:
+            counts = [*each(partial(pair_files.num_rows, raw / split, preparation=preparation), pages)]
+        found[split] = [*zip(pages, counts, strict=True)]
+    return found
+
+
+def _require_space(processed: Path, recipe: pairs.Recipe, pages: Pages) -> None:
     """Raises PipelineError if the disk cannot take the arrays and the copy that DVC's cache makes without reflinks."""
-    needed = 2 * recipe.row_bytes * sum(len(listed) for listed in data.splits.values())
+    needed = 2 * recipe.row_bytes * sum(rows for listed in pages.values() for _, rows in listed)
     disk = next(folder for folder in processed.absolute().parents if folder.exists())
     if needed > (free := shutil.disk_usage(disk).free):
         expected = f"at least {(needed >> 20) + 1} MiB, twice the size of the arrays: DVC's cache keeps a copy"
         problem = f"{free >> 20} MiB free on its disk, expected {expected}"
-        raise PipelineError(processed, problem, "Free some, or lower preprocess.height and preprocess.width.")
+        smaller = "scale or preprocess.overlap" if recipe.preparation.fit == "tile" else "height and preprocess.width"
+        raise PipelineError(processed, problem, f"Free some, or lower preprocess.{smaller}.")
 
 
-def _write_split(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset, seen: _Seen) -> list[PipelineError]:
-    """Writes the arrays of one split in the order of the data set, and returns the problems of its pairs.
+def _measured(raw: Path, recipe: pairs.Recipe, pages: Pages, problems: list[PipelineError]) -> pairs.Recipe:
+    """The recipe with the percentiles of train, if it asks for them. Images with a problem are left out here."""
+    if recipe.percentile is None:
+        return recipe
+    folder, preparation = raw / "train", recipe.preparation
+    listed = [page for page, _ in pages.get("train", ())]
 
-    Adds each pair to `seen`.
-    """
+    def visit(add: percentiles.Add) -> None:
+        stopped = Event()
+
+        def count(page: Page) -> None:
+            with suppress(PipelineError), pair_files.opened_image(folder, page, preparation, verify=False) as image:
+                for samples in working_image.image_pieces(image, preparation):
+                    if stopped.is_set():
+                        raise CancelledError
+                    add(folder / page.pair.image, samples)
+
+        with _threads(stopped) as each:
+            for _ in console.progress(each(count, listed), len(listed), "measure train"):
+                pass
+
+    try:
+        rule = percentiles.measured(folder, recipe.percentile, preparation.bands, visit)
+    except PipelineError as error:
+        problems.append(error)
+        return recipe
+    return replace(recipe, preparation=replace(preparation, intensity=rule))
+
+
+def _write_split(
+    raw: Path,
+    processed: Path,
+    recipe: pairs.Recipe,
+    data: Dataset,
+    pages: Sequence[tuple[Page, int]],
+    *,
+    seen: AllPairs,
+    problems: list[PipelineError],
+) -> Index:
+    """Writes the arrays of one split in the order of the data set. Adds each pair to `seen`, or its problems."""
     processed.mkdir()
-    listed = data.splits[processed.name]
-    shape = (len(listed), recipe.preparation.height, recipe.preparation.width)
-    problems: list[PipelineError] = []
+    starts = [0, *accumulate(count for _, count in pages)]
+    shape = (starts[-1], recipe.preparation.height, recipe.preparation.width)
     origins: list[Origin] = []
-    unlabelled: list[str] = []
-    num_classes = len(recipe.table.classes)
-    classes = seen.classes.setdefault(raw.name, np.zeros(num_classes, np.bool_))
+    stopped = Event()
     with (
-        writing(processed / IMAGES, (*shape, recipe.preparation.channels)) as add_image,
-        writing(processed / ONEHOT, (*shape, recipe.depth)) as add_onehot,
+        writing(processed / IMAGES, (*shape, recipe.preparation.channels)) as put_image,
+        writing(processed / ONEHOT, (*shape, recipe.depth)) as put_onehot,
+        _threads(stopped) as each,
     ):
-        for result in console.progress(pairs.prepare_all(raw, recipe, listed), len(listed), f"preprocess {raw.name}"):
+
+        def prepare(item: tuple[tuple[Page, int], int]) -> pairs.Prepared | list[PipelineError]:
+            (page, count), start = item
+
+            def put(row: int, image: pairs.Uint8, onehot: pairs.Uint8) -> None:
+                if stopped.is_set():
+                    raise CancelledError
+                put_image.put(start + row, image)
+                put_onehot.put(start + row, onehot)
+
+            return pairs.prepare(raw, recipe, page, count, put)
+
+        results = each(prepare, zip(pages, starts[:-1], strict=True))
+        shown = console.progress(results, len(pages), f"preprocess {raw.name}")
+        for (page, _), result in zip(pages, shown, strict=True):
             if isinstance(result, list):
                 problems += result
-                continue
-            add_image(result.image)
-            add_onehot(result.onehot)
-            origins.append(result.origin)
-            seen.add(raw, result)
-            classes |= (present := onehot.present(result.onehot, num_classes))
-            if not present.any():
-                unlabelled.append(result.origin.mask)
-    if unlabelled:
-        console.warn(f"{raw}: {len(unlabelled)} of {len(listed)} masks contain only void, such as {unlabelled[0]}")
+            else:
+                origins.append(result.origin)
+                seen.add(raw, page, result)
     index = Index(
         dataset=data.name,
         split=raw.name,
@@ -123,8 +166,36 @@ def _write_split(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset
         values=recipe.table.values,
         preparation=recipe.preparation,
         origins=tuple(origins),
-        rows=tuple(Row(number, 0, 0) for number in range(len(origins))),
+        rows=(),
         threshold=data.threshold,
     )
-    write_index(processed, index, add_image.sha256, add_onehot.sha256)
-    return problems
+    places = ((number, place) for number in range(len(origins)) for place in index.grid(number).windows)
+    index = replace(index, rows=tuple(Row(number, *place) for number, place in places))
+    if not problems:
+        write_index(processed, index)
+    return index
+
+
+@contextmanager
+def _threads(stopped: Event) -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]]:
+    """Yields a `map` whose results are in order, computed on all cores, a few items ahead of what was taken.
+
+    Sets `stopped` if the block raises: functions that take long should then give up.
+    """
+    threads = parallel.count()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield lambda function, items: parallel.ahead(pool, function, items, 2 * threads)
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def summary(indices: Sequence[Index]) -> str:
+    """How many images each split has, and how many tiles and pixels they became."""
+    counts = [f"{index.split} {len(index.origins)}" for index in indices]
+    if indices[0].preparation.fit != "tile":
+        return f"{', '.join(counts)} pairs"
+    tiles = [f"{len(index.rows)} tiles, {index.num_pixels / 1e6:.1f} million pixels" for index in indices]
+    return "; ".join(f"{images} images, {made}" for images, made in zip(counts, tiles, strict=True))

@@ -34,8 +34,7 @@ def image_rows(
     """
     form = grid(preparation, image.height, image.width)
 
-    def own(first: int, last: int) -> tuple[Uint8, Bool]:
-        samples = image.read(first, 0, last - first, image.width)
+    def own(samples: Samples) -> tuple[Uint8, Bool]:
         pixels = intensity.to_bytes(samples, preparation)
         if watch:
             watch(samples, pixels)
@@ -44,13 +43,14 @@ def image_rows(
         ) if samples.valid is None else samples.valid
 
     def strips() -> Iterator[Arrays]:
-        if preparation.fit != "tile":
-            pixels, valid = own(0, image.height)
-            yield images.resize_image(pixels, *form.working), _nearest(valid, form)
-        else:
-            for first, last in _pieces(form, max(image.bands, preparation.channels)):
-                for pixels, valid in _units(own(first, last), form):
+        for samples in image_pieces(image, preparation):
+            if preparation.fit == "tile":
+                for pixels, valid in _units(own(samples), form):
                     yield _averaged(pixels, form), _at_centres(valid, form)
+            else:
+                pixels, valid = own(samples)
+                valid = images.resize_mask(valid.view(np.uint8), *form.working).view(np.bool_)
+                yield images.resize_image(pixels, *form.working), valid
 
     for (top, left), (shown, valid) in zip(form.windows, _windows(form, strips()), strict=True):
         void = ~valid
@@ -66,29 +66,29 @@ def mask_rows(mask: MaskFile, preparation: Preparation, watch: Callable[[Mask], 
     """
     form = grid(preparation, mask.height, mask.width)
 
-    def own(first: int, last: int) -> Mask:
-        values = mask.read(first, 0, last - first, mask.width)
-        if watch:
-            watch(values)
-        return values
-
     def strips() -> Iterator[Arrays]:
-        if preparation.fit != "tile":
-            yield (images.resize_mask(own(0, mask.height), *form.working),)
-        else:
-            for first, last in _pieces(form, 1):
-                for (values,) in _units((own(first, last),), form):
+        for own in mask_pieces(mask, preparation):
+            if watch:
+                watch(own)
+            if preparation.fit == "tile":
+                for (values,) in _units((own,), form):
                     yield (_at_centres(values, form),)
+            else:
+                yield (images.resize_mask(own, *form.working),)
 
     return (values for (values,) in _windows(form, strips()))
 
 
-def own_pieces(image: ImageFile, preparation: Preparation) -> Iterator[Samples]:
-    """All own pixels of an image, piece by piece from the top, each once."""
-    form = grid(preparation, image.height, image.width)
-    whole = [(0, image.height)]
-    for first, last in _pieces(form, image.bands) if preparation.fit == "tile" else whole:
+def image_pieces(image: ImageFile, preparation: Preparation) -> Iterator[Samples]:
+    """All own pixels of an image, piece by piece from the top: each once, lines whole."""
+    for first, last in _pieces(grid(preparation, image.height, image.width), preparation, image.bands):
         yield image.read(first, 0, last - first, image.width)
+
+
+def mask_pieces(mask: MaskFile, preparation: Preparation) -> Iterator[Mask]:
+    """All own pixels of a mask, as `image_pieces`."""
+    for first, last in _pieces(grid(preparation, mask.height, mask.width), preparation, 1):
+        yield mask.read(first, 0, last - first, mask.width)
 
 
 def _unit(form: Grid) -> int:
@@ -96,11 +96,12 @@ def _unit(form: Grid) -> int:
     return int(form.step[0] * UNIT)
 
 
-def _pieces(form: Grid, channels: int) -> Iterator[tuple[int, int]]:
-    """First own line of each piece that is read at once, and the one after its last: a few units each."""
+def _pieces(form: Grid, preparation: Preparation, channels: int) -> Iterator[tuple[int, int]]:
+    """First own line of each piece, and the one after its last: a few units each, or all without tiles."""
     height, width = form.own
-    unit = _unit(form)
-    lines = unit * max(1, _MOST_SAMPLES // (unit * width * channels))
+    lines = height
+    if preparation.fit == "tile":
+        lines = _unit(form) * max(1, _MOST_SAMPLES // (_unit(form) * width * channels))
     return ((first, min(first + lines, height)) for first in range(0, height, lines))
 
 
@@ -131,10 +132,6 @@ def _at_centres(values: Array, form: Grid) -> Array:
     down, across = ((2 * np.arange(count) + 1) * unit // (2 * UNIT) for count in (height, width))
     down, across = (np.minimum(place, side - 1) for place, side in zip((down, across), values.shape, strict=True))
     return np.asarray(values[down[:, None], across])
-
-
-def _nearest(valid: Bool, form: Grid) -> Bool:
-    return images.resize_mask(valid.view(np.uint8), *form.working).view(np.bool_)
 
 
 def _windows(form: Grid, strips: Iterator[Arrays]) -> Iterator[Arrays]:

@@ -5,24 +5,19 @@ from pathlib import Path
 import numpy as np
 
 from segline.preprocessing import palettes
-from tests.preprocessing.test_headers import chunk
-from tests.preprocessing.test_images import encoded, stored
 
 A, B, C = (Path(f"{name}.png") for name in "abc")
 BLACK, RED, GREEN = (0, 0, 0), (200, 0, 0), (0, 200, 0)
 
 
 def test_only_colours_of_indices_in_the_mask_count():
-    mask = np.array([[0, 2, 2]], np.uint8)
-    content = stored(mask, 8, 3, chunk(b"PLTE", bytes([*BLACK, *RED, *GREEN])))
+    used = np.isin(np.arange(256), [0, 2])
 
-    assert {0: BLACK, 2: GREEN} == palettes.colours(content, mask)
+    assert {0: BLACK, 2: GREEN} == palettes.colours((BLACK, RED, GREEN), used)
 
 
-def test_a_gray_mask_has_no_colours():
-    mask = np.array([[0, 2, 2]], np.uint8)
-
-    assert {} == palettes.colours(encoded(mask), mask)
+def test_indices_beyond_the_palette_have_no_colour():
+    assert {0: BLACK} == palettes.colours((BLACK,), np.isin(np.arange(256), [0, 7]))
 
 
 def test_equal_colours_and_unused_indices_are_no_conflict():

@@ -14,11 +14,12 @@ from segline.core.errors import DataError, PipelineError, Problems
 from segline.dataset import processed
 from segline.dataset import raw as raw_dataset
 from segline.preprocessing import pairs, split_writer
+from tests import tiny
 from tests.preprocessing import faulty
 from tests.preprocessing.test_headers import chunk
 from tests.preprocessing.test_images import encoded, stored
 
-SECTION = pairs.Section(height=6, width=8, channels=3, void="ignore", merge={})
+SECTION = pairs.Section(**tiny.PARAMETERS["preprocess"] | {"height": 6, "width": 8})
 SIZE = 8 * 6 * (3 + 1) * 5  # 8x6 pixels of 3 channels and a byte of one-hot bits, five pairs
 
 

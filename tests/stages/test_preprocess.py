@@ -3,7 +3,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from segline.dataset import raw as raw_dataset
 from segline.dataset.onehot import VOID as NO_CLASS
 from segline.dataset.onehot import unpack
 from segline.dataset.raw import Dataset, Label, Pair, Void
-from segline.preprocessing import images, pairs
+from segline.preprocessing import images
 from stages import preprocess
 from tests import tiny
 from tests.preprocessing.test_headers import jpeg
@@ -79,7 +78,7 @@ def raw(tmp_path, monkeypatch):
 def parameters(
     height: int = 6, width: int = 8, void: str = "ignore", channels: int = 3, merge: dict[str, list[str]] | None = None
 ) -> None:
-    bands = {1: "gray", 3: "rgb"}[channels]
+    bands = {1: "gray", 3: "rgb"}.get(channels, f"{channels} bands")
     changes = {"height": height, "width": width, "bands": bands, "void": void, "merge": merge or {}}
     section = tiny.PARAMETERS["preprocess"] | changes
     Path("params.yaml").write_text(yaml.safe_dump({"preprocess": section}, sort_keys=False))
@@ -547,24 +546,3 @@ def test_the_stage_imports_neither_torch_nor_mlflow():
     code = "import sys, stages.preprocess; sys.exit(bool({'torch', 'mlflow', 'matplotlib'} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-def test_no_more_pairs_wait_in_memory_than_a_few_for_each_thread(raw):
-    """Memory use does not grow with the number of images: the next pair is read only after a result was taken."""
-    for number in range(60):
-        raw.add("train", f"many_{number}")
-    raw.write()
-    data = raw_dataset.read(raw.folder)
-    recipe = pairs.recipe(raw.folder, data, pairs.Section(height=6, width=8, channels=3, void="ignore", merge={}))
-    drawn = 0
-
-    def listed() -> Iterator[Pair]:
-        nonlocal drawn
-        for pair in data.splits["train"]:
-            drawn += 1
-            yield pair
-
-    most = max(drawn - taken for taken, _ in enumerate(pairs.prepare_all(raw.folder / "train", recipe, listed())))
-
-    assert drawn == 63
-    assert most <= 2 * os.cpu_count() + 1
