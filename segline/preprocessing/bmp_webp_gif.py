@@ -46,7 +46,7 @@ def stored(content: bytes, where: Path, kind: str, most: int) -> Stored:
     if is_animated:
         raise DataError(where, f"a {kind} with several frames, expected one image", "Export a single frame.")
     if kind == "GIF" and [tile.extents for tile in picture.tile] != [(0, 0, width, height)]:
-        raise DataError(where, "a GIF whose frame covers only a part of it", "Export it again, as PNG.")
+        raise DataError(where, "a GIF with a frame that covers only a part of it", "Export it as PNG.")
     if picture.mode not in _COLOURS:
         raise DataError(where, f"a {kind} of the mode {picture.mode}, expected gray, RGB or palette", "Save it as PNG.")
     colour, bands, depth = _COLOURS[picture.mode]

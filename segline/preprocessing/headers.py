@@ -46,14 +46,15 @@ def inspect(content: bytes, where: Path) -> Header:
     Raises DataError for anything else: another format or extension, cut, damaged, animated, followed by other data.
     """
     if not content:
-        raise DataError(where, "empty file, expected a PNG or JPEG image", AGAIN)
+        raise DataError(where, "empty file, expected an image", AGAIN)
     try:
         if content.startswith(PNG):
             header = _png(content, where)
         elif content.startswith(JPEG):
             header = _jpeg(content, where)
         else:
-            problem = f"not an image, starts with {content[:16]!r}, expected PNG or JPEG"
+            known = f"{', '.join([*FORMATS][:-1])} or {[*FORMATS][-1]}"
+            problem = f"not an image, starts with {content[:16]!r}, expected {known}"
             raise DataError(where, problem, "Convert it to PNG, or fetch it again if this is an error page.")
     except (struct.error, IndexError):
         raise DataError(where, "cut or damaged in its header", AGAIN) from None

@@ -25,6 +25,8 @@ STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_BYTES = 1 << 40
 MAX_BLOCK = 1 << 28  # bytes of a strip or tile, which is decoded whole
 MAX_BANDS = 1024
+MAX_LINE = 1 << 26  # bytes of all bands of one line of pixels
+MAX_PIXEL = 8  # bytes of a pixel, if the largest image is to be read at once
 
 _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no file beside it is looked for
@@ -72,7 +74,9 @@ def opened(source: bytes | Path, where: Path, page: int | None, most: int) -> It
         reader.require_data(directory)
     with ExitStack() as stack:
         dataset = stack.enter_context(_dataset(source, where, directory.number))
-        yield _stored(dataset, where, directory, len(found))
+        stored = _stored(dataset, where, directory, len(found))
+        _require_bounded(dataset, where, most)
+        yield stored
 
 
 @contextmanager
@@ -134,7 +138,7 @@ def _dataset(source: bytes | Path, where: Path, number: int) -> Iterator["Datase
         else:
             name = str(source.absolute())
         with _refused(where, "GDAL cannot open it"):
-            dataset = rasterio.open(f"GTIFF_DIR:{number}:{name}", driver="GTiff", sharing=False)
+            dataset = rasterio.open(f"GTIFF_RAW:GTIFF_DIR:{number}:{name}", driver="GTiff", sharing=False)
         yield stack.enter_context(dataset)
 
 
@@ -152,17 +156,27 @@ def _refused(where: Path, problem: str) -> Iterator[None]:
         raise DataError(where, f"damaged: {warning}", AGAIN)
 
 
+def _require_bounded(dataset: "DatasetReader", where: Path, most: int) -> None:
+    """Raises DataError if what must be in memory at once is too large."""
+    pixel = sum(np.dtype(kind).itemsize for kind in dataset.dtypes)
+    tall, wide = dataset.block_shapes[0]
+    if (block := tall * wide * pixel) > MAX_BLOCK:
+        problem = f"strips or tiles of {wide}x{tall} pixels and {block} bytes, expected at most {MAX_BLOCK}"
+        raise DataError(where, problem, "Save it with smaller tiles: gdal_translate -co TILED=YES.")
+    if (line := dataset.width * pixel) > MAX_LINE:
+        raise DataError(where, f"lines of {line} bytes, expected at most {MAX_LINE}", "Cut it, or leave bands out.")
+    if (size := dataset.height * dataset.width * pixel) > MAX_PIXEL * most:
+        problem = f"{size} bytes of samples, expected at most {MAX_PIXEL * most}"
+        raise DataError(where, problem, "Set preprocess.fit to tile.")
+
+
 def _stored(dataset: "DatasetReader", where: Path, directory: Directory, num_pages: int) -> Stored:
     kind = dataset.dtypes[0]
     if kind not in _SAMPLES or set(dataset.dtypes) != {kind}:
         raise DataError(where, f"{kind} samples, expected one of {', '.join(_SAMPLES)}", _CONVERT)
     samples = directory.first(277, 1)
-    tall, wide = dataset.block_shapes[0]
     if dataset.count != samples or dataset.shape != (directory.first(257, 0), directory.first(256, 0)):
         raise DataError(where, f"damaged: GDAL finds {dataset.count} bands of {dataset.shape} pixels", AGAIN)
-    if (block := tall * wide * samples * np.dtype(kind).itemsize) > MAX_BLOCK:
-        problem = f"strips or tiles of {wide}x{tall} pixels and {block} bytes, expected at most {MAX_BLOCK}"
-        raise DataError(where, problem, "Save it with smaller tiles: gdal_translate -co TILED=YES.")
     photometric, extra = directory.first(262, _BLACK), directory.tags.get(338, ())
     alpha, position = _alpha(extra, samples)
     bands = samples - (alpha is not None)
@@ -222,9 +236,9 @@ def _windows(dataset: "DatasetReader", where: Path, alpha: int, *, is_cmyk: bool
     has_mask = MaskFlags.per_dataset in dataset.mask_flag_enums[0] and MaskFlags.alpha not in dataset.mask_flag_enums[0]
 
     def read(top: int, left: int, height: int, width: int) -> Samples:
-        window = Window(left, top, width, height)
+        window, values = Window(left, top, width, height), np.empty((height, width, len(order)), dataset.dtypes[0])
         with _refused(where, f"a strip or tile in rows {top} to {top + height - 1} cannot be decoded"):
-            values = np.ascontiguousarray(np.moveaxis(dataset.read(order, window=window), 0, 2))
+            dataset.read(order, window=window, out=np.moveaxis(values, 2, 0))
             valid = dataset.read_masks(1, window=window) > 0 if has_mask else None
         if no_data is not None:
             there = (values[:, :, :colours] != no_data).any(axis=2)

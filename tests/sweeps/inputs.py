@@ -26,10 +26,11 @@ from segline.dataset.preparation import Alpha
 from segline.gate import pairing, saved_metrics
 from segline.preprocessing import image_file, masks
 from segline.sources.collecting import archive
+from tests import pictures as valid_pictures
 from tests import tiny
 from tests.e2e.reruns import ROOT
 from tests.gate import sides
-from tests.sweeps import mutations, tiny_pictures
+from tests.sweeps import mutations
 from tests.sweeps.tally import Clock, Random, Tally
 
 HANG = 20  # seconds for one input
@@ -184,12 +185,12 @@ def tar(folder: Path) -> Read:
 
 
 READERS: dict[str, Callable[[Path], Read]] = {
-    "png": pictures(".png", tiny_pictures.png(), mutations.of_png),
-    "jpeg": pictures(".jpg", tiny_pictures.jpeg(), mutations.of_bytes),
-    "tiff": pictures(".tif", tiny_pictures.tiff(), mutations.of_numbers),
-    "bmp": pictures(".bmp", tiny_pictures.bmp(), mutations.of_numbers),
-    "webp": pictures(".webp", tiny_pictures.webp(), mutations.of_numbers),
-    "gif": pictures(".gif", tiny_pictures.gif(), mutations.of_numbers),
+    "png": pictures(".png", valid_pictures.png(), mutations.of_png),
+    "jpeg": pictures(".jpg", valid_pictures.jpeg(), mutations.of_bytes),
+    "tiff": pictures(".tif", valid_pictures.tiff(), mutations.of_numbers),
+    "bmp": pictures(".bmp", valid_pictures.bmp(), mutations.of_numbers),
+    "webp": pictures(".webp", valid_pictures.webp(), mutations.of_numbers),
+    "gif": pictures(".gif", valid_pictures.gif(), mutations.of_numbers),
     "dataset.json": dataset,
     "index.json": index,
     "model": model,

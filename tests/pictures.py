@@ -1,4 +1,4 @@
-"""Valid files of every format and kind, of a few pixels each: what the sweep of inputs mutates."""
+"""Valid files of every format and kind, of a few pixels each."""
 
 import io
 from typing import Any
@@ -14,10 +14,10 @@ TURNED = Image.Exif()
 TURNED[0x0112] = 6
 
 
-def saved(pixels: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
+def saved(pixels: np.ndarray | Image.Image, kind: str, mode: str | None = None, **options: Any) -> bytes:
     """By Pillow, converted to `mode` before."""
     stream = io.BytesIO()
-    picture = Image.fromarray(pixels)
+    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     (picture.convert(mode) if mode else picture).save(stream, kind, **options)
     return stream.getvalue()
 
@@ -28,7 +28,7 @@ def geotiff(pixels: np.ndarray, **options: Any) -> bytes:
     from rasterio.io import MemoryFile
 
     height, width, bands = pixels.shape
-    place = rasterio.transform.from_origin(500_000, 5_600_000, 0.5, 0.5)
+    place = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_600_000)
     options = {"crs": "EPSG:32632", "transform": place, "dtype": pixels.dtype, **options}
     with MemoryFile() as memory:
         with memory.open(driver="GTiff", height=height, width=width, count=bands, **options) as dataset:
