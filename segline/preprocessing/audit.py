@@ -19,7 +19,7 @@ FEW_LEVELS = 64
 
 
 def problems(raw: Path, data: Dataset) -> list[PipelineError]:
-    """Empty splits, duplicate stems, images in two splits, files that are not listed: one error each."""
+    """Empty splits, images in two splits, files that are not listed, missing object numbers: one error each."""
     index = raw / DATASET_FILE
     if not data.splits:
         return [DataError(index, "no split, expected at least train", "Correct the lists of the source.")]
@@ -46,8 +46,11 @@ def unusable_stems(folder: Path, pages: Sequence[Page]) -> Iterator[PipelineErro
 def _in_split(folder: Path, pairs: Sequence[Pair]) -> Iterator[PipelineError]:
     if not pairs:
         yield DataError(folder, "empty split, expected at least one pair", "Add pairs, or leave the split out.")
-    known = {str(folder / name) for pair in pairs for name in (pair.image, pair.mask)}
+    objects = {str(folder / pair.objects) for pair in pairs if pair.objects is not None}
+    known = objects | {str(folder / name) for pair in pairs for name in (pair.image, pair.mask)}
     present = {f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names}
+    for path in sorted(objects - present):  # nothing here opens them
+        yield DataError(path, f"missing, although {DATASET_FILE} lists it", "Run the download stage again.")
     alike = {name_key(path): path for path in known}
     for path in sorted(present - known):
         near = alike.get(name_key(path))
