@@ -47,7 +47,7 @@ class Preparation:
     fit: Fit
     height: Side
     width: Side
-    scale: Annotated[float, Field(gt=0, le=1)]
+    scale: Annotated[float, Field(ge=0.01, le=1)]
     overlap: Annotated[float, Field(ge=0, le=0.75)]
     bands: Bands
     orientation: Orientation

@@ -51,7 +51,7 @@ class Section(params.Section):
     fit: Fit
     height: int = Field(ge=1, le=8192)
     width: int = Field(ge=1, le=8192)
-    scale: float = Field(gt=0, le=1)
+    scale: float = Field(ge=0.01, le=1)
     overlap: float = Field(ge=0, le=0.75)
     bands: intensity.ChosenBands
     orientation: Orientation
