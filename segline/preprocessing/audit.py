@@ -50,7 +50,7 @@ def _in_split(folder: Path, pairs: Sequence[Pair]) -> Iterator[PipelineError]:
     known = objects | {str(folder / name) for pair in pairs for name in (pair.image, pair.mask)}
     present = {f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names}
     for path in sorted(objects - present):  # nothing here opens them
-        yield DataError(path, f"missing, although {DATASET_FILE} lists it", "Run the download stage again.")
+        yield DataError(path, "missing", "Put it back, or run the download stage again.")
     alike = {name_key(path): path for path in known}
     for path in sorted(present - known):
         near = alike.get(name_key(path))
