@@ -7,17 +7,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from segline.core import atomic, params, records
 from segline.core.errors import DataError, IntegrityError
 from segline.dataset import processed
-from segline.model import checkpoint, device, forward, randomness
+from segline.model import checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import mlflow_run
 from segline.scoring import confusion, evaluation, score_split
-
-Uint8 = npt.NDArray[np.uint8]
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -50,18 +45,14 @@ def require_match(
         raise IntegrityError(args.model, f"expects {model.channels} channels, got {split.images.shape[3]}", remedy)
 
 
-def write_outputs(
-    args: Namespace, index: processed.Index, content: dict[str, Any], own: confusion.Counts, predictions: Uint8
-) -> None:
-    """Writes the scores, the counts they come from, and the predictions."""
+def write_outputs(args: Namespace, index: processed.Index, content: dict[str, Any], own: confusion.Counts) -> None:
+    """Writes the scores and the counts they come from."""
     names = [label.name for label in index.classes]
     columns = ["class", "iou", "accuracy", "dice", "pixels"]
     records.write_json(args.metrics, content)
     records.write_csv(args.per_class, columns, evaluation.class_rows(own, names))
     records.write_csv(args.per_image, evaluation.image_columns(names), evaluation.image_rows(own, index))
     records.write_json(args.confusion, evaluation.confusion_rows(own, names))
-    with atomic.folder(args.predictions) as folder:
-        processed.save(folder / f"{index.split}.npy", predictions)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,14 +71,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.tags({f"evaluate.{name}": fact for name, fact in device.description(target).items()})
         logits = score_split.logits(network, model, split, section.batch_size)
         watched = console.progress(logits, len(split.index.rows), "evaluate")
-        with device.within_memory("lower evaluate.batch_size"):
-            predictions, working, own = score_split.score(args.raw, split, watched)
-        if not own.any():
-            raise DataError(args.processed, "every pixel is void, so there is nothing to score", "Check the masks.")
-        content = evaluation.summary(own, working, split.index, section)
-        _, height, width, channels = split.images.shape
-        content["cost"] = forward.cost(network, channels, height, width) | {"model_bytes": args.model.stat().st_size}
-        write_outputs(args, split.index, content, own, predictions)
+        count, height, width, channels = split.images.shape
+        with atomic.folder(args.predictions) as folder:
+            path = folder / f"{split.index.split}.npy"
+            with (
+                processed.writing(path, (count, height, width)) as append,
+                device.within_memory("lower evaluate.batch_size"),
+            ):
+                margin = receptive_field.of_tiles(network, split.index.preparation)
+                scored = score_split.score(args.raw, split, watched, margin, append)
+            own = scored.own
+            if not own.any():
+                raise DataError(args.processed, "every pixel is void, so there is nothing to score", "Check the masks.")
+            content = evaluation.summary(own, scored.working, scored.seam_disagreement, split.index, section)
+            cost = forward.cost(network, channels, height, width)
+            content["cost"] = cost | {"model_bytes": args.model.stat().st_size}
+            write_outputs(args, split.index, content, own)
         run.metrics({split.index.split: content})
         run.artifacts([args.metrics, args.per_class, args.per_image, args.confusion])
     for doubt in evaluation.doubts(own, [label.name for label in split.index.classes], split.index.split):

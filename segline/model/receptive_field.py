@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segline.dataset import tiling
+from segline.dataset.preparation import Preparation
 
 
 def margin(network: nn.Module, channels: int, limit: int) -> int | None:
@@ -27,6 +28,13 @@ def margin(network: nn.Module, channels: int, limit: int) -> int | None:
     farthest = max(_farthest(strips[0, ..., half:]) for strips in seen)
     farthest = max(farthest, *(_farthest(strips[1, ..., :half].flip(-1)) for strips in seen))
     return farthest if farthest <= limit else None
+
+
+def of_tiles(network: nn.Module, preparation: Preparation) -> int | None:
+    """The margin of tiles; None where it is at least half of their longer side, or where there are none."""
+    if preparation.fit != "tile":
+        return None
+    return margin(network, preparation.channels, max(preparation.height, preparation.width) // 2)
 
 
 def _farthest(outputs: Tensor) -> int:

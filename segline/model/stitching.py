@@ -32,7 +32,7 @@ def bands(grid: tiling.Grid, logits: Iterable[Tensor], margin: int | None) -> It
     """
     windows = iter(logits)
     rows, columns = grid.working
-    if _is_single(grid):
+    if grid.count == 1:
         yield next(windows)[:, :rows, :columns]
         return
     down, across = weights(grid.tops, grid.row[0], margin), weights(grid.lefts, grid.row[1], margin)
@@ -77,7 +77,7 @@ def at_own_size(grid: tiling.Grid, working: Iterable[Tensor]) -> Iterator[Tensor
         yield from working
         return
     last, unit = grid.working[0], grid.step[0].denominator  # so many rows show a whole number of the image's own
-    portion = last if _is_single(grid) else _PORTION
+    portion = last if grid.count == 1 else _PORTION
     held, first, done = torch.empty(0), 0, 0  # rows from `first` on, of which those before `done` are resized
     for band in working:
         held = torch.cat([held, band], dim=1) if len(held) else band
@@ -116,7 +116,7 @@ class Seams:
     def watch(self, grid: tiling.Grid, logits: Iterable[Tensor]) -> Iterator[Tensor]:
         """Passes on the logits (K, H, W) of the windows of one image, and counts."""
         windows = iter(logits)
-        if _is_single(grid):
+        if grid.count == 1:
             yield next(windows)
             return
         rows, columns = grid.working
@@ -161,10 +161,6 @@ class Rows:
             if self._tops:
                 self._held = self._held[self._tops[0] - self._first :]
                 self._first = self._tops[0]
-
-
-def _is_single(grid: tiling.Grid) -> bool:
-    return len(grid.tops) == len(grid.lefts) == 1
 
 
 def _move_up(line: Tensor | npt.NDArray[np.generic], done: int, nothing: int) -> None:

@@ -54,11 +54,22 @@ def data_hash(index: processed.Index) -> str:
 
 
 def summary(
-    own: confusion.Counts, working: confusion.Counts, index: processed.Index, section: Section
+    own: confusion.Counts,
+    working: confusion.Counts,
+    seam_disagreement: float,
+    index: processed.Index,
+    section: Section,
 ) -> dict[str, Any]:
-    """eval.json without its cost: `at` of the masks' own resolution, and under `working` of the working resolution."""
+    """eval.json without its cost: `at` of the masks' own resolution, and under `working` of the working resolution.
+
+    `seam_disagreement` is the share of the pixels in overlaps of tiles whose class the tiles differ on.
+    """
     names = [label.name for label in index.classes]
-    return at(own, names, section) | {"working": at(working, names, section), "protocol": protocol(index)}
+    return at(own, names, section) | {
+        "working": at(working, names, section),
+        "seam_disagreement": seam_disagreement,
+        "protocol": protocol(index),
+    }
 
 
 def at(matrices: confusion.Counts, names: list[str], section: Section) -> dict[str, Any]:

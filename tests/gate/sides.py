@@ -49,7 +49,7 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     index = _index(counts, names, groups)
     section = evaluation.Section(split="test", batch_size=1, resamples=100, seed=1)
-    content = evaluation.summary(counts, counts, index, section) | {"cost": COST if cost is None else cost}
+    content = evaluation.summary(counts, counts, 0.0, index, section) | {"cost": COST if cost is None else cost}
     records.write_json(folder / "eval.json", content)
     rows = evaluation.image_rows(counts, index)
     records.write_csv(folder / "per_image.csv", evaluation.image_columns(list(names)), rows)

@@ -42,10 +42,10 @@ def write_mask(stem: str, values: np.ndarray) -> None:
     """Another raw mask, as if preprocess had seen it."""
     path = Path(f"data/raw/test/masks/{stem}.png")
     images.write_png(path, values)
-    listed = json.loads(Path("data/processed/test/index.json").read_text())["rows"]
+    listed = json.loads(Path("data/processed/test/index.json").read_text())["origins"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    changed = [row | {"sha256_mask": digest} if row["stem"] == stem else row for row in listed]
-    tiny.seal_again(Path("data/processed/test"), rows=changed)
+    changed = [origin | {"sha256_mask": digest} if origin["stem"] == stem else origin for origin in listed]
+    tiny.seal_again(Path("data/processed/test"), origins=changed)
 
 
 def logits_by_hand(mean: float, std: float) -> torch.Tensor:
@@ -237,7 +237,7 @@ def test_a_raw_mask_that_is_damaged_is_named(project):
     mask = Path("data/raw/test/masks/test0.png")
     mask.write_bytes(mask.read_bytes()[:40])
 
-    with pytest.raises(IntegrityError, match=r"test0.png: sha256 \w{12}..., expected \w{12}... \(index.json\)"):
+    with pytest.raises(IntegrityError, match=r"test0.png: sha256 \w{12}..., expected \w{12}... \(dataset.json\)"):
         evaluate.main(tiny.EVALUATE)
 
     assert not Path("metrics/eval.json").exists()
