@@ -1,4 +1,4 @@
-"""`segline inspect`: a folder of images and masks -> its `data` section for params.yaml, and its problems."""
+"""`segline inspect`: a folder of images and masks -> `data` and `preprocess` for params.yaml, and its problems."""
 
 import shlex
 from argparse import Namespace
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segline.commands import inspect_layouts, inspect_names, inspect_section, inspect_survey
+from segline.commands import inspect_layouts, inspect_names, inspect_preparation, inspect_section, inspect_survey
 from segline.commands.inspect_layouts import Layout
 from segline.commands.inspect_masks import MOST_CLASSES, Labels
 from segline.commands.inspect_survey import Survey
@@ -20,13 +20,15 @@ SHOWN = 20  # problems
 MANY, RARE = 64, 0.01  # labels, and the share of the pixels of a rare one: said to be doubtful classes
 KNOWN = (
     "Known layouts: images beside masks (or labels, annotations, gt), with or without train, val, test in or above "
-    "them; train beside trainannot; a.png beside a_mask.png; PASCAL VOC. PNG and JPEG only."
+    "them; train beside trainannot; a.png beside a_mask.png; PASCAL VOC. PNG, JPEG, TIFF, BMP, WebP and GIF."
 )
+PROPOSED = "# Proposed from the images, to replace the section of this name:"
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """`section` is YAML to paste into params.yaml, with comments; `problems` are what the pipeline would refuse.
+    """`section` is YAML to paste into params.yaml, `data` and `preprocess`, with comments; `problems` are what the
+    pipeline would refuse.
 
     The section is None if no image or no mask can be used.
     """
@@ -58,7 +60,7 @@ def inspect(root: Path) -> Inspection:
     more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     shown = [*map(str, problems[:SHOWN]), *more, *unsupported_formats.left_out([root])]
     labels = survey.labels
-    if not survey.image_kinds or not labels.masks:
+    if not survey.pictures or not labels.masks:
         return Inspection(None, shown)
     values, _ = inspect_section.class_values(labels)
     names = inspect_names.matched(inspect_layouts.places(root, layout), values, labels)
@@ -69,8 +71,10 @@ def inspect(root: Path) -> Inspection:
     else:
         lines = inspect_section.folder_section(root, layout, labels, names.of)
     facts = [f"# {line}" for line in (*_facts(layout, listed, survey, is_voc), *_tracking(inspect_section.place(root)))]
-    doubts = [*inspect_layouts.rivals(layouts), *labels.doubts, *names.doubts, *survey.doubts, *_doubts(layout, labels)]
-    return Inspection("\n".join([*lines, *facts]), [*shown, *doubts])
+    prepared = ["", PROPOSED, *inspect_preparation.section(survey.pictures)]
+    doubts = [*inspect_layouts.rivals(layouts), *labels.doubts, *names.doubts, *_doubts(layout, labels)]
+    doubts += inspect_preparation.doubts(survey.pictures)
+    return Inspection("\n".join([*lines, *facts, *prepared]), [*shown, *doubts])
 
 
 def _contents(root: Path) -> str:
@@ -89,9 +93,10 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey
     """What the survey found, and what the user may want to change."""
     labels = survey.labels
     yield f"Pairs: {', '.join(f'{split} {len(entries)}' for split, entries in listed.items())}."
-    sizes = [f"{width}x{height}" for (height, width), _ in survey.sizes.most_common(3)]
-    more = f" and {len(survey.sizes) - 3} more sizes" if len(survey.sizes) > 3 else ""
-    yield f"Images: {_counted(survey.image_kinds)}; {', '.join(sizes)}{more}."
+    kinds, sizes = (Counter(getattr(picture, name) for picture in survey.pictures) for name in ("kind", "size"))
+    shown = [f"{width}x{height}" for (height, width), _ in sizes.most_common(3)]
+    more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
+    yield f"Images: {_counted(kinds)}; {', '.join(shown)}{more}."
     yield f"Masks: {_counted(labels.kinds)}."
     if is_voc:
         yield f"Labels: {', '.join(f'{value} in {labels.masks[value]} masks' for value in sorted(labels.masks))}."
@@ -104,8 +109,6 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey
         yield f'{which} is taken as a class, a guess: if it means "not labelled", make it void instead.'
     if (drawn := isinstance(layout.form, splitting.DrawsVal)) or layout.form.by == "ratio":
         yield 'Frames of one video must stay in one split: if there are any, set group, such as "(.+)_[0-9]+".'
-    if survey.image_kinds and all(" gray " in kind for kind in survey.image_kinds):
-        yield "All images are gray: set preprocess.channels to 1."
     if drawn:
         yield "There is no split val: val_from_train draws it from train."
     if "test" not in listed and "val" in listed:
@@ -136,7 +139,7 @@ def _doubts(layout: Layout, labels: Labels) -> Iterator[str]:
 
 
 def command(args: Namespace) -> None:
-    """`segline inspect FOLDER`: prints the data section and warns of problems."""
+    """`segline inspect FOLDER`: prints the two sections and warns of problems."""
     inspection = inspect(args.folder)
     if inspection.section:
         console.say(inspection.section)

@@ -134,7 +134,7 @@ def _folders(place: Path) -> list[str]:
 
 
 def _names(place: Path) -> list[str]:
-    """The names of visible PNG and JPEG files."""
+    """The names of visible image files."""
     if not place.is_dir():
         return []
     paths = [path for path in place.iterdir() if path.suffix.lower() in SUFFIXES]

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from segline.core.errors import DataError, PipelineError
-from segline.preprocessing import images, palettes, smears
 from segline.preprocessing import masks as mask_files
+from segline.preprocessing import palettes, smears
+from segline.preprocessing.formats import Source
+from segline.preprocessing.masks import MaskFile
+from segline.preprocessing.stored_samples import Array
 
 MOST = 256  # values of one mask that are counted; there can be 255 classes at most
 MOST_CLASSES = 255
+_AT_ONCE = 1 << 22  # pixels
 _CHROMA = 32  # of the 256 levels between the channels of a pixel, at most, in a JPEG of a gray mask
 
 
@@ -74,30 +78,42 @@ class Labels:
         self.masks.update(value for value, count in counts.items() if count)
 
 
-def read(path: Path) -> Mask:
-    """The values of one mask. Raises DataError."""
-    content = images.read(path)
-    with mask_files.opened(content, path, None) as file:
-        encoding, mask = file.encoding, file.read(0, 0, file.height, file.width)
+def surveyed(file: MaskFile, content: Source, path: Path) -> Mask:
+    """The values of an open mask, which was opened without an encoding. Raises DataError if it is damaged."""
+    encoding, (values, numbers) = file.encoding, _counts(file)
     if file.lossy:
-        if encoding == "rgb" and not _is_gray(mask):
-            raise mask_files.refused_lossy(path)
-        encoding, mask = "jpeg", mask_files.gray_samples(content, path)
-    if mask.dtype == np.uint8:
-        numbers = np.bincount(mask.ravel(), minlength=256)
-        values = np.flatnonzero(numbers)
-        numbers = numbers[values]
-    else:
-        values, numbers = np.unique(mask, return_counts=True)
+        if encoding == "rgb" and not _are_gray(values):
+            raise mask_files.refused_lossy(path, file.format)
+        encoding = "jpeg"
+        values, numbers = np.unique(mask_files.gray_samples(content, path), return_counts=True)
     most = np.argsort(numbers, kind="stable")[::-1][:MOST]
     counts = dict(zip(values[most].tolist(), numbers[most].tolist(), strict=True))
     palette = dict(enumerate(file.palette))
     used = {index: palette[index] for index in counts if index in palette}
     kind = f"{file.depth}-bit {file.colour} {file.format}"
-    return Mask(kind, (mask.shape[0], mask.shape[1]), encoding, palette, used, len(values), counts)
+    return Mask(kind, (file.height, file.width), encoding, palette, used, len(values), counts)
 
 
-def _is_gray(codes: mask_files.Mask) -> bool:
+def _counts(file: MaskFile) -> tuple[Array, Array]:
+    """The values of a mask, ascending, and the pixels of each; read piece by piece."""
+    values, numbers = np.zeros(0, np.uint32), np.zeros(0, np.int64)
+    lines = max(1, _AT_ONCE // file.width)
+    for top in range(0, file.height, lines):
+        piece = file.read(top, 0, min(lines, file.height - top), file.width)
+        if piece.dtype.itemsize <= 2:
+            counted = np.bincount(piece.ravel())
+            found = np.flatnonzero(counted)
+            counted = counted[found]
+        else:
+            found, counted = np.unique(piece, return_counts=True)
+        values, places = np.unique(np.concatenate([values, found]), return_inverse=True)
+        together = np.zeros(len(values), np.int64)
+        np.add.at(together, places, np.concatenate([numbers, counted]))
+        numbers = together
+    return values, numbers
+
+
+def _are_gray(codes: Array) -> bool:
     channels = np.stack([codes >> shift & 255 for shift in (16, 8, 0)])
     return int(np.ptp(channels, axis=0).max()) <= _CHROMA
 

@@ -1,39 +1,47 @@
 """The contents of the files of a data set whose classes are not known yet: read once, on all cores."""
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from segline.commands import inspect_masks
+from segline.commands import inspect_images, inspect_masks
+from segline.commands.inspect_images import Picture
 from segline.commands.inspect_masks import Labels, Mask
 from segline.core import parallel
-from segline.core.errors import DataError, PipelineError
+from segline.core.errors import PipelineError
+from segline.dataset.raw import FORMATS
 from segline.monitoring import console
-from segline.preprocessing import audit, decoder_warnings, image_file, images
+from segline.preprocessing import audit, decoder_warnings, image_file, images, pair_files
+from segline.preprocessing import masks as mask_files
+from segline.preprocessing.formats import Source
+from segline.preprocessing.image_file import ImageFile
+from segline.preprocessing.masks import MaskFile
 from segline.sources.collecting.listing import Entry
+
+Value = TypeVar("Value")
+File = TypeVar("File", ImageFile, MaskFile)
+_Source = tuple[Source, str]  # and its SHA-256
 
 
 @dataclass
 class Survey:
-    """Counts over all pairs that can be read; `problems` are those of the others, `doubts` say what images lose."""
+    """What is in all pairs that can be read; `problems` are those of the others. A page of a file is an image too."""
 
-    image_kinds: Counter[str] = field(default_factory=Counter)
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    pictures: list[Picture] = field(default_factory=list)
     labels: Labels = field(default_factory=Labels)
-    doubts: list[str] = field(default_factory=list)
     problems: list[PipelineError] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Image:
-    kind: str
-    size: tuple[int, int]
-    sha256: str
-    levels: int | None
+@dataclass
+class _Pair:
+    sha256: str = ""
+    pictures: list[Picture] = field(default_factory=list)
+    masks: list[Mask] = field(default_factory=list)
+    problems: list[PipelineError] = field(default_factory=list)
 
 
 def survey_pairs(listed: Mapping[str, Sequence[Entry]]) -> Survey:
@@ -42,59 +50,83 @@ def survey_pairs(listed: Mapping[str, Sequence[Entry]]) -> Survey:
     everything = [(split, entry) for split, entries in listed.items() for entry in entries]
     survey = Survey()
     places: dict[str, list[tuple[str, Path]]] = {}
-    deep_images: list[tuple[Path, int]] = []
     masks: list[tuple[Path, Mask]] = []
     with decoder_warnings.muffled() as heard, ThreadPoolExecutor(parallel.count()) as pool:
         read = pool.map(lambda each: _read(each[1]), everything)
-        for (split, entry), (image, mask, problems) in zip(
+        for (split, entry), pair in zip(
             everything, console.progress(read, len(everything), "inspect", "pair"), strict=True
         ):
-            survey.problems += problems
-            if image:
-                survey.image_kinds[image.kind] += 1
-                survey.sizes[image.size] += 1
-                places.setdefault(image.sha256, []).append((split, entry.image))
-                if image.levels is not None:
-                    deep_images.append((entry.image, image.levels))
-            if mask:
-                masks.append((entry.mask, mask))
-        decoders: list[tuple[Path, Callable[[], object]]] = []
-        for _, entry in everything:
-            decoders.append((entry.image, partial(_image, entry.image)))
-            decoders.append((entry.mask, partial(inspect_masks.read, entry.mask)))
-        survey.problems += decoder_warnings.damaged(decoders, heard)
+            survey.problems += pair.problems
+            survey.pictures += pair.pictures
+            masks += [(entry.mask, mask) for mask in pair.masks]
+            if pair.pictures:
+                places.setdefault(pair.sha256, []).append((split, entry.image))
+        survey.problems += decoder_warnings.damaged(
+            (
+                (path, partial(_decode_jpeg, path))
+                for _, entry in everything
+                for path in (entry.image, entry.mask)
+                if path.suffix.lower() in FORMATS["JPEG"]
+            ),
+            heard,
+        )
     survey.labels = inspect_masks.labels(masks)
     survey.problems += survey.labels.problems
     survey.problems += audit.leaks(places.values(), "the same image")
-    survey.doubts += audit.lost_levels(deep_images)
     return survey
 
 
-def _read(entry: Entry) -> tuple[_Image | None, Mask | None, list[PipelineError]]:
-    problems: list[PipelineError] = []
-    image = mask = None
+def _read(entry: Entry) -> _Pair:
+    pair = _Pair()
+    image = _tried(pair, lambda: inspect_images.source(entry.image))
+    mask = _tried(pair, lambda: inspect_images.source(entry.mask))
+    pair.sha256 = image[1] if image else ""
+    for page in _tried(pair, lambda: _pages(entry, image, mask)) or ():
+        _read_page(pair, entry, image, mask, page)
+    return pair
+
+
+def _tried(pair: _Pair, action: Callable[[], Value]) -> Value | None:
     try:
-        image = _image(entry.image)
+        return action()
     except PipelineError as error:
-        problems.append(error)
-    try:
-        mask = inspect_masks.read(entry.mask)
-    except PipelineError as error:
-        problems.append(error)
-    if image and mask and image.size != mask.size:
-        problem = f"{_shown(mask.size)} pixels, expected {_shown(image.size)} as {entry.image.name}"
-        problems.append(DataError(entry.mask, problem, "Export the mask at the size of its image."))
-    return image, mask, problems
+        pair.problems.append(error)
+        return None
 
 
-def _image(path: Path) -> _Image:
-    content = images.read(path)
-    image = images.decode_image(content, path, channels=3)
-    with image_file.opened(content, path) as file:
-        kind = f"{file.depth}-bit {file.colour} {file.format}"
-    levels = images.kept_levels(content, image)
-    return _Image(kind, (image.shape[0], image.shape[1]), hashlib.sha256(content).hexdigest(), levels)
+def _pages(entry: Entry, image: _Source | None, mask: _Source | None) -> Sequence[int | None]:
+    """The numbers of the pages, None for the only one. Raises DataError if image and mask differ in them."""
+    counts = [
+        image_file.pages(source[0], path)
+        for source, path in ((image, entry.image), (mask, entry.mask))
+        if source is not None
+    ]
+    if len(set(counts)) > 1:
+        raise pair_files.other_pages(entry.image, entry.mask, *counts)
+    return [None] if max(counts, default=1) == 1 else range(1, counts[0] + 1)
 
 
-def _shown(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"
+def _read_page(pair: _Pair, entry: Entry, image: _Source | None, mask: _Source | None, page: int | None) -> None:
+    with ExitStack() as files:
+
+        def opened(file: AbstractContextManager[File]) -> File | None:
+            return _tried(pair, lambda: files.enter_context(file))
+
+        picture = values = None
+        if image:
+            picture = opened(image_file.opened(image[0], entry.image, page, "drop", windows=True))
+        if mask:
+            values = opened(mask_files.opened(mask[0], entry.mask, None, page=page, windows=True))
+        if picture and values and (misfit := pair_files.misfit(entry.image, entry.mask, picture, values, "check")):
+            pair.problems.append(misfit)
+        if image and picture:
+            seen = _tried(pair, lambda: inspect_images.picture(picture, image[0], entry.image, page))
+            pair.pictures += [seen] if seen else []
+        if mask and values:
+            counted = _tried(pair, lambda: inspect_masks.surveyed(values, mask[0], entry.mask))
+            pair.masks += [counted] if counted else []
+
+
+def _decode_jpeg(path: Path) -> None:
+    with image_file.opened(images.read(path), path) as image:
+        image.read(0, 0, 1, 1)

@@ -40,9 +40,12 @@ def pages(folder: Path, pair: Pair) -> list[Page]:
 
     A file that cannot be opened counts as its partner does: opening the first page tells what is wrong.
     """
-    counts = [_pages(folder, name) for name in (pair.image, pair.mask)]
-    known = [count for count in counts if count is not None]
+    paths = [images.listed_path(folder, name) for name in (pair.image, pair.mask)]
+    known = [count for count in map(_pages, paths) if count is not None]
     if len(set(known)) > 1:
+        for path in paths:
+            with image_file.opened(path, path, 1):  # what is no image at all is told first
+                pass
         raise other_pages(folder / pair.image, folder / pair.mask, *known)
     count = max(known, default=1)
     if count == 1:
@@ -56,12 +59,11 @@ def other_pages(image_path: Path, mask_path: Path, of_image: int, of_mask: int) 
     return DataError(mask_path, problem, "Export a mask page for each page of the image, in the same order.")
 
 
-def _pages(folder: Path, name: str) -> int | None:
+def _pages(path: Path) -> int | None:
     """How many images a file has; None if that cannot be told."""
-    if not name.lower().endswith(FORMATS["TIFF"]):
+    if path.suffix.lower() not in FORMATS["TIFF"]:
         return 1
     try:
-        path = images.listed_path(folder, name)
         return image_file.pages(path, path)
     except PipelineError:
         return None

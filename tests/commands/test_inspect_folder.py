@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import yaml
@@ -156,18 +155,6 @@ def test_very_many_labels_are_doubted(tmp_path):
         "100 labels, 99 of them on under 1 % of the pixels each: masks with smeared edges or numbered objects"
         in (inspected(tmp_path, build)[2][0])
     )
-
-
-def test_images_that_lose_their_levels_are_told(tmp_path):
-    def build(root: Path) -> None:
-        folders.all_in_one("images/{}.png", "masks/{}.png", 3)(root)
-        for number in range(3):
-            values = np.random.default_rng(number).integers(0, 4096, folders.SIZE, np.uint16)
-            cv2.imwrite(str(root / f"images/i_{number}.png"), values)
-
-    (problem,) = inspected(tmp_path, build)[2]
-
-    assert problem.startswith("3 of 3 16-bit images keep fewer than 64 of 256 gray levels, such as images/i_")
 
 
 NAMED = {
@@ -331,7 +318,7 @@ def test_what_is_wrong_is_told_and_the_rest_is_still_described(tmp_path):
     assert [0, 1, 2] == [row["value"] for row in section["folder"]["classes"]]
     assert problems == [
         "images/train/t2.png: no mask masks/train/t2.png. Add it, or take 't2' out.",
-        "masks/test/big.png: 7x5 pixels, expected 16x12 as big.png. Export the mask at the size of its image.",
+        "masks/test/big.png: 7x5 pixels, expected 16x12 as test/big.png. Export the mask at the size of its image.",
         "masks/test/cut.png: cut: the file ends 6 bytes too early. Copy or export the file again.",
         "masks/test/odd.png: 8-bit RGB PNG, while most masks are of the encoding index. "
         "Save all masks in the same way.",
@@ -499,13 +486,13 @@ def test_a_split_on_one_side_alone_is_named(tmp_path, images_at, masks_at, gone)
 def test_image_files_of_other_formats_are_counted(tmp_path):
     def build(root: Path) -> None:
         folders.all_in_one("images/{}.png", "masks/{}.png")(root)
-        for name in ("images/a.tif", "images/b.TIF", "masks/a.webp", "images/.c.bmp", "notes.txt"):
+        for name in ("images/a.jp2", "images/b.JP2", "masks/a.heic", "images/.c.psd", "notes.txt"):
             (root / name).touch()
 
     (problem,) = inspected(tmp_path, build)[2]
 
     assert problem == (
-        f"{tmp_path}: image files in unsupported formats are ignored: 2 x .tif, 1 x .webp. Convert them to PNG."
+        f"{tmp_path}: image files in unsupported formats are ignored: 1 x .heic, 2 x .jp2. Convert them to PNG."
     )
 
 
@@ -739,7 +726,7 @@ def test_too_few_pairs_for_three_splits_are_told(tmp_path):
     assert "would be empty: 2 pairs in 2 groups" in problems[0]
 
 
-@pytest.mark.parametrize("names", [[], ["readme.txt"], ["images/a.png"], ["a.tif", "a_mask.tif"]])
+@pytest.mark.parametrize("names", [[], ["readme.txt"], ["images/a.png"], ["a.jp2", "a_mask.jp2"]])
 def test_a_folder_of_another_kind_says_what_it_holds(tmp_path, names):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)

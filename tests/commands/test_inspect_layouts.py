@@ -4,6 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from segline.commands import check, inspect_folder, inspect_layouts
 from segline.core import params
@@ -20,6 +21,14 @@ ROOT = Path(__file__).parents[2]
 def listed(root: Path) -> None:
     """VOC's layout with other classes."""
     test_voc.write(root, {"train": ["a", "b"], "val": ["c"], "test": ["d"]}, wanted=(0, 1, 40))
+
+
+def retina(root: Path) -> None:
+    """Images as TIFF, masks as GIF, as DRIVE has them."""
+    folders.by_split("{split}/images/{}.tif", "{split}/masks/{}_mask.png")(root)
+    for path in root.rglob("*_mask.png"):
+        Image.open(path).save(path.with_suffix(".gif"))
+        path.unlink()
 
 
 # Layout: what builds it, and what the section must say of patterns, splits, encoding, mask values and void.
@@ -76,6 +85,10 @@ LAYOUTS: dict[str, tuple[folders.Builder, dict[str, object]]] = {
         {"masks": "gt/*_color.png", "encoding": "rgb", "values": [0, 0x40E0D0, 0x800000], "void": 0xE0E0C0},
     ),
     "palette": (folders.palettes, {"masks": "SegmentationClassPNG/*.png", "values": [0, 1, 2], "void": None}),
+    "TIFF and GIF": (
+        retina,
+        {"images": "{split}/images/*.tif", "masks": "{split}/masks/*_mask.gif", "values": [0, 1, 2]},
+    ),
     "16 bits": (folders.deep, {"values": [0, 300, 65535], "void": None}),
     "names": (folders.named, {"values": [0, 1, 2, 3], "doubt": "labels.txt: 4 names for 3 mask values (0..2)"}),
     "palettes that differ": (
@@ -96,9 +109,9 @@ LAYOUTS: dict[str, tuple[folders.Builder, dict[str, object]]] = {
 
 
 def pasted(section: str) -> params.Document:
-    """params.yaml with its data section replaced, and evaluate.split as the comments say."""
+    """params.yaml with its data and preprocess sections replaced, and evaluate.split as the comments say."""
     committed = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    text = f"{section}\n{committed[committed.index('preprocess:') :]}"
+    text = f"{section}\n{committed[committed.index('model:') :]}"
     if "set evaluate.split to val" in section:
         text = text.replace("split: test", "split: val")
     Path("params.yaml").write_text(text, encoding="utf-8")

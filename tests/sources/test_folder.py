@@ -116,12 +116,12 @@ def test_there_may_be_no_void(mine, tmp_path):
 
 
 def test_image_files_of_other_formats_are_told_and_left_out(mine, tmp_path, capsys):
-    for name in ("images/train/a.tif", "images/train/b.webp"):
+    for name in ("images/train/a.jp2", "images/train/b.heic"):
         (mine / name).touch()
     collected = folder.collect(section(), mine, tmp_path / "raw")
 
     assert ["v1_1", "v1_2"] == [pair.stem for pair in collected.splits["train"]]
-    assert f"warning: {mine}: image files in unsupported formats are ignored: 1 x .tif, 1 x .webp." in (
+    assert f"warning: {mine}: image files in unsupported formats are ignored: 1 x .heic, 1 x .jp2." in (
         capsys.readouterr().err
     )
 
@@ -164,7 +164,7 @@ RATIO = {"by": "ratio", "shares": {"train": 1.0}, "seed": 1}
         ({"images": "images/*.png"}, "data.folder.images: expected {split} in it with by: folder"),
         ({"split": RATIO}, "data.folder.masks: expected no {split} in it with by: ratio"),
         ({"images": "../{split}/*.png"}, "data.folder.images: expected a path below data.input"),
-        ({"masks": "{split}/*.gif"}, "data.folder.masks: expected one * (the stem)"),
+        ({"masks": "{split}/*.heic"}, "data.folder.masks: expected one * (the stem)"),
         (
             {"masks": INDEX["images"]},
             "data.folder.masks: expected a different pattern from that of the images",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 SUFFIXES = frozenset(
     (
-        *(".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".jpe", ".jfif", ".heic", ".heif", ".avif", ".jxl"),
+        *(".jp2", ".jpe", ".jfif", ".heic", ".heif", ".avif", ".jxl"),
         *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".exr", ".dng", ".nef", ".cr2", ".arw", ".svg", ".psd"),
     )
 )
