@@ -138,7 +138,9 @@ def _dataset(source: bytes | Path, where: Path, number: int) -> Iterator["Datase
         else:
             name = str(source.absolute())
         with _refused(where, "GDAL cannot open it"):
-            dataset = rasterio.open(f"GTIFF_RAW:GTIFF_DIR:{number}:{name}", driver="GTiff", sharing=False)
+            # Raw: colours as stored. Only without the number does GDAL look for the mask of the first image.
+            named = name if number == 1 else f"GTIFF_DIR:{number}:{name}"
+            dataset = rasterio.open(f"GTIFF_RAW:{named}", driver="GTiff", sharing=False)
         yield stack.enter_context(dataset)
 
 
