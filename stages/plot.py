@@ -55,18 +55,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         parameters=formatting.parameters_in_use(document),
     )
     picks = selection.picks(material.results.images, section.images)
-    panels = [material.panels(pick.row) for pick in picks]
+    shown = [(pick, material.views(pick.image)) for pick in picks]
     kept = results.read_kept_epoch(args.train)
     subject = model_card.Subject(args.model, split, material.results, kept, material.parameters)
-    augmented = results.read_augmented(args.augmented, len(split.index.classes))
+    augmented = results.read_augmented(args.augmented, split.index)
     inputs = {name: path for name, path in vars(args).items() if name not in WRITTEN}
     with mlflow_run.run("plot", inputs, {"plot": document["plot"]}, model=args.model) as run:
         with atomic.folder(args.plots) as plots:
-            shown = list(zip(picks, panels, strict=True))
             pictures.write(plots, split.index, material.results, kept=kept, shown=shown, augmented=augmented)
             curves = {title: (plots / name).read_bytes() for title, name in pictures.CURVES.items()}
             with atomic.file(args.report) as page, atomic.file(args.card) as text:
-                page.write_text(report.render(material, picks, panels, curves), encoding="utf-8")
+                page.write_text(report.render(material, shown, curves), encoding="utf-8")
                 text.write_text(model_card.render(subject), encoding="utf-8")
         run.artifacts([args.report, args.card, *sorted(args.plots.iterdir())])
     count = len(list(args.plots.iterdir()))

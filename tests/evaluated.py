@@ -1,8 +1,9 @@
 """A tiny split as preprocess, train and evaluate leave it: what the plot stage reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,44 +91,52 @@ def build(
     size: tuple[int, int] = (12, 16),
     void_rows: Sequence[int] = (),
     absent: Sequence[int] = (),
+    own: Sequence[tuple[int, int]] | None = None,
+    **preparation: Any,
 ) -> Evaluated:
     """Writes all files to `folder`. Row 0 is predicted without a mistake, every other row worse than the one before it.
 
-    Every pixel of the rows in `void_rows` is void; classes in `absent` have no pixel, neither true nor predicted.
+    Every pixel of the images in `void_rows` is void; classes in `absent` have no pixel, neither true nor predicted.
+    `size` is that of a row; `own` are those of the images, if they differ. Other words change how images become rows.
     """
     names = [f"class {k}" for k in range(classes)] if isinstance(classes, int) else list(classes)
-    draw = np.random.default_rng(0)
-    present = np.array([k for k in range(len(names)) if k not in absent], np.uint8)
-    truth = np.tile(np.resize(present, size).astype(np.uint8), (images, 1, 1))
-    predictions = truth.copy()
-    for row in range(images):
-        wrong = truth[row].size // 2 * row // max(1, images - 1)
-        predictions[row].flat[:wrong] = present[
-            (np.resize(np.arange(len(present)), truth[row].size)[:wrong] + 1) % len(present)
-        ]
-    truth[:, -1] = VOID.value
-    truth[list(void_rows)] = VOID.value
-
+    sizes = own or [size] * images
     labels = tuple(raw.Label(name, (20 + 10 * k, 255 - 10 * k, 90)) for k, name in enumerate(names))
     origins = tuple(
-        Origin(f"{row:02d} frame", "left" if row % 2 else None, *size, "i.png", "m.png", "0" * 64, "0" * 64)
-        for row in range(images)
+        Origin(f"{row:02d} frame", "left" if row % 2 else None, *own, "i.png", "m.png", "0" * 64, "0" * 64)
+        for row, own in enumerate(sizes)
     )
     values = (*((k, k) for k in range(len(labels))), (VOID.value, None))
-    rows = tuple(Row(number, 0, 0) for number in range(images))
-    index = Index("toy", "test", labels, VOID, False, "index", values, tiny.stretched(*size, channels), origins, rows)
+    prepared = replace(tiny.stretched(*size, channels), **preparation)
+    index = Index("toy", "test", labels, VOID, False, "index", values, prepared, origins, ())
+    grids = [index.grid(number) for number in range(len(sizes))]
+    index = replace(index, rows=tuple(Row(k, *window) for k, grid in enumerate(grids) for window in grid.windows))
+
+    draw = np.random.default_rng(0)
+    present = np.array([k for k in range(len(names)) if k not in absent], np.uint8)
+    shown, truth, predictions = [], [], []
+    for number, grid in enumerate(grids):
+        shown.append(draw.integers(0, 256, (*grid.working, prepared.channels), np.uint8))
+        truth.append(np.resize(present, grid.working))
+        predictions.append(truth[-1].copy())
+        wrong = truth[-1].size // 2 * number // max(1, len(sizes) - 1)
+        order = np.arange(len(present))
+        predictions[-1].flat[:wrong] = present[(np.resize(order, truth[-1].size)[:wrong] + 1) % len(present)]
+        truth[-1][slice(None) if number in void_rows else -1] = VOID.value
+    parts = [cut(index, arrays, border) for arrays, border in ((shown, None), (truth, VOID.value), (predictions, 0))]
+
     world = Evaluated(folder)
     processed = world.inputs["processed"]
     processed.mkdir(parents=True)
-    np.save(processed / IMAGES, draw.integers(0, 256, (images, *size, channels), np.uint8))
-    classes = np.where(truth == VOID.value, onehot.VOID, truth).astype(np.uint8)
-    np.save(processed / ONEHOT, onehot.pack(classes, len(labels)))
+    np.save(processed / IMAGES, parts[0])
+    rows = np.where(parts[1] == VOID.value, onehot.VOID, parts[1]).astype(np.uint8)
+    np.save(processed / ONEHOT, onehot.pack(rows, len(labels)))
     write_index(processed, index)
     world.inputs["predictions"].mkdir()
-    np.save(world.inputs["predictions"] / "test.npy", predictions)
+    np.save(world.inputs["predictions"] / "test.npy", parts[2])
     world.inputs["augmented"].mkdir()
-    np.save(world.inputs["augmented"] / "images.npy", draw.integers(0, 256, (images, *size, channels), np.uint8))
-    np.save(world.inputs["augmented"] / "classes.npy", np.where(truth == VOID.value, onehot.VOID, truth))
+    np.save(world.inputs["augmented"] / "images.npy", parts[0][:12])
+    np.save(world.inputs["augmented"] / "classes.npy", rows[:12])
     _write_scores(world, index, truth, predictions)
     curve = [(epoch, 0.01, 1 / epoch, 1.2 / epoch, 1 - 0.5 / epoch, 1 - 0.8 / epoch) for epoch in range(1, epochs + 1)]
     columns = ["epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_miou"]
@@ -138,7 +147,21 @@ def build(
     return world
 
 
-def _write_scores(world: Evaluated, index: Index, truth: onehot.Uint8, predictions: onehot.Uint8) -> None:
+def cut(index: Index, wholes: Sequence[onehot.Uint8], border: int | None) -> onehot.Uint8:
+    """The rows of whole working images: (N, H, W, ...). Beyond an image there is `border`, or its edge repeated."""
+    height, width = index.preparation.height, index.preparation.width
+    rows = []
+    for row in index.rows:
+        part = wholes[row.origin][row.top : row.top + height, row.left : row.left + width]
+        missing = [(0, height - part.shape[0]), (0, width - part.shape[1]), *[(0, 0)] * (part.ndim - 2)]
+        how = {"mode": "edge"} if border is None else {"constant_values": border}
+        rows.append(np.pad(part, missing, **how))
+    return np.stack(rows)
+
+
+def _write_scores(
+    world: Evaluated, index: Index, truth: Sequence[onehot.Uint8], predictions: Sequence[onehot.Uint8]
+) -> None:
     names = [label.name for label in index.classes]
     counts = np.stack([confusion.count(*pair, len(names)) for pair in zip(truth, predictions, strict=True)])
     by_class = evaluation.class_rows(counts, names)
@@ -149,6 +172,7 @@ def _write_scores(world: Evaluated, index: Index, truth: onehot.Uint8, predictio
         "working": {name: value for name, value in evaluation.means(counts).items() if value is not None},
         "cost": {"parameters": 1_943_000, "multiply_adds": 1_210_000_000, "model_bytes": 7_800_000},
         "protocol": evaluation.protocol(index),
+        **({"seam_disagreement": 0.125} if index.preparation.fit == "tile" else {}),
     }
     records.write_json(world.inputs["eval"], content)
     records.write_csv(world.inputs["per_class"], ["class", "iou", "accuracy", "dice", "pixels"], by_class)

@@ -12,7 +12,7 @@ from segline.reporting.formatting import percent
 Text = tuple[int, int, str, str]  # left edge, vertical centre, content, font weight
 Legend = Sequence[tuple[str, tuple[int, int, int]]]
 GAP, LINE, ENTRY = 10, 26, 175  # pixels: gap between panels, height of a line of text, width of a legend entry
-TILES = 6  # augmented samples per row
+ACROSS = 6  # augmented samples per row
 FRAME = (107, 114, 128)
 
 
@@ -24,47 +24,55 @@ def legend(index: processed.Index) -> Legend:
 
 def caption(pick: selection.Pick, images: Sequence[results.ImageScore]) -> str:
     """Why the image was picked, its name and its scores."""
-    score = images[pick.row]
+    score = images[pick.image]
     scores = f"mIoU {percent(score.miou)}, accuracy {percent(score.accuracy)}"
     return f"{pick.kind}, rank {pick.rank} of {len(images)}: {charts.short(score.stem)}, {scores}"
 
 
-def sheet(path: Path, rows: Sequence[tuple[str, drawing.Panels]], names: Legend) -> None:
-    """One row per image, under its caption: image | truth | prediction | error; the legend of the classes below."""
-    high, wide, _ = rows[0][1].image.shape
+def sheet(path: Path, rows: Sequence[tuple[str, drawing.Panels]], names: Legend, note: str | None = None) -> None:
+    """Under its caption, each row: image | truth | prediction | error; below, the legend of the classes and a note."""
+    wide = max(panels.image.shape[1] for _, panels in rows)
     width = max(4 * wide + 5 * GAP, 4 * 160)
-    body = np.full((LINE + len(rows) * (LINE + high + GAP), width, 3), 255, np.uint8)
+    body = np.full((LINE + sum(LINE + panels.image.shape[0] + GAP for _, panels in rows), width, 3), 255, np.uint8)
     lefts = [GAP + column * (width - GAP) // 4 for column in range(4)]
     texts = [(left, LINE // 2, kind, "bold") for left, kind in zip(lefts, drawing.Panels._fields, strict=True)]
-    for place, (title, panels) in enumerate(rows):
-        top = LINE + place * (LINE + high + GAP)
+    top = LINE
+    for title, panels in rows:
         texts.append((GAP, top + LINE // 2, title, "normal"))
+        high, across, _ = panels.image.shape
         for left, panel in zip(lefts, panels, strict=True):
-            body[top + LINE : top + LINE + high, left : left + wide] = panel
-    _page(path, body, texts, names)
+            body[top + LINE : top + LINE + high, left : left + across] = panel
+        top += LINE + high + GAP
+    _page(path, body, texts, names, note)
 
 
-def augmented(path: Path, pairs: Sequence[tuple[drawing.Uint8, drawing.Uint8]], names: Legend) -> None:
-    """Pictures, each above its mask, `TILES` in a row; the legend of the classes at the end."""
+def augmented(
+    path: Path, pairs: Sequence[tuple[drawing.Uint8, drawing.Uint8]], names: Legend, note: str | None = None
+) -> None:
+    """Pictures, each above its mask, `ACROSS` in a row; the legend of the classes at the end, and a note."""
     high, wide, _ = pairs[0][0].shape
     step = 2 * high + 2 * GAP
-    width = max(TILES * (wide + GAP) + GAP, 4 * 160)
-    body = np.full((LINE + -(-len(pairs) // TILES) * step, width, 3), 255, np.uint8)
-    for place, tile in enumerate(pairs):
-        top, left = LINE + place // TILES * step, GAP + place % TILES * (wide + GAP)
-        body[top : top + 2 * high, left : left + wide] = np.concatenate(tile)
-    _page(path, body, [(GAP, LINE // 2, "train samples as epoch 1 showed them, each over its mask", "bold")], names)
+    width = max(ACROSS * (wide + GAP) + GAP, 4 * 160)
+    body = np.full((LINE + -(-len(pairs) // ACROSS) * step, width, 3), 255, np.uint8)
+    for number, pair in enumerate(pairs):
+        top, left = LINE + number // ACROSS * step, GAP + number % ACROSS * (wide + GAP)
+        body[top : top + 2 * high, left : left + wide] = np.concatenate(pair)
+    title = "train samples as epoch 1 showed them, each over its mask"
+    _page(path, body, [(GAP, LINE // 2, title, "bold")], names, note)
 
 
-def _page(path: Path, body: drawing.Uint8, texts: list[Text], names: Legend) -> None:
-    """Writes the body with its texts, and the legend below it."""
+def _page(path: Path, body: drawing.Uint8, texts: list[Text], names: Legend, note: str | None) -> None:
+    """Writes the body with its texts, and below it the legend and the note."""
     end, width, _ = body.shape
     columns = max(1, (width - 2 * GAP) // ENTRY)
-    height = end + GAP + LINE * -(-len(names) // columns) + GAP
+    lines = -(-len(names) // columns)
+    height = end + GAP + LINE * (lines + (note is not None)) + GAP
     canvas = np.full((height, width, 3), 255, np.uint8)
     canvas[:end] = body
-    for place, (name, colour) in enumerate(names):
-        left, top = GAP + place % columns * ENTRY, end + GAP + place // columns * LINE
+    if note is not None:
+        texts = [*texts, (GAP, end + GAP + lines * LINE + LINE // 2, note, "normal")]
+    for entry, (name, colour) in enumerate(names):
+        left, top = GAP + entry % columns * ENTRY, end + GAP + entry // columns * LINE
         canvas[top + 5 : top + LINE - 5, left : left + LINE - 8] = FRAME
         canvas[top + 6 : top + LINE - 6, left + 1 : left + LINE - 9] = colour
         texts = [*texts, (left + LINE, top + LINE // 2, charts.short(name), "normal")]

@@ -16,6 +16,7 @@ WRONG = (220, 20, 60)
 UNNAMED_VOID = (0, 0, 0)
 PANEL_SIDE = 256
 TILE_SIDE = 160
+FRAME = 6  # pixels: the smallest frame that is seen
 JPEG_QUALITY = 90
 
 
@@ -37,8 +38,9 @@ def palette(classes: Sequence[raw.Label], void: raw.Void | None) -> Uint8:
 
 
 def rgb(image: Uint8) -> Uint8:
-    """An image of 1 or 3 channels (H, W, C) as a picture."""
-    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+    """An image (H, W, C) as a picture: its first three channels as red, green, blue; or the first as gray."""
+    shown = image[..., :3] if image.shape[2] >= 3 else image[..., :1]
+    return np.ascontiguousarray(np.broadcast_to(shown, (*image.shape[:2], 3)))
 
 
 def errors(image: Uint8, truth: Uint8, prediction: Uint8, colours: Uint8) -> Uint8:
@@ -74,6 +76,25 @@ def panels(image: Uint8, truth: Uint8, prediction: Uint8, colours: Uint8) -> Pan
     picture: Any = cv2.resize(rgb(image), size, interpolation=smooth)
     truth, prediction = exact(truth), exact(prediction)
     return Panels(picture, colours[truth], colours[prediction], errors(picture, truth, prediction, colours))
+
+
+def outlined(four: Panels, box: tuple[float, float, float, float]) -> Panels:
+    """The panels with a frame, black and white, around a part: its top, bottom, left and right as shares."""
+    height, width, _ = four.image.shape
+    top, bottom = _pixels(box[:2], height)
+    left, right = _pixels(box[2:], width)
+    copies = [panel.copy() for panel in four]
+    for copy in copies:
+        for inset, shade in ((1, 255), (0, 0)):
+            cv2.rectangle(copy, (left + inset, top + inset), (right - 1 - inset, bottom - 1 - inset), (shade,) * 3)
+    return Panels(*copies)
+
+
+def _pixels(shares: tuple[float, float], side: int) -> tuple[int, int]:
+    """Start and end in pixels, at least `FRAME` apart if there is room."""
+    start, end = (round(share * side) for share in shares)
+    missing = max(0, FRAME - (end - start))
+    return max(0, start - missing // 2), min(side, end + missing - missing // 2)
 
 
 def png(picture: Uint8) -> bytes:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from segline.core import params
+from segline.dataset.preparation import Preparation
 
 SCORES = {
     "accuracy": "Pixel accuracy",
@@ -23,7 +24,10 @@ PROTOCOL = {
     "split": "split scored",
     "void": "void (unlabelled) pixels",
 }
-
+SEAM = (
+    "the share of the pixels in overlaps to which tiles, each by itself, give different classes; "
+    "the higher, the more depends on where images are cut"
+)
 
 # The sections of params.yaml that results depend on, and of those with alternatives the key that picks one.
 SECTIONS = ("data", "preprocess", "model", "train", "augment", "evaluate", "plot")
@@ -37,6 +41,11 @@ def parameters_in_use(document: params.Document) -> params.Document:
         picked = params.text(document, f"{name}.{key}")
         shown[name] = {k: v for k, v in shown[name].items() if k == picked or not isinstance(v, dict)}
     return shown
+
+
+def costs(preparation: Preparation) -> dict[str, str]:
+    """The names of the costs; those of a row are those of an image only if it was not cut into tiles."""
+    return COSTS | ({"multiply_adds": "multiply-adds per tile"} if preparation.fit == "tile" else {})
 
 
 def percent(value: float | None) -> str:

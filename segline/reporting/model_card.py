@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segline.core import params
 from segline.dataset import processed
-from segline.reporting import formatting, results
+from segline.reporting import formatting, preparation_facts, results
 
 TEMPLATE = "model_card.md"
 WEAK = 0.1  # a class with a lower IoU is called hardly recognised
@@ -44,7 +44,7 @@ def render(subject: Subject) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["percent"] = formatting.percent
-    scores, index, images = subject.results, subject.split.index, subject.split.images
+    scores, index = subject.results, subject.split.index
     leaves = params.flat(subject.parameters)
     return environment.get_template(TEMPLATE).render(
         model=subject.model.as_posix(),
@@ -56,9 +56,11 @@ def render(subject: Subject) -> str:
         epochs=len(scores.history),
         index=index,
         groups=len({origin.group for origin in index.origins} - {None}),
-        height=images.shape[1],
-        width=images.shape[2],
-        channels=images.shape[3],
+        count=len(index.origins),
+        tiled=index.preparation.fit == "tile",
+        preparation=preparation_facts.facts(index.preparation),
+        bands=preparation_facts.shown(index.preparation),
+        seam=formatting.SEAM,
         evaluation=scores.evaluation,
         few=scores.few,
         scored=[score for score in scores.classes if score.pixels],
@@ -67,7 +69,7 @@ def render(subject: Subject) -> str:
         weak=[score for score in scores.classes if score.pixels and score.iou is not None and score.iou < WEAK],
         threshold=WEAK,
         scores=formatting.SCORES,
-        costs=formatting.COSTS,
+        costs=formatting.costs(index.preparation),
         protocol=formatting.PROTOCOL,
         parameters={key: formatting.written(value) for key, value in leaves.items()},
     )

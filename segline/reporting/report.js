@@ -5,44 +5,67 @@ const data = JSON.parse(document.getElementById("viewer-data").textContent);
 const VOID = 255;
 const WRONG = [220, 20, 60];
 const element = Object.fromEntries(
-  ["frame", "canvas", "image", "opacity", "blend", "zoom", "errors", "readout", "caption", "previous", "next"]
+  ["frame", "stage", "canvas", "outline", "image", "opacity", "blend", "zoom", "errors", "readout", "caption", "previous",
+    "next", "whole", "closeup"] // the last two only where images were cut into tiles
     .map((id) => [id, document.getElementById(id)]),
 );
 const palette = Array.from({ length: 256 }, (_, k) => (data.classes[k] ? data.classes[k].rgb : data.void));
 const legend = [...document.querySelectorAll("#legend button")];
 const context = element.canvas.getContext("2d");
-const layer = new OffscreenCanvas(data.width, data.height);
-const overlay = new ImageData(data.width, data.height);
+const layer = new OffscreenCanvas(1, 1);
 let shown = null;
+let close = false;
 let only = null;
 let request = 0;
 
-async function inflate(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+async function inflate(view) {
+  const bytes = Uint8Array.from(atob(view.labels), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const labels = new Uint8Array(await new Response(stream).arrayBuffer());
-  const half = data.width * data.height;
+  const half = view.width * view.height;
   return { truth: labels.subarray(0, half), prediction: labels.subarray(half) };
 }
 
 async function choose(place) {
   const mine = ++request;
   const item = data.images[place];
+  const view = (close && item.closeup) || item.whole;
   const photo = new Image();
-  photo.src = item.photo;
-  const [labels] = await Promise.all([inflate(item.labels), photo.decode()]);
+  photo.src = view.photo;
+  const [labels] = await Promise.all([inflate(view), photo.decode()]);
   if (mine !== request) return; // a later choice has overtaken this one
-  shown = { photo, ...labels };
+  shown = { ...view, photo, ...labels, overlay: new ImageData(view.width, view.height) };
+  for (const target of [element.canvas, layer]) [target.width, target.height] = [view.width, view.height];
+  element.frame.style.setProperty("--ratio", view.width / view.height);
+  mark(item, view);
   element.image.value = String(place);
   element.previous.disabled = place === 0;
   element.next.disabled = place === data.images.length - 1;
   const group = item.group === null ? "" : `, group ${item.group}`;
+  const part = view === item.closeup ? ", close-up" : "";
   element.caption.textContent =
-    `${item.name}${group}: mIoU ${item.miou}, accuracy ${item.accuracy}, rank ${item.rank} of ${data.total}`;
+    `${item.name}${group}: mIoU ${item.miou}, accuracy ${item.accuracy}, rank ${item.rank} of ${data.total}${part}`;
   document.querySelectorAll("[data-kind]").forEach((button) =>
     button.setAttribute("aria-pressed", String(button.dataset.kind === item.kind)));
   element.readout.textContent = "";
   draw();
+}
+
+function mark(item, view) {
+  element.outline.hidden = item.outline === null || view !== item.whole;
+  if (!element.outline.hidden) {
+    const [top, bottom, left, right] = item.outline.map((share) => `${100 * share}%`);
+    Object.assign(element.outline.style, { top, left, height: `calc(${bottom} - ${top})`, width: `calc(${right} - ${left})` });
+  }
+  if (element.closeup === null) return;
+  element.closeup.disabled = item.closeup === null;
+  element.whole.setAttribute("aria-pressed", String(view === item.whole));
+  element.closeup.setAttribute("aria-pressed", String(view === item.closeup));
+}
+
+function approach(closer) {
+  close = closer;
+  choose(Number(element.image.value));
 }
 
 function draw() {
@@ -50,7 +73,7 @@ function draw() {
   const opacity = Number(element.opacity.value) / 100;
   const blend = Number(element.blend.value) / 100;
   const marking = element.errors.checked;
-  const pixels = overlay.data;
+  const pixels = shown.overlay.data;
   for (let i = 0; i < shown.truth.length; i += 1) {
     const truth = shown.truth[i];
     const prediction = shown.prediction[i];
@@ -61,8 +84,8 @@ function draw() {
     for (let c = 0; c < 3; c += 1) pixels[4 * i + c] = Math.round(from[c] + (to[c] - from[c]) * blend);
     pixels[4 * i + 3] = visible ? Math.round(255 * (wrong ? 1 : opacity)) : 0;
   }
-  layer.getContext("2d").putImageData(overlay, 0, 0);
-  context.drawImage(shown.photo, 0, 0, data.width, data.height);
+  layer.getContext("2d").putImageData(shown.overlay, 0, 0);
+  context.drawImage(shown.photo, 0, 0, shown.width, shown.height);
   context.drawImage(layer, 0, 0);
   const percents = { image: 1 - opacity, truth: opacity * (1 - blend), prediction: opacity * blend };
   const parts = Object.entries(percents).map(([name, part]) => `${name} ${Math.round(100 * part)} %`);
@@ -78,11 +101,11 @@ function draw() {
 }
 
 function zoom(x = element.frame.clientWidth / 2, y = element.frame.clientHeight / 2) {
-  const { frame, canvas } = element;
-  const before = canvas.clientWidth;
+  const { frame, stage } = element;
+  const before = stage.clientWidth;
   const [left, top] = [frame.scrollLeft + x, frame.scrollTop + y];
-  canvas.style.width = `${100 * Number(element.zoom.value)}%`;
-  const factor = canvas.clientWidth / before;
+  stage.style.width = `${100 * Number(element.zoom.value)}%`;
+  const factor = stage.clientWidth / before;
   frame.scrollTo(left * factor - x, top * factor - y); // keep the point under (x, y) in place
   document.getElementById("zoom-value").textContent = `${element.zoom.value}x`;
 }
@@ -115,13 +138,15 @@ function isolate(k) {
 function read(event) {
   if (shown === null) return;
   const box = element.canvas.getBoundingClientRect();
-  const x = Math.floor(((event.clientX - box.left) / box.width) * data.width);
-  const y = Math.floor(((event.clientY - box.top) / box.height) * data.height);
-  if (x < 0 || y < 0 || x >= data.width || y >= data.height) return;
+  const { width, height, left, top, step } = shown;
+  const x = Math.floor(((event.clientX - box.left) / box.width) * width);
+  const y = Math.floor(((event.clientY - box.top) / box.height) * height);
+  if (x < 0 || y < 0 || x >= width || y >= height) return;
   const name = (k) => (k === VOID ? "void" : data.classes[k].name);
-  const [truth, prediction] = [shown.truth[y * data.width + x], shown.prediction[y * data.width + x]];
+  const [truth, prediction] = [shown.truth[y * width + x], shown.prediction[y * width + x]];
   const verdict = truth === VOID ? "not scored" : truth === prediction ? "correct" : "wrong";
-  element.readout.textContent = `x ${x}, y ${y}: truth ${name(truth)}, prediction ${name(prediction)} (${verdict})`;
+  const place = `x ${left + step * x}, y ${top + step * y}`; // of the working image
+  element.readout.textContent = `${place}: truth ${name(truth)}, prediction ${name(prediction)} (${verdict})`;
 }
 
 for (const id of ["opacity", "blend"]) element[id].addEventListener("input", draw);
@@ -130,6 +155,8 @@ element.zoom.addEventListener("input", () => zoom());
 element.image.addEventListener("change", () => choose(Number(element.image.value)));
 element.previous.addEventListener("click", () => step(-1));
 element.next.addEventListener("click", () => step(1));
+element.whole?.addEventListener("click", () => approach(false));
+element.closeup?.addEventListener("click", () => approach(true));
 legend.forEach((button) => button.addEventListener("click", () => isolate(Number(button.dataset.class))));
 document.querySelectorAll("[data-opacity]").forEach((button) => button.addEventListener("click", () => show(button)));
 
@@ -156,6 +183,7 @@ const KEYS = {
   p: () => step(-1),
   n: () => step(1),
   e: () => element.errors.click(),
+  c: () => (close ? element.whole : element.closeup)?.click(),
   "+": () => set(element.zoom, Number(element.zoom.value) + 1),
   "-": () => set(element.zoom, Number(element.zoom.value) - 1),
 };

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segline.core import params
-from segline.dataset import onehot, processed
-from segline.reporting import drawing, formatting, results, selection
+from segline.dataset import processed
+from segline.reporting import drawing, formatting, preparation_facts, results, selection, whole_images
 from segline.reporting.formatting import percent
+from segline.reporting.pictures import Shown
 
 TEMPLATE, CODE = "report.html", "report.js"
 VIEWER_BYTES = 2_000_000
@@ -29,22 +30,15 @@ class Material:
     results: results.Results
     parameters: params.Document
 
-    def truth(self, row: int) -> npt.NDArray[np.uint8]:
-        """Class indices uint8 (H, W) of one image."""
-        return onehot.unpack(self.split.onehot[row], len(self.split.index.classes))
-
-    def panels(self, row: int) -> drawing.Panels:
-        """The four pictures of one image."""
-        colours = drawing.palette(self.split.index.classes, self.split.index.void)
-        return drawing.panels(self.split.images[row], self.truth(row), self.predictions[row], colours)
+    def views(self, number: int) -> whole_images.Views:
+        """The image of this number: as a whole, and a close-up if it was cut into tiles."""
+        return whole_images.views(self.split, self.predictions, number)
 
 
-def render(
-    material: Material, picks: Sequence[selection.Pick], panels: Sequence[drawing.Panels], curves: Mapping[str, bytes]
-) -> str:
+def render(material: Material, shown: Shown, curves: Mapping[str, bytes]) -> str:
     """The page: it requests nothing, equal inputs give equal text, and every name in it is escaped.
 
-    `panels` belong to `picks`, in the same order; `curves` maps titles to the bytes of PNG files.
+    `curves` maps titles to the bytes of PNG files.
     """
     environment = Environment(
         loader=PackageLoader("segline", "reporting"),
@@ -55,23 +49,28 @@ def render(
     )
     environment.filters |= {"percent": percent, "compact": formatting.compact}
     code = environment.get_template(CODE).render()
-    evaluation = material.results.evaluation
+    index, evaluation = material.split.index, material.results.evaluation
     return environment.get_template(TEMPLATE).render(
-        index=material.split.index,
+        index=index,
+        fit=index.preparation.fit,
         evaluation=evaluation,
         network=params.text(material.parameters, "model.name"),
-        names=[label.name for label in material.split.index.classes],
+        names=[label.name for label in index.classes],
         scores=formatting.SCORES,
-        costs=formatting.COSTS,
+        costs=formatting.costs(index.preparation),
         few=material.results.few,
         absent=material.results.absent,
         only=material.results.only_prediction,
-        classes=list(zip(material.split.index.classes, material.results.classes, strict=True)),
+        classes=list(zip(index.classes, material.results.classes, strict=True)),
         pixels=int(material.results.confusion.sum()),
         confusion=_shares(material.results.confusion),
-        gallery=list(_gallery(material, picks, panels)),
-        jumps={pick.kind: pick.rank for pick in selection.one_a_kind(picks)},
-        viewer=_viewer(material, picks),
+        gallery=list(_gallery(material, shown)),
+        jumps={pick.kind: pick.rank for pick in selection.one_a_kind(pick for pick, _ in shown)},
+        viewer=_viewer(material, shown),
+        side=whole_images.SIDE,
+        preparation=list(preparation_facts.facts(index.preparation).items()),
+        seam=formatting.SEAM,
+        bands=preparation_facts.shown(index.preparation),
         curves={title: data_uri(picture, "image/png") for title, picture in curves.items()},
         parameters=[(key, formatting.written(value)) for key, value in params.flat(material.parameters).items()],
         protocol=[(formatting.PROTOCOL.get(key, key), value) for key, value in evaluation.protocol.items()],
@@ -91,33 +90,36 @@ def _shares(counts: npt.NDArray[np.int64]) -> list[list[tuple[int, float | None]
     return [[(count, count / sum(row) if sum(row) else None) for count in row] for row in rows]
 
 
-def _gallery(
-    material: Material, picks: Sequence[selection.Pick], panels: Sequence[drawing.Panels]
-) -> Iterator[dict[str, Any]]:
-    for pick, four in zip(picks, panels, strict=True):
-        image, error = (data_uri(drawing.jpeg(panel), "image/jpeg") for panel in (four.image, four.error))
-        truth, prediction = (data_uri(drawing.png(panel), "image/png") for panel in (four.truth, four.prediction))
+def _gallery(material: Material, shown: Shown) -> Iterator[dict[str, Any]]:
+    colours = drawing.palette(material.split.index.classes, material.split.index.void)
+    for pick, views in shown:
+        whole, *closeup = (_sources(four) for four in views.panels(colours))
         yield {
             "pick": pick,
-            "score": material.results.images[pick.row],
-            "panels": {"image": image, "truth": truth, "prediction": prediction, "error": error},
+            "score": material.results.images[pick.image],
+            "panels": whole,
+            "closeup": {"panels": closeup[0], "place": views.closeup.place} if views.closeup else None,
         }
 
 
-def _viewer(material: Material, picks: Sequence[selection.Pick]) -> dict[str, Any]:
+def _sources(four: drawing.Panels) -> dict[str, str]:
+    image, error = (data_uri(drawing.jpeg(panel), "image/jpeg") for panel in (four.image, four.error))
+    truth, prediction = (data_uri(drawing.png(panel), "image/png") for panel in (four.truth, four.prediction))
+    return {"image": image, "truth": truth, "prediction": prediction, "error": error}
+
+
+def _viewer(material: Material, shown: Shown) -> dict[str, Any]:
     """The data that report.js reads: every picked image, and as many of the others as fit in `VIEWER_BYTES`."""
     order = selection.order(material.results.images)
-    chosen = {pick.rank - 1: pick.kind for pick in picks}
-    payloads = {rank: _payload(material, order[rank]) for rank in chosen}
-    largest = max(sum(len(part) for part in payload.values()) for payload in payloads.values())
+    chosen = {pick.rank - 1: pick.kind for pick, _ in shown}
+    payloads = {pick.rank - 1: _payload(views) for pick, views in shown}
+    largest = max(_characters(payload) for payload in payloads.values())
     others = np.linspace(0, len(order) - 1, min(len(order), VIEWER_BYTES // largest)).round().astype(int).tolist()
     index, scores = material.split.index, material.results.images
     ranks = sorted({*chosen, *others})
     return {
         "classes": [{"name": label.name, "rgb": label.rgb} for label in index.classes],
         "void": index.void.rgb if index.void else drawing.UNNAMED_VOID,
-        "height": material.predictions.shape[1],
-        "width": material.predictions.shape[2],
         "total": len(order),
         "images": [
             {
@@ -127,17 +129,34 @@ def _viewer(material: Material, picks: Sequence[selection.Pick]) -> dict[str, An
                 "group": scores[order[rank]].group,
                 "miou": percent(scores[order[rank]].miou),
                 "accuracy": percent(scores[order[rank]].accuracy),
-                **(payloads.get(rank) or _payload(material, order[rank])),
+                **(payloads.get(rank) or _payload(material.views(order[rank]))),
             }
             for rank in ranks
         ],
     }
 
 
-def _payload(material: Material, row: int) -> dict[str, str]:
-    """The photograph, and truth followed by prediction, deflated: a browser may alter the pixels of a decoded image."""
-    labels = material.truth(row).tobytes() + material.predictions[row].tobytes()
+def _payload(views: whole_images.Views) -> dict[str, Any]:
     return {
-        "photo": data_uri(drawing.jpeg(drawing.rgb(material.split.images[row])), "image/jpeg"),
-        "labels": base64.b64encode(zlib.compress(labels, 9)).decode(),
+        "whole": _view(views.whole),
+        "closeup": _view(views.closeup) if views.closeup else None,
+        "outline": views.outline,
+    }
+
+
+def _characters(payload: dict[str, Any]) -> int:
+    return sum(len(view["photo"]) + len(view["labels"]) for view in (payload["whole"], payload["closeup"]) if view)
+
+
+def _view(view: whole_images.View) -> dict[str, Any]:
+    """The photograph, and truth followed by prediction, deflated: a browser may alter the pixels of a decoded image."""
+    height, width = view.truth.shape
+    return {
+        "photo": data_uri(drawing.jpeg(view.image), "image/jpeg"),
+        "labels": base64.b64encode(zlib.compress(view.truth.tobytes() + view.prediction.tobytes(), 9)).decode(),
+        "height": height,
+        "width": width,
+        "top": view.top,
+        "left": view.left,
+        "step": view.step,
     }

@@ -70,9 +70,13 @@ class Rates(_Record):
 
 
 class Evaluation(Rates):
-    """eval.json: the scores at the masks' own resolution; `working` are those at the network's."""
+    """eval.json: the scores at the masks' own resolution; `working` are those at the network's.
+
+    `seam_disagreement` is the share of the pixels in overlaps of tiles that these do not agree on.
+    """
 
     working: Rates
+    seam_disagreement: Rate | None = None
     cost: dict[str, float]
     protocol: dict[str, str | int | float]
 
@@ -140,7 +144,7 @@ def read_classes(path: Path, index: processed.Index) -> list[ClassScore]:
 
 
 def read_images(path: Path, index: processed.Index) -> list[ImageScore]:
-    """One score per row of `index`, in its order. Raises DataError."""
+    """One score per image of `index`, in its order. Raises DataError."""
     scores = _rows(path, ImageScore)
     _require_same(path, "images", [score.stem for score in scores], [origin.stem for origin in index.origins])
     return scores
@@ -176,13 +180,14 @@ def read_predictions(path: Path, split: processed.Split) -> npt.NDArray[np.uint8
     return predictions
 
 
-def read_augmented(folder: Path, num_classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def read_augmented(folder: Path, index: processed.Index) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Training samples as the network saw them: uint8 (n, h, w, C), and classes uint8 (n, h, w) with `onehot.VOID`.
 
-    Raises DataError if they do not fit each other or the number of classes.
+    Raises DataError if they do not fit each other, or the channels and classes of `index`.
     """
     images, classes = _array(folder / "images.npy"), _array(folder / "classes.npy")
-    fits = classes.ndim == 3 and len(classes) and images.shape in [(*classes.shape, channels) for channels in (1, 3)]
+    num_classes = len(index.classes)
+    fits = classes.ndim == 3 and len(classes) and images.shape == (*classes.shape, index.preparation.channels)
     if not fits or images.dtype != np.uint8 or classes.dtype != np.uint8:
         problem = f"images {images.dtype} {images.shape} and classes {classes.dtype} {classes.shape} do not fit"
         raise DataError(folder, problem, REMEDY)

@@ -17,18 +17,18 @@ class Section(params.Section):
 
 @dataclass(frozen=True)
 class Pick:
-    """An image chosen by its score: `kind` is best, median or worst, `rank` starts at 1, `row` is that in the split."""
+    """An image chosen by its score: `kind` is best, median or worst, `rank` starts at 1, its number `image` at 0."""
 
     kind: str
     rank: int
-    row: int
+    image: int
 
 
 def order(images: Sequence[ImageScore]) -> list[int]:
-    """Rows from best to worst: by mIoU, then accuracy, then row; images without a score last."""
+    """Numbers of images from best to worst: by mIoU, then accuracy, then number; those without a score last."""
 
-    def badness(row: int) -> tuple[bool, float, float]:
-        score = images[row]
+    def badness(number: int) -> tuple[bool, float, float]:
+        score = images[number]
         return score.miou is None, -(score.miou or 0), -(score.accuracy or 0)
 
     return sorted(range(len(images)), key=badness)
@@ -39,13 +39,13 @@ def picks(images: Sequence[ImageScore], count: int) -> list[Pick]:
 
     Images without a score are picked only if no image has one.
     """
-    rows = order(images)
+    ranked = order(images)
     scored = sum(score.miou is not None for score in images) or len(images)
     share = max(1, min(count, scored // 3))
     middle = (scored - share) // 2
     kinds = dict.fromkeys(range(middle, middle + share), "median") if scored > 2 * share else {}
     kinds |= dict.fromkeys(range(scored - share, scored), "worst") | dict.fromkeys(range(share), "best")
-    return [Pick(kinds[rank], rank + 1, rows[rank]) for rank in sorted(kinds)]
+    return [Pick(kinds[rank], rank + 1, ranked[rank]) for rank in sorted(kinds)]
 
 
 def one_a_kind(picks: Iterable[Pick]) -> list[Pick]:

@@ -55,6 +55,35 @@ def test_a_grey_image_becomes_a_picture():
     assert (picture == grey).all()
 
 
+@pytest.mark.parametrize(("bands", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (3, [0, 1, 2]), (7, [0, 1, 2])])
+def test_three_bands_are_shown_as_red_green_and_blue_and_of_fewer_the_first_as_grey(bands, shown):
+    image = np.random.default_rng(0).integers(0, 256, (2, 3, bands), np.uint8)
+
+    assert (image[..., shown] == drawing.rgb(image)).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "framed"),
+    [
+        ((0.25, 0.75, 0.5, 1.0), (slice(10, 30), slice(40, 80))),
+        ((0.0, 1.0, 0.0, 1.0), (slice(0, 40), slice(0, 80))),
+        ((0.5, 0.55, 0.5, 0.5125), (slice(18, 24), slice(38, 44))),
+    ],
+)
+def test_a_part_is_framed_in_all_panels_within_its_border(box, framed):
+    four = drawing.Panels(*(np.full((40, 80, 3), 90 + k, np.uint8) for k in range(4)))
+
+    outlined = drawing.outlined(four, box)
+
+    for before, after in zip(four, outlined, strict=True):
+        outside, changed = np.ones((40, 80), bool), (before != after).any(axis=2)
+        outside[framed] = False
+        assert not changed[outside].any()
+        assert (after[framed][0] == 0).all()
+        assert (after[framed][:, -1] == 0).all()
+        assert not changed[framed][2:-2, 2:-2].any()
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [

@@ -75,13 +75,30 @@ def test_it_says_which_model_it_is_about(world):
 
     assert "1,943,000" == table["parameters"]
     assert "1,210,000,000" == table["multiply-adds per image"]
-    assert (
-        "16 x 12 pixels (width x height), RGB; images are resized to that size, without keeping their aspect ratio"
-        == table["input"]
-    )
+    assert "16 x 12 pixels (width x height), RGB" == table["input"]
+    assert "images are resized to that size, without keeping their aspect ratio" == table["fit"]
     assert "class 0, class 1, class 2" == table["classes"]
     assert "run/model.safetensors" == table["file"]
     assert "d6a7cd2a7371b1a15d543196979ff74fdb027023ebf187d5d329be11055c77fd" == table["sha256 of the file"]
+
+
+def test_it_says_how_images_became_rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiles = {"size": (32, 64), "own": [(100, 90), (20, 20)], "bands": (4, 1, 2)}
+    page = render(evaluated.build(Path("run"), fit="tile", **tiles))
+    table = dict(rows(section(page, "Model")))
+
+    assert "64 x 32 pixels (width x height), 3 bands" == table["input"]
+    assert "images are cut into tiles of that size" == table["fit"]
+    assert "4, 1, 2 of the file" == table["bands"]
+    assert "bands 4, 1, 2 as red, green, blue" == table["pictures show"]
+    assert "1,210,000,000" == table["multiply-adds per tile"]
+    assert "split: 2 images, cut into 9 tiles from 1 group" in page
+    assert "Seam disagreement: 12.5 %, the share of" in page.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_without_tiles_there_are_no_seams(world):
+    assert "Seam" not in render(world)
 
 
 def test_scores_are_those_of_the_records_with_their_intervals(world):

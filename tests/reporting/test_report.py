@@ -26,7 +26,7 @@ def material(world, parameters=None):
 def render(world, parameters=None, count=2):
     content = material(world, parameters)
     picks = selection.picks(content.results.images, count)
-    return report.render(content, picks, [content.panels(pick.row) for pick in picks], {"Loss": b"png"})
+    return report.render(content, [(pick, content.views(pick.image)) for pick in picks], {"Loss": b"png"})
 
 
 def viewer(page):
@@ -77,7 +77,7 @@ def test_the_viewer_holds_truth_and_prediction_exactly(tmp_path):
     assert 7 == len(items)
     for item in items:
         row = order[item["rank"] - 1]
-        labels = np.frombuffer(zlib.decompress(base64.b64decode(item["labels"])), np.uint8).reshape(2, 12, 16)
+        labels = np.frombuffer(zlib.decompress(base64.b64decode(item["whole"]["labels"])), np.uint8).reshape(2, 12, 16)
         assert (labels == [truth[row], predictions[row]]).all()
 
 
@@ -130,10 +130,60 @@ def test_a_photograph_in_the_page_is_the_image(tmp_path):
     np.save(world.inputs["processed"] / processed.IMAGES, image)
     tiny.seal_again(world.inputs["processed"])
 
-    content = base64.b64decode(viewer(render(world))["images"][0]["photo"].split(",")[1])
+    content = base64.b64decode(viewer(render(world))["images"][0]["whole"]["photo"].split(",")[1])
 
     photo = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     assert np.abs(photo.astype(int) - image[0]).max() < 16
+
+
+TILES = {"fit": "tile", "size": (256, 320), "own": [(300, 1300), (700, 500), (60, 90)], "bands": (4, 1, 2, 3)}
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory):
+    return evaluated.build(tmp_path_factory.mktemp("tiled") / "run", **TILES)
+
+
+def test_images_that_were_cut_are_shown_whole_and_in_a_closeup(tiled):
+    items = viewer(page := render(tiled))["images"]
+
+    wholes = {item["name"]: tuple(item["whole"][key] for key in ("height", "width", "step")) for item in items}
+    assert {"00 frame": (100, 434, 3), "01 frame": (350, 250, 2), "02 frame": (60, 90, 1)} == wholes
+    closeups = {item["name"]: item["closeup"] for item in items}
+    assert closeups.pop("02 frame") is None
+    assert {(256, 256)} == {(view["height"], view["width"]) for view in closeups.values()}
+    assert ["02 frame"] == [item["name"] for item in items if item["outline"] is None]
+    assert 3 * 4 + 2 * 4 + 1 == len(re.findall(r"<img [^>]*>", page))
+    assert 2 == page.count("Close-up of the outlined part: x ")
+
+
+def test_the_page_says_how_images_became_rows(tiled):
+    page = render(tiled)
+
+    assert "<b>3</b> images" in page
+    assert "<b>21</b> tiles of <b>320&nbsp;&times;&nbsp;256</b>" in page
+    assert "<dt>fit</dt><dd>images are cut into tiles of that size</dd>" in page
+    assert "<dt>overlap</dt><dd>25 % of a side or more</dd>" in page
+    assert "multiply-adds per tile" in page
+    assert 2 == page.count("Shown: bands 4, 1, 2 as red, green, blue.")
+    assert "Seam disagreement 12.5\N{NO-BREAK SPACE}%: the share of the pixels in overlaps" in page
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+def test_a_page_without_tiles_does_not_speak_of_them(tmp_path, fit):
+    page = render(evaluated.build(tmp_path / "run", fit=fit, own=[(10, 20), (300, 20)]))
+
+    text = re.sub(r"<style>.*?</style>|<script.*?</script>", "", page, flags=re.DOTALL)
+    assert [] == re.findall(r"(?i)tile|close-up|seam", text)
+    assert ("working size up to <b>16" in page) is (fit == "pad")
+
+
+def test_padding_is_not_shown(tmp_path):
+    world = evaluated.build(tmp_path / "run", fit="pad", size=(40, 40), own=[(100, 50), (10, 200)])
+
+    wholes = [(item["whole"]["height"], item["whole"]["width"]) for item in viewer(render(world))["images"]]
+
+    assert [(40, 20), (2, 40)] == wholes
 
 
 def test_undefined_scores_are_said_to_be_undefined(tmp_path):
@@ -157,6 +207,12 @@ def test_undefined_scores_are_said_to_be_undefined(tmp_path):
         {"channels": 1},
         {"size": (1, 1)},
         {"size": (2, 900)},
+        {"channels": 2},
+        {"channels": 5},
+        {"fit": "pad", "own": [(1, 3000), (3000, 1), (5, 5)]},
+        {"fit": "tile", "size": (32, 32), "own": [(1, 3000)]},
+        {"fit": "tile", "size": (32, 32), "own": [(3000, 1), (1, 1)], "overlap": 0.75},
+        {"fit": "tile", "size": (32, 32), "own": [(50, 50)], "void_rows": [0]},
         {"absent": [0, 1]},
     ],
 )

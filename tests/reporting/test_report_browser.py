@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from segline.core import records
+from segline.dataset import processed
+from segline.reporting import drawing, whole_images
 from stages import plot
 from tests import evaluated
 from tests.browser import DESK, PHONE, missing, running
@@ -385,3 +387,124 @@ def test_the_smallest_and_the_widest_results_fit_a_phone(browser, tmp_path, monk
 
     assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
     assert [] == browser.log("browser")
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory):
+    """Three images of different sizes, cut into tiles: two are larger than a close-up, the first is scaled down."""
+    sizes = [(400, 1300), (300, 500), (60, 80)]
+    world = evaluated.build(tmp_path_factory.mktemp("tiled") / "run", size=(256, 256), fit="tile", own=sizes)
+    draw(world)
+    return world
+
+
+def pick(page, rank):
+    """Waits until the viewer shows the image of this rank."""
+    page.run(
+        f"(s => {{ s.value = '{rank - 1}'; s.dispatchEvent(new Event('change')) }})(document.getElementById('image'))"
+    )
+    page.wait(f"document.getElementById('caption').innerText.includes('rank {rank} of')")
+
+
+def views(tiled, number):
+    """What the viewer should show of an image: whole, and close."""
+    split = processed.read(tiled.inputs["processed"])
+    predictions = np.load(tiled.inputs["predictions"] / "test.npy")
+    return whole_images.views(split, predictions, number)
+
+
+def test_a_closeup_is_a_click_away_and_exact(browser, tiled):
+    browser.open(tiled.report)
+    pick(browser, 2)
+    browser.click("[data-opacity='100'][data-blend='100']")
+    colours = drawing.palette(processed.read(tiled.inputs["processed"]).index.classes, evaluated.VOID)
+    whole, closeup = views(tiled, 1)
+
+    assert (colours[whole.prediction] == browser.canvas()).all()
+    browser.click("#closeup")
+    browser.wait("document.getElementById('caption').innerText.endsWith('close-up')")
+    assert (colours[closeup.prediction] == browser.canvas()).all()
+    assert ["false", "true"] == [pressed(browser, name) for name in ("whole", "closeup")]
+    browser.click("[data-opacity='100'][data-blend='0']")
+    assert (colours[closeup.truth] == browser.canvas()).all()
+    browser.click("#whole")
+    browser.wait("!document.getElementById('caption').innerText.endsWith('close-up')")
+    assert (colours[whole.truth] == browser.canvas()).all()
+
+
+def pressed(page, name):
+    return page.run(f"document.getElementById('{name}').getAttribute('aria-pressed')")
+
+
+def test_the_whole_image_has_its_own_aspect_ratio_and_an_outline_of_the_closeup(browser, tiled):
+    browser.open(tiled.report)
+    for rank, number in ((1, 0), (2, 1)):
+        pick(browser, rank)
+        whole = views(tiled, number).whole
+        height, width = whole.truth.shape
+        frame = "document.getElementById('frame')"
+        assert pytest.approx(width / height, rel=0.01) == browser.run(f"{frame}.clientWidth / {frame}.clientHeight")
+        ends = [browser.run(share("#canvas", "#outline", end)) for end in ("left", "right")]
+        assert pytest.approx(views(tiled, number).outline[2:], abs=0.001) == ends
+        middle = browser.run(
+            "(b => (b.top + b.bottom) / 2)(document.getElementById('outline').getBoundingClientRect())"
+        )
+        canvas = "document.getElementById('canvas').getBoundingClientRect()"
+        down = browser.run(f"(b => ({middle} - b.top) / b.height)({canvas})")
+        assert pytest.approx(sum(views(tiled, number).outline[:2]) / 2, abs=0.01) == down
+
+
+def test_a_small_image_has_no_closeup_and_no_outline(browser, tiled):
+    browser.open(tiled.report)
+    browser.click("#closeup")
+    pick(browser, 3)
+
+    assert browser.run("document.getElementById('closeup').disabled && document.getElementById('outline').hidden")
+    assert (60, 80) == browser.canvas().shape[:2]
+    assert ["true", "false"] == [pressed(browser, name) for name in ("whole", "closeup")]
+
+
+def test_a_pixel_is_read_in_working_pixels_in_the_whole_and_close(browser, tiled):
+    browser.open(tiled.report)
+    pick(browser, 1)
+    whole, closeup = views(tiled, 0)
+    read = """(c => { const b = c.getBoundingClientRect(); c.dispatchEvent(new PointerEvent('pointermove',
+        {clientX: b.left + b.width * 10.5 / %d, clientY: b.top + b.height * 20.5 / %d})) })(
+        document.getElementById('canvas'))"""
+
+    browser.run(read % whole.truth.shape[::-1])
+    assert browser.text("#readout").startswith(f"x {10 * 3}, y {20 * 3}: truth ")
+    browser.keys("#frame", "c")
+    browser.wait("document.getElementById('caption').innerText.endsWith('close-up')")
+    browser.run(read % closeup.truth.shape[::-1])
+    assert browser.text("#readout").startswith(f"x {closeup.left + 10}, y {closeup.top + 20}: truth ")
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"fit": "tile", "size": (64, 64), "own": [(12, 3000), (3000, 12), (900, 900)]},
+        {"fit": "pad", "size": (300, 300), "own": [(12, 3000), (3000, 12), (5, 5)]},
+    ],
+)
+def test_very_wide_and_very_tall_images_fit_the_window(browser, tmp_path, shape, size):
+    world = evaluated.build(tmp_path / "run", **shape)
+    draw(world)
+    browser.log("browser")
+    browser.open(world.report, size)
+
+    for rank in (1, 2, 3):
+        pick(browser, rank)
+        assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+    highest = browser.run(
+        "Math.max(...[...document.images, document.getElementById('frame')].map(e => e.clientHeight))"
+    )
+    assert highest <= size[1]
+    assert [] == browser.log("browser")
+
+
+def test_pages_without_tiles_offer_no_closeup(page):
+    assert page.run("document.getElementById('closeup') === null && document.getElementById('outline').hidden")
+    page.keys("#frame", "c")
+    assert [] == page.log("browser")

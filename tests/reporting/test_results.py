@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from segline.core.errors import DataError
-from segline.dataset import processed
+from segline.dataset import processed, raw
 from segline.reporting import results
-from tests import evaluated
+from tests import evaluated, tiny
 
 
 @pytest.fixture
@@ -152,19 +152,28 @@ def test_a_missing_or_truncated_array_is_named(world, content):
         results.read_predictions(path, processed.read(world.inputs["processed"]))
 
 
-def test_augmented_samples_come_back(tmp_path):
-    images, classes = np.zeros((2, 3, 4, 1), np.uint8), np.full((2, 3, 4), 255, np.uint8)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_augmented_samples_come_back(tmp_path, channels):
+    images, classes = np.zeros((2, 3, 4, channels), np.uint8), np.full((2, 3, 4), 255, np.uint8)
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "classes.npy", classes)
 
-    assert [(2, 3, 4, 1), (2, 3, 4)] == [array.shape for array in results.read_augmented(tmp_path, 3)]
+    shapes = [array.shape for array in results.read_augmented(tmp_path, described(channels))]
+
+    assert [(2, 3, 4, channels), (2, 3, 4)] == shapes
+
+
+def described(channels):
+    """The index of a split of three classes."""
+    labels = tuple(raw.Label(name, (1, 2, 3)) for name in "abc")
+    return processed.Index("toy", "test", labels, None, False, "index", (), tiny.stretched(3, 4, channels), (), ())
 
 
 @pytest.mark.parametrize(
     ("images", "classes", "problem"),
     [
-        (np.zeros((2, 3, 4, 1), np.uint8), np.zeros((2, 3, 5), np.uint8), "do not fit"),
-        (np.zeros((2, 3, 4, 2), np.uint8), np.zeros((2, 3, 4), np.uint8), "do not fit"),
+        (np.zeros((2, 3, 4, 1), np.uint8), np.zeros((2, 3, 4), np.uint8), "do not fit"),
+        (np.zeros((2, 3, 4, 3), np.uint8), np.zeros((2, 3, 5), np.uint8), "do not fit"),
         (np.zeros((0, 3, 4, 3), np.uint8), np.zeros((0, 3, 4), np.uint8), "do not fit"),
         (np.zeros(1, np.uint8), np.array(0, np.uint8), "do not fit"),
         (np.zeros((2, 3, 4, 3), np.uint8), np.zeros((2, 3, 4), np.int64), "int64"),
@@ -177,4 +186,4 @@ def test_augmented_samples_that_do_not_fit_are_refused(tmp_path, images, classes
     np.save(tmp_path / "classes.npy", classes)
 
     with pytest.raises(DataError, match=problem):
-        results.read_augmented(tmp_path, 3)
+        results.read_augmented(tmp_path, described(channels=3))

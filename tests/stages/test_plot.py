@@ -35,6 +35,18 @@ def test_it_writes_every_picture_the_report_and_the_model_card(world):
     assert sorted([*PICTURES, "report.html", "README.md"]) == sorted(outputs(world))
 
 
+def test_it_draws_images_of_any_size_that_were_cut_into_tiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGLINE_TRACKING", "off")
+    world = evaluated.build(
+        tmp_path / "run", fit="tile", size=(32, 64), own=[(300, 700), (20, 30), (400, 90)], bands=(4, 1, 2, 3)
+    )
+    monkeypatch.chdir(world.folder)
+
+    plot.main(world.arguments)
+
+    assert sorted([*PICTURES, "report.html", "README.md"]) == sorted(outputs(world))
+
+
 @pytest.mark.slow
 def test_writing_twice_gives_the_same_bytes(world):
     plot.main(world.arguments)
