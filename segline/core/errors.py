@@ -13,7 +13,10 @@
 """
 
 import difflib
+import re
 from collections.abc import Sequence
+
+_LONG = re.compile(r"^(.{300}).{200,}?(.{100})$")  # of a word, such as a name that a damaged file makes up
 
 
 class PipelineError(Exception):
@@ -23,7 +26,8 @@ class PipelineError(Exception):
         self.where = str(where)
         self.problem = problem
         self.remedy = remedy
-        line = " ".join(f"{self.where}: {problem}. {remedy}".split())
+        words = f"{self.where}: {problem}. {remedy}".split()
+        line = " ".join(_LONG.sub(r"\1...\2", word) for word in words)
         # A name from a file of unknown origin may contain what a terminal obeys.
         super().__init__("".join(each if each.isprintable() else ascii(each)[1:-1] for each in line))
 
