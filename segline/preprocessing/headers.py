@@ -124,11 +124,6 @@ def transparency(content: bytes) -> bytes:
     return next((data for kind, data in _chunks(content) if kind == b"tRNS"), b"")
 
 
-def is_16_bit(content: bytes) -> bool:
-    """Whether an inspected file has 16 bits a sample, as only PNG can."""
-    return content.startswith(PNG) and content[24] == 16
-
-
 def has_palette(content: bytes) -> bool:
     """Whether the pixels of an inspected file are palette indices."""
     return content.startswith(PNG) and content[25] == 3

@@ -1,6 +1,6 @@
-"""Files -> checked arrays -> resized arrays -> PNG. The only module that decodes images.
+"""Files -> bytes, and arrays -> arrays of another size, and PNG. `image_file` and `masks` decode.
 
-Images are uint8 (H, W, C), C = 1 (gray) or 3 (RGB, never BGR); masks are (H, W) of unsigned integers.
+Images are uint8 (H, W, C), RGB, never BGR; masks are (H, W) of unsigned integers.
 """
 
 import hashlib
@@ -14,14 +14,12 @@ import numpy.typing as npt
 from segline.core import atomic, untrusted
 from segline.core.errors import DataError, IntegrityError
 from segline.dataset.raw import FORMATS
-from segline.preprocessing import headers, tiff
+from segline.preprocessing import tiff
 
 MAX_BYTES = 1 << 28
 _MOST_CHANNELS = 4  # that OpenCV averages at once
-MAX_PIXELS = 1 << 26  # 8192 x 8192: at most 201 MB a decoded image, in each thread
 
 Uint8 = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.unsignedinteger[Any]]
 Value = TypeVar("Value", bound=np.unsignedinteger[Any])
 
 
@@ -87,38 +85,6 @@ def _require_hash(path: Path, actual: str, expected: str, listed_in: str) -> Non
     if actual != expected:
         problem = f"sha256 {actual[:12]}..., expected {expected[:12]}... ({listed_in})"
         raise IntegrityError(path, problem, "It changed since the download: dvc repro -f download restores it.")
-
-
-def decode_image(content: bytes, where: Path, channels: int) -> Uint8:
-    """An upright gray or RGB image of 8 or 16 bits as uint8 (H, W, channels). To be replaced by `image_file`."""
-    from segline.preprocessing import image_file  # noqa: PLC0415
-
-    with image_file.opened(content, where) as image:
-        pixels = image.read(0, 0, image.height, image.width).values
-        gray, deep = image.colour == "gray", image.dtype == np.uint16
-    if deep:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 257 is odd: nothing lies halfway
-    pixels = np.ascontiguousarray(pixels)
-    height, width, _ = pixels.shape
-    if gray and channels == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    elif channels == 1 and not gray:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return np.asarray(pixels, np.uint8).reshape(height, width, channels)
-
-
-def kept_levels(content: bytes, image_hwc: Uint8) -> int | None:
-    """How many of the 256 levels an image has that was decoded from 16 bits a sample; None if it had 8."""
-    if not headers.is_16_bit(content):
-        return None
-    return int(np.count_nonzero(np.bincount(image_hwc.ravel(), minlength=256)))
-
-
-def decode_mask(content: bytes, where: Path, encoding: str, threshold: int | None = None) -> Mask:
-    """`masks.decode`, which is to replace it."""
-    from segline.preprocessing import masks  # noqa: PLC0415
-
-    return masks.decode(content, where, encoding, threshold)
 
 
 def resize_image(image_hwc: Uint8, height: int, width: int) -> Uint8:

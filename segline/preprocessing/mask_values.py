@@ -18,7 +18,7 @@ _SHOWN = 8  # runs of values in a message
 def classes(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, encoding: str) -> onehot.Uint8:
     """The class of each pixel, `onehot.VOID` for unlabelled ones: uint8 (H, W).
 
-    `mask` is what `images.decode_mask` returns. Raises as `require_known` does.
+    `mask` is what `masks.decode` returns. Raises as `require_known` does.
     """
     require_known(mask, where, lookup, encoding)
     return lookup.classes(mask)

@@ -89,8 +89,9 @@ def opened_image(folder: Path, page: Page, preparation: Preparation, *, verify: 
     pair = page.pair
     verify = verify and page.number in (None, 1)  # once a file
     path, source = images.listed_source(folder, pair.image, pair.sha256_image, DATASET_FILE, verify=verify)
+    alpha, bands = preparation.alpha, preparation.bands
     turn, windows = preparation.orientation != "stored", preparation.fit == "tile"
-    with image_file.opened(source, path, page.number, preparation.alpha, turn=turn, windows=windows) as image:
+    with image_file.opened(source, path, page.number, alpha, bands=bands, turn=turn, windows=windows) as image:
         intensity.require(path, image.colour, image.bands, image.dtype, preparation)
         yield image
 

@@ -133,10 +133,7 @@ def _dataset(source: bytes | Path, where: Path, number: int) -> Iterator["Datase
     warnings.simplefilter("ignore", NotGeoreferencedWarning)  # most images are not
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(**_OPTIONS))
-        if isinstance(source, bytes):
-            name = stack.enter_context(MemoryFile(source)).name
-        else:
-            name = str(source.absolute())
+        name = stack.enter_context(MemoryFile(source)).name if isinstance(source, bytes) else str(source.absolute())
         with _refused(where, "GDAL cannot open it"):
             # Raw: colours as stored. Only without the number does GDAL look for the mask of the first image.
             named = name if number == 1 else f"GTIFF_DIR:{number}:{name}"

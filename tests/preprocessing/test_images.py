@@ -1,6 +1,5 @@
 import os
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from segline.core.errors import DataError
 from segline.preprocessing import images
-from tests.preprocessing.test_headers import chunk, exif, jpeg, png
+from tests.preprocessing.test_headers import png
 
 RGB = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 MASK = np.random.default_rng(1).integers(0, 12, (30, 40), np.uint8)
@@ -30,142 +29,10 @@ def stored(values: np.ndarray, depth: int, colour: int, before: bytes = b"") -> 
     return png(*values.shape[:2], depth=depth, colour=colour, before=before, data=zlib.compress(lines))
 
 
-def refusal(decode, content: bytes, name: str, kind: int | str) -> str:
-    with pytest.raises(DataError) as caught:
-        decode(content, Path(name), kind)
-    assert str(caught.value).startswith(f"{name}: ")
-    return str(caught.value)
-
-
-def test_colours_are_in_the_order_red_green_blue(tmp_path):
+def test_colours_are_written_in_the_order_red_green_blue(tmp_path):
     images.write_png(tmp_path / "a.png", RGB)
 
-    np.testing.assert_array_equal(images.decode_image(images.read(tmp_path / "a.png"), Path("a.png"), 3), RGB)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"))[:, :, ::-1], RGB)
-
-
-def test_a_gray_image_keeps_its_one_channel_or_repeats_it():
-    gray = RGB[:, :, 0]
-
-    for channels in (1, 3):
-        decoded = images.decode_image(encoded(gray), Path("a.png"), channels)
-        np.testing.assert_array_equal(decoded, gray[:, :, None].repeat(channels, axis=2))
-
-
-def test_an_rgb_image_of_one_channel_is_its_luma():
-    """In integers, so that the result does not depend on the CPU."""
-    luma = (RGB.astype(int) @ [9798, 19235, 3735] + 16384) >> 15
-
-    decoded = images.decode_image(encoded(RGB[:, :, ::-1]), Path("a.png"), 1)
-
-    np.testing.assert_array_equal(decoded, luma[:, :, None])
-
-
-@pytest.mark.parametrize("colour", [0, 2])
-def test_a_16_bit_image_is_rounded_to_8_bits(colour):
-    """All values: v becomes round(v / 257)."""
-    values = np.arange(1 << 16).reshape(256, 256)
-    pixels = values if colour == 0 else np.stack([values, values[::-1], values.T], axis=2)
-
-    decoded = images.decode_image(stored(pixels, 16, colour), Path("a.png"), 1 if colour == 0 else 3)
-
-    np.testing.assert_array_equal(decoded.squeeze(), np.round(pixels / 257).astype(np.uint8))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_gray_jpeg_is_accepted(channels):
-    content = encoded(RGB[:, :, 0], ".jpg")
-    expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
-
-    decoded = images.decode_image(content, Path("a.jpg"), channels)
-
-    np.testing.assert_array_equal(decoded, expected[:, :, None].repeat(channels, axis=2))
-
-
-def test_a_jpeg_is_decoded_as_by_opencv():
-    content = jpeg()
-
-    expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
-
-    np.testing.assert_array_equal(images.decode_image(content, Path("a.jpg"), 3), expected)
-
-
-@given(st.data(), st.sampled_from([(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (3, 1), (3, 2), (3, 4), (3, 8)]))
-def test_an_index_mask_is_decoded_as_stored_whatever_its_depth(data, form):
-    """OpenCV scales 1, 2 and 4 bits to 0..255 and turns palettes into colours."""
-    colour, depth = form
-    kind = np.uint16 if depth == 16 else np.uint8
-    shape = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
-    mask = data.draw(hnp.arrays(kind, shape, elements=st.integers(0, (1 << depth) - 1)))
-    palette = chunk(b"PLTE", bytes(3 << depth)) + chunk(b"tRNS", bytes(1 << depth)) if colour == 3 else b""
-
-    decoded = images.decode_mask(stored(mask, depth, colour, palette), Path("a.png"), "index")
-
-    assert decoded.dtype == kind
-    np.testing.assert_array_equal(decoded, mask)
-
-
-@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
-def test_a_colour_mask_is_decoded_to_codes(mask):
-    expected = [[int(r) << 16 | int(g) << 8 | int(b) for r, g, b in row] for row in mask]
-
-    decoded = images.decode_mask(encoded(mask[:, :, ::-1]), Path("a.png"), "rgb")
-
-    assert decoded.dtype == np.uint32
-    assert decoded.tolist() == expected
-
-
-def test_a_palette_mask_is_decoded_to_the_codes_of_its_colours():
-    before = chunk(b"PLTE", bytes([200, 0, 0, 0, 0, 7]))
-    mask = np.array([[0, 1, 1], [0, 0, 1]])
-
-    decoded = images.decode_mask(stored(mask, 8, 3, before), Path("a.png"), "palette")
-
-    assert decoded.dtype == np.uint32
-    assert decoded.tolist() == [[0xC80000, 7, 7], [0xC80000, 0xC80000, 7]]
-
-
-def test_an_index_without_a_colour_is_refused():
-    content = stored(np.array([[0, 2]]), 8, 3, chunk(b"PLTE", bytes(6)))
-
-    assert "palette index 2, but its palette has 2 colours" in refusal(images.decode_mask, content, "a.png", "palette")
-
-
-@pytest.mark.parametrize("extension", [".png", ".jpg"])
-def test_with_a_threshold_what_is_above_it_is_the_second_class(extension):
-    """Gray and RGB alike, JPEG included: its smeared values lie far from the threshold."""
-    mask = np.zeros((16, 24), np.uint8)
-    mask[4:12, 8:16] = 255
-    for pixels in (mask, mask[:, :, None].repeat(3, axis=2)):
-        decoded = images.decode_mask(encoded(pixels, extension), Path(f"a{extension}"), "index", threshold=127)
-
-        assert decoded.dtype == np.uint8
-        np.testing.assert_array_equal(decoded, mask > 127)
-
-
-@pytest.mark.parametrize("depth", [8, 16])
-def test_the_threshold_itself_belongs_to_the_first_class(depth):
-    content = stored(np.array([[99, 100, 101, (1 << depth) - 1]]), depth, 0)
-
-    assert [[0, 0, 1, 1]] == images.decode_mask(content, Path("a.png"), "index", threshold=100).tolist()
-
-
-def test_a_threshold_needs_gray_levels():
-    content = png(colour=3, before=chunk(b"PLTE", bytes(9)))
-
-    with pytest.raises(DataError, match="8-bit palette mask, expected gray or RGB, as there is a threshold"):
-        images.decode_mask(content, Path("a.png"), "index", threshold=0)
-
-
-@pytest.mark.parametrize(("most", "levels"), [(65535, 256), (4095, 17)])
-def test_the_levels_that_a_16_bit_image_keeps_are_counted(most, levels):
-    content = stored(np.linspace(0, most, 1 << 12).astype(int).reshape(64, 64), 16, 0)
-
-    assert levels == images.kept_levels(content, images.decode_image(content, Path("a.png"), 1))
-
-
-def test_levels_are_counted_in_16_bit_images_only():
-    assert images.kept_levels(encoded(RGB), RGB) is None
 
 
 def test_writing_twice_gives_equal_bytes(tmp_path):
@@ -173,71 +40,6 @@ def test_writing_twice_gives_equal_bytes(tmp_path):
     images.write_png(tmp_path / "b.png", RGB)
 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("content", "name", "expected"),
-    [
-        (png(colour=0, depth=2), "a.png", "2 bits per channel, expected 8 or 16"),
-        (png(colour=3, before=chunk(b"PLTE", bytes(9))), "a.png", "palette, expected RGB or gray"),
-        (png(colour=4), "a.png", "gray with alpha"),
-        (png(colour=6), "a.png", "RGB with alpha, expected RGB or gray. Remove the alpha channel."),
-        (png(colour=0, depth=4), "a.png", "4 bits per channel"),
-        (png(before=chunk(b"tRNS", bytes(6))), "a.png", "RGB with a transparent colour"),
-        (png(before=chunk(b"eXIf", exif(6))), "a.png", "Exif orientation 6"),
-        *((jpeg(orientation), "a.jpg", f"Exif orientation {orientation}") for orientation in range(2, 9)),
-        (png(40000, 40000), "a.png", "40000x40000 pixels, expected at most"),
-        (png(20000, 20000, colour=0), "a.png", "Cut it into tiles"),
-        (png(data=b""), "a.png", "cannot be decoded"),
-        (png(data=encoded(RGB)[60:80]), "a.png", "cannot be decoded"),
-    ],
-)
-def test_an_image_that_decoders_would_change_or_cannot_read_is_refused(content, name, expected):
-    for channels in (1, 3):
-        assert expected in refusal(images.decode_image, content, name, channels)
-
-
-NOT_INDEX = "RGB mask, expected gray or palette, one class index per pixel. It looks like an RGB colour mask; set the"
-NOT_RGB = "mask, expected 8-bit RGB, one colour per class. It looks like an index mask; set the encoding to index, or"
-PALETTE = chunk(b"PLTE", bytes(9))
-
-
-@pytest.mark.parametrize(
-    ("encoding", "content", "name", "expected"),
-    [
-        ("index", png(colour=2), "a.png", f"8-bit {NOT_INDEX} encoding to rgb."),
-        ("index", png(colour=2, depth=16), "a.png", f"16-bit {NOT_INDEX}"),
-        ("index", png(colour=6), "a.png", "RGB with alpha mask, expected gray or palette"),
-        ("index", png(colour=4), "a.png", "gray with alpha mask"),
-        ("index", png(colour=0, before=chunk(b"tRNS", bytes(2))), "a.png", "gray with a transparent colour mask"),
-        ("index", png(colour=0, before=chunk(b"eXIf", exif(3))), "a.png", "Exif orientation 3"),
-        ("index", encoded(MASK, ".jpg"), "a.jpg", "JPEG smears class values"),
-        ("index", png(colour=3, before=PALETTE, data=zlib.compress(bytes(9))), "a.png", "cannot be decoded"),
-        ("rgb", png(colour=0), "a.png", f"8-bit gray {NOT_RGB}"),
-        ("rgb", png(colour=3, before=PALETTE), "a.png", "Its colours are in its palette; set the encoding to palette"),
-        (
-            "palette",
-            png(colour=0),
-            "a.png",
-            "8-bit gray mask, expected palette, one colour per class. It looks like an",
-        ),
-        ("palette", png(colour=2), "a.png", "8-bit RGB mask, expected palette, one colour per class. Its pixels are"),
-        ("palette", jpeg(), "a.jpg", "JPEG smears class values"),
-        ("rgb", png(colour=2, depth=16), "a.png", "16-bit RGB mask, expected 8-bit RGB"),
-        ("rgb", png(colour=6), "a.png", "Convert it, without an alpha channel"),
-        ("rgb", png(before=chunk(b"tRNS", bytes(6))), "a.png", "RGB with a transparent colour mask"),
-        ("rgb", png(before=chunk(b"eXIf", exif(5))), "a.png", "Exif orientation 5"),
-        ("rgb", jpeg(), "a.jpg", "JPEG smears class values"),
-    ],
-)
-def test_a_mask_whose_values_are_not_what_the_encoding_says_is_refused(encoding, content, name, expected):
-    assert expected in refusal(images.decode_mask, content, name, encoding)
-
-
-def test_an_upright_exif_tag_changes_nothing():
-    np.testing.assert_array_equal(
-        images.decode_image(jpeg(1), Path("a.jpg"), 3), images.decode_image(jpeg(), Path("a.jpg"), 3)
-    )
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "loop", "device", "dangling"])
