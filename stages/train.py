@@ -18,7 +18,7 @@ from segline.dataset import history, onehot, processed
 from segline.model import batches, checkpoint, device, randomness
 from segline.model.batches import AnySamples
 from segline.monitoring import mlflow_run, progress
-from segline.training import loop, model_from_params, pretrained, resume
+from segline.training import loop, model_from_params, pretrained, resume, sampling
 from segline.training.augmentation import plan, samples
 from segline.training.augmentation.samples import Augmented
 from segline.training.state import State
@@ -44,7 +44,20 @@ def load(folder: Path, split: processed.Split, target: torch.device) -> AnySampl
     """The split on the device, or streamed to it. Raises DataError if every pixel is void."""
     if not split.onehot.any():
         raise DataError(folder, "every pixel is void, so there is nothing to learn or to score", "Check the masks.")
-    return batches.place(split.images, split.onehot, len(split.index.classes), target)
+    return batches.place(split.images, split.onehot, len(split.index.classes), target, split.index.owned)
+
+
+def announce(index: processed.Index, section: loop.Section, rare: sampling.RareClasses | None) -> None:
+    """Says what a sample is, if that is not an image, and for which classes samples are drawn."""
+    images, tiles, size = len(index.origins), len(index.rows), index.preparation
+    if size.fit == "tile":
+        counted = f"{images} image{'s' * (images != 1)} as {tiles} tile{'s' * (tiles != 1)}"
+        console.say(f"train: {counted} of {size.width}x{size.height}")
+    if rare:
+        names = ", ".join(index.classes[number].name for number in rare.classes)
+        console.say(f"train: {100 * rare.share:g} % of the samples are drawn for rare classes: {names}")
+    elif section.sampling != "uniform":
+        console.say("train: no class is rare, so sampling is uniform")
 
 
 def write_outputs(args: Namespace, section: loop.Section, state: State, model: checkpoint.Description) -> None:
@@ -78,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         device.require_compiler(target)
     device.keep_memory()
     splits = {folder: processed.read(folder) for folder in (args.train, args.val)}
+    plan.require_colours(augment, splits[args.train].index.preparation.bands)
     model = model_from_params.from_params(document, section, splits[args.train])
     precision = device.precision(target, section.precision)
     train_values = section.model_dump() | {"precision": precision}
@@ -88,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.tags(device.description(target) | {"precision": precision})
         randomness.deterministic(section.seed)
         train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
-        shown = Augmented(train_split, augment)
+        rare = sampling.rare_classes(section.sampling, splits[args.train])
+        announce(splits[args.train].index, section, rare)
+        shown = Augmented(train_split, augment, rare)
         network = checkpoint.network(model)
         pretrained.load(network, document)
         state = loop.start(network.to(target), section, len(train_split), model.class_weights)

@@ -32,11 +32,16 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples on the device: images uint8 (N, H, W, C), packed one-hot uint8 (N, H, W, ceil(K / 8))."""
+    """Samples on the device: images uint8 (N, H, W, C), packed one-hot uint8 (N, H, W, ceil(K / 8)).
+
+    `owned` is the part of each that `in_order` counts, int64 (N, 4) on the host: top, bottom, left and right, the ends
+    exclusive. None if each owns all of itself.
+    """
 
     images: Tensor
     packed: Tensor
     num_classes: int
+    owned: Int64 | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,12 +60,13 @@ class Samples:
 
 @dataclass(frozen=True)
 class Streamed:
-    """A split that stays in its memory map; the rows picked are copied to `device`."""
+    """A split that stays in its memory map; the rows picked are copied to `device`. Otherwise like `Samples`."""
 
     images: Uint8
     packed: Uint8
     num_classes: int
     device: torch.device
+    owned: Int64 | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -79,16 +85,23 @@ class Streamed:
 AnySamples = Samples | Streamed
 
 
-def load(images: Uint8, packed: Uint8, num_classes: int, target: torch.device) -> Samples:
+def load(images: Uint8, packed: Uint8, num_classes: int, target: torch.device, owned: Int64 | None = None) -> Samples:
     """The arrays of a split as tensors on `target`."""
-    return Samples(torch.tensor(images, device=target), torch.tensor(packed, device=target), num_classes)
+    return Samples(torch.tensor(images, device=target), torch.tensor(packed, device=target), num_classes, owned)
 
 
-def place(images: Uint8, packed: Uint8, num_classes: int, target: torch.device) -> AnySamples:
-    """The arrays of a split: on `target` if they take at most `SHARE` of its free memory, else streamed to it."""
+def place(
+    images: Uint8, packed: Uint8, num_classes: int, target: torch.device, owned: Int64 | None = None
+) -> AnySamples:
+    """The arrays of a split: on `target` if they take at most `SHARE` of its free memory, else streamed to it.
+
+    `owned` is left out if every sample owns all of itself.
+    """
+    whole = 0, packed.shape[1], 0, packed.shape[2]
+    parts = None if owned is None or (owned == whole).all() else owned
     if images.nbytes + packed.nbytes <= SHARE * device.free_memory(target):
-        return load(images, packed, num_classes, target)
-    return Streamed(images, packed, num_classes, target)
+        return load(images, packed, num_classes, target, parts)
+    return Streamed(images, packed, num_classes, target, parts)
 
 
 def on(array: npt.NDArray[Any], target: torch.device) -> Tensor:
@@ -123,6 +136,21 @@ def portions(rows: Int64, size: int) -> list[Int64]:
 
 
 def in_order(samples: AnySamples, size: int, mean: float, std: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (inputs, one-hot) of up to `size` samples, as stored; `inputs` takes `mean` and `std`."""
-    for batch in samples.picked(portions(np.arange(len(samples)), size)):
-        yield inputs(batch.images, mean, std), onehot(batch.packed, batch.num_classes)
+    """Batches (inputs, one-hot) of up to `size` samples, as stored; `inputs` takes `mean` and `std`.
+
+    What a sample does not own is void in its one-hot, so a pixel that several samples show counts once.
+    """
+    picks = portions(np.arange(len(samples)), size)
+    for rows, batch in zip(picks, samples.picked(picks), strict=True):
+        packed = batch.packed
+        if samples.owned is not None:
+            packed = packed * inside(on(samples.owned[rows], batch.device), *packed.shape[1:3])[..., None]
+        yield inputs(batch.images, mean, std), onehot(packed, batch.num_classes)
+
+
+def inside(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Which pixels lie in the box of their sample: int64 (n, 4) of top, bottom, left, right -> bool (n, H, W)."""
+    top, bottom, left, right = boxes[:, :, None, None].unbind(dim=1)
+    y = torch.arange(height, device=boxes.device).view(-1, 1)
+    x = torch.arange(width, device=boxes.device).view(1, -1)
+    return (y >= top) & (y < bottom) & (x >= left) & (x < right)

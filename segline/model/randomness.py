@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.utils.deterministic as deterministic_mode
 
-ORDER, DROPOUT, AUGMENT, PARTNER = range(4)  # streams: draws of one are independent of those of another
+ORDER, DROPOUT, AUGMENT, PARTNER, RARE = range(5)  # streams: draws of one are independent of those of another
 
 
 def generator(*key: int) -> np.random.Generator:

@@ -22,6 +22,7 @@ from segline.scoring import confusion
 from segline.training import losses, optim
 from segline.training.augmentation import samples
 from segline.training.augmentation.samples import Augmented
+from segline.training.sampling import Sampling
 from segline.training.state import State
 
 
@@ -43,7 +44,7 @@ class Section(params.Section):
     seed: int = Field(ge=0, lt=2**32)
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(ge=1, le=4096)
-    sampling: Literal["uniform"]
+    sampling: Sampling
     loss: Annotated[list[losses.Name], Field(min_length=1), AfterValidator(_unique)]
     label_smoothing: float = Field(ge=0, lt=1)
     optimizer: optim.Optimizer

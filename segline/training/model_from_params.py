@@ -13,7 +13,6 @@ def from_params(document: params.Document, section: loop.Section, split: process
     """
     name = params.text(document, "model.name")
     network = params.section(document, f"model.{name}", plugins.choose("segline.networks", name, "model.name").Section)
-    classes = split.index.classes
     weighted = "weighted_cross_entropy" in section.loss
     return checkpoint.Description(
         network=name,
@@ -22,6 +21,6 @@ def from_params(document: params.Document, section: loop.Section, split: process
         preparation=split.index.preparation,
         mean=batches.MEAN,
         std=batches.STD,
-        classes=classes,
-        class_weights=class_weights.median_frequency(split.onehot, len(classes)) if weighted else (),
+        classes=split.index.classes,
+        class_weights=class_weights.median_frequency(split) if weighted else (),
     )

@@ -13,13 +13,15 @@ K = 11
 SCALING = batches.MEAN, batches.STD
 
 
-def samples(count: int, height: int = 3, width: int = 4) -> tuple[batches.Samples, np.ndarray]:
+def samples(
+    count: int, height: int = 3, width: int = 4, owned: np.ndarray | None = None
+) -> tuple[batches.Samples, np.ndarray]:
     rng = np.random.default_rng(count)
     masks = rng.choice([*range(K), 99], size=(count, height, width)).astype(np.uint8)
     packed = pack(np.where(masks == 99, VOID, masks).astype(np.uint8), K)
     images = np.zeros((count, height, width, 3), np.uint8)
     images[:] = np.arange(count, dtype=np.uint8)[:, None, None, None]
-    return batches.load(images, packed, K, torch.device("cpu")), masks
+    return batches.load(images, packed, K, torch.device("cpu"), owned), masks
 
 
 def test_bytes_become_minus_one_to_one_channels_last():
@@ -53,7 +55,7 @@ def streamed(data: batches.Samples) -> batches.Streamed:
     arrays = [tensor.numpy().copy() for tensor in (data.images, data.packed)]
     for array in arrays:
         array.flags.writeable = False
-    return batches.Streamed(*arrays, data.num_classes, torch.device("cpu"))
+    return batches.Streamed(*arrays, data.num_classes, torch.device("cpu"), data.owned)
 
 
 @given(st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=9))
@@ -75,6 +77,37 @@ def test_streamed_batches_come_in_order_too(size):
         batches.in_order(data, size, *SCALING), batches.in_order(streamed(data), size, *SCALING), strict=True
     ):
         assert all(torch.equal(one, other) for one, other in zip(expected, actual, strict=True))
+
+
+BOXES = [(0, 6, 0, 5), (1, 4, 2, 3), (0, 1, 0, 1), (0, 0, 0, 5), (5, 6, 0, 5)]
+
+
+@pytest.mark.parametrize("kind", ["on the device", "streamed"])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_in_order_what_a_sample_does_not_own_is_void(kind, size):
+    """Against a loop over pixels; the inputs and, for training, the picked rows stay whole."""
+    data, masks = samples(5, 6, 5, np.array(BOXES))
+    placed = data if kind == "on the device" else streamed(data)
+    inputs, onehot = (torch.cat(parts) for parts in zip(*batches.in_order(placed, size, *SCALING), strict=True))
+    [picked] = placed.picked([np.arange(5)])
+
+    for n, y, x in np.ndindex(*masks.shape):
+        top, bottom, left, right = BOXES[n]
+        owns = top <= y < bottom and left <= x < right
+        assert [float(owns and masks[n, y, x] == k) for k in range(K)] == onehot[n, :, y, x].tolist()
+    assert torch.equal(batches.inputs(data.images, *SCALING), inputs)
+    assert torch.equal(data.packed, picked.packed)
+
+
+def test_parts_are_left_out_if_every_sample_owns_all_of_itself():
+    """So that images which are not tiles cost nothing."""
+    data, _ = samples(2, 6, 5)
+    arrays = data.images.numpy(), data.packed.numpy()
+    parts = [np.array(boxes) for boxes in ([BOXES[0], BOXES[0]], [BOXES[0], BOXES[1]])]
+    whole, cut = (batches.place(*arrays, K, torch.device("cpu"), owned) for owned in parts)
+
+    assert whole.owned is None
+    assert cut.owned is parts[1]
 
 
 def test_no_more_batches_are_read_ahead_than_ahead_says():

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from segline.monitoring import mlflow_run, progress
 from segline.training import class_weights, resume
 from stages import evaluate, train
 from tests import tiny
+from tests.training import rows
 
 ROOT = Path(__file__).parents[2]
 # The train stage, which here saves its state after every epoch and kills itself when it prints a certain line.
@@ -78,7 +80,7 @@ def test_it_writes_the_model_its_history_and_the_epoch_it_kept(project):
     assert f"{kept['val_miou']:.6f}" == max(row["val_miou"] for row in history)
     assert {"epoch", "train_loss", "val_loss", "val_accuracy", "val_miou", "protocol"} == kept.keys()
     assert {"precision": "float32"} == kept["protocol"]
-    assert (description.height, description.width, description.channels) == (12, 20, 3)
+    assert tiny.stretched(12, 20) == description.preparation
     assert tiny.CLASSES == description.classes
 
 
@@ -152,7 +154,7 @@ def test_augmentation_changes_what_is_shown_and_what_is_learnt_but_not_what_is_v
 
     assert (6, 6, 10, 3) == np.load("data/augmented/images.npy").shape
     assert (6, 6, 10) == np.load("data/augmented/classes.npy").shape
-    assert (12, 20) == (description.height, description.width)
+    assert tiny.stretched(12, 20) == description.preparation
     assert plain["models/model.safetensors"] != written(project)["models/model.safetensors"]
 
 
@@ -191,10 +193,8 @@ def test_class_weights_are_in_the_model_file_if_the_loss_has_them(project):
     _, with_weights = checkpoint.read(Path("models/model.safetensors"))
 
     assert () == without.class_weights
-    assert (
-        class_weights.median_frequency(processed.read(Path("data/processed/train")).onehot, 3)
-        == with_weights.class_weights
-    )
+    split = processed.read(Path("data/processed/train"))
+    assert class_weights.median_frequency(split) == with_weights.class_weights
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -268,6 +268,71 @@ def test_void_everywhere_is_refused(project):
 
     with pytest.raises(DataError, match="every pixel is void"):
         train.main(tiny.TRAIN)
+
+
+@pytest.fixture
+def tiles(project):
+    """Two images of 96x96 as four tiles each, in train and val; class 2 is in a corner of the second alone."""
+    masks = np.zeros((2, 96, 96), np.uint8)
+    masks[:, 30:70] = 1
+    masks[1, :9, :9] = 2
+    for name in ("train", "val"):
+        rows.write(Path(f"data/processed/{name}"), rows.split(masks, 3, rows.TILES))
+    return project
+
+
+def test_tiles_are_said_once_and_no_other_line_changes(tiles, capsys):
+    train.main(tiny.TRAIN)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert "train: 2 images as 8 tiles of 64x64" == lines[0]
+    assert ["epoch", "epoch", "kept"] == [line.split()[0] for line in lines[1:]]
+
+
+def test_val_counts_what_each_tile_owns(tiles):
+    """The same as if what it does not own were void."""
+    train.main(tiny.TRAIN)
+    with_overlap = written(tiles)
+    folder = Path("data/processed/val")
+    split = processed.read(folder)
+    void = np.zeros_like(split.onehot)
+    for row, (top, bottom, left, right) in enumerate(split.index.owned):
+        void[row, top:bottom, left:right] = split.onehot[row, top:bottom, left:right]
+    assert void.sum() < split.onehot.sum()
+    rows.write(folder, replace(split, images=np.array(split.images), onehot=void))
+    train.main(tiny.TRAIN)
+
+    assert with_overlap == written(tiles)
+
+
+def test_samples_are_drawn_for_rare_classes(tiles, capsys):
+    train.main(tiny.TRAIN)
+    uniform = written(tiles)
+    capsys.readouterr()
+    tiny.write_params(tiles, train__sampling={"rare": 0.75})
+    train.main(tiny.TRAIN)
+    forced = written(tiles)
+    assert "train: 75 % of the samples are drawn for rare classes: class 2" == capsys.readouterr().out.splitlines()[1]
+    train.main(tiny.TRAIN)
+
+    assert forced == written(tiles)
+    assert not {name for name in forced if forced[name] == uniform[name]}
+    shown = np.load("data/augmented/classes.npy")
+    assert 6 <= (shown == 2).any(axis=(1, 2)).sum()
+
+
+def test_without_a_rare_class_sampling_is_uniform_and_says_so(tiles, capsys):
+    stripes = np.arange(96, dtype=np.uint8)[:, None].repeat(96, axis=1) % 3
+    rows.write(Path("data/processed/train"), rows.split([stripes], 3))
+    rows.write(Path("data/processed/val"), rows.split([np.zeros((96, 96), np.uint8)], 3))
+    train.main(tiny.TRAIN)
+    uniform = written(tiles)
+    capsys.readouterr()
+    tiny.write_params(tiles, train__sampling={"rare": 0.5})
+    train.main(tiny.TRAIN)
+
+    assert "train: no class is rare, so sampling is uniform" == capsys.readouterr().out.splitlines()[0]
+    assert uniform == written(tiles)
 
 
 def test_a_device_that_is_missing_is_refused_before_anything_runs(project, monkeypatch):

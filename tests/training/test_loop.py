@@ -34,6 +34,7 @@ SECTION = loop.Section(
     seed=4,
     epochs=3,
     batch_size=4,
+    sampling="uniform",
     loss=["cross_entropy"],
     label_smoothing=0.0,
     optimizer="adamw",
@@ -50,13 +51,13 @@ SECTION = loop.Section(
 )
 
 
-def samples(count: int, seed: int = 0) -> batches.Samples:
+def samples(count: int, seed: int = 0, owned: np.ndarray | None = None) -> batches.Samples:
     """Images whose brightness is their class, in vertical thirds: easy to learn."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, K, size=(count, 1, 3)).repeat(8, axis=1).repeat(4, axis=2)
     images = (labels[..., None] * 100 + rng.integers(0, 20, size=(*labels.shape, 1))).astype(np.uint8)
     packed = (1 << labels)[..., None].astype(np.uint8)
-    return batches.load(images, packed, K, torch.device("cpu"))
+    return batches.load(images, packed, K, torch.device("cpu"), owned)
 
 
 def shown(count: int) -> Augmented:
@@ -244,6 +245,42 @@ def test_val_scores_are_those_of_the_whole_split_whatever_the_batch_size():
     assert scores.accuracy == same.accuracy
 
 
+def test_on_val_a_pixel_counts_only_in_the_sample_that_owns_it():
+    """Loss and scores are those of masks whose other pixels are void."""
+    owned = np.array([(0, 8, 0, 5), (2, 3, 0, 12), (0, 8, 5, 12), (4, 8, 1, 2), (0, 8, 0, 12)])
+    parts, whole = samples(5, seed=1, owned=owned), samples(5, seed=1)
+    void = whole.packed.clone()
+    for row, (top, bottom, left, right) in enumerate(owned):
+        void[row, :top] = void[row, bottom:] = void[row, :, :left] = void[row, :, right:] = 0
+    state = run(with_(epochs=1))
+    section = with_(loss=["cross_entropy", "dice"])
+
+    counted, expected, everything = (
+        loop._validate(state, section, each) for each in (parts, replace(whole, packed=void), whole)
+    )
+
+    assert repr(expected) == repr(counted)
+    assert everything[0] != counted[0]
+    assert everything[1].accuracy != counted[1].accuracy
+
+
+def test_the_only_class_is_that_of_the_pixels_that_count():
+    """A network that predicts class 1 on the left and 2 on the right, and samples that own their left or right part."""
+    state = begin(section := with_(keep="last"))
+
+    def halves(_module: nn.Module, _inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        fixed = torch.zeros_like(logits)
+        fixed[:, 1, :, :6] = fixed[:, 2, :, 6:] = 1.0
+        return fixed
+
+    state.network.head.register_forward_hook(halves)
+    data = samples(5, seed=1)
+
+    assert 1 == loop.only_class(state, section, replace(data, owned=np.array([(0, 8, 0, 6)] * 5)))
+    assert 2 == loop.only_class(state, section, replace(data, owned=np.array([(0, 8, 6, 12)] * 5)))
+    assert loop.only_class(state, section, data) is None
+
+
 @pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this CPU has no bfloat16")
 def test_bfloat16_repeats_itself_and_stays_near_float32():
     section = with_(precision="bfloat16")
@@ -405,10 +442,11 @@ def test_no_step_waits_for_the_device():
     assert reads.count > 0
 
 
-def test_validation_waits_for_the_device_only_at_its_end():
+@pytest.mark.parametrize("owned", [None, np.array([(0, 8, 0, 6)] * 10)], ids=["images", "tiles"])
+def test_validation_waits_for_the_device_only_at_its_end(owned):
     state = begin(SECTION)
     with Reads() as reads:
-        loop._validate(state, SECTION, samples(10))
+        loop._validate(state, SECTION, samples(10, owned=owned))
 
     assert 0 == reads.count
 

@@ -15,6 +15,7 @@ from segline.networks import unet
 from segline.training import loop, optim, resume
 from segline.training.augmentation import plan
 from segline.training.augmentation.samples import Augmented
+from segline.training.sampling import RareClasses
 from segline.training.state import State
 from tests import tiny
 
@@ -56,8 +57,9 @@ def begun(rules: loop.Section) -> State:
     return loop.start(network, rules, num_samples=6)
 
 
-def advance(state: State, rules: loop.Section, epochs: int = EPOCHS) -> None:
-    fitting = loop.fit(state, rules, Augmented(samples(6), OFF), samples(2))
+def advance(state: State, rules: loop.Section, epochs: int = EPOCHS, rare: RareClasses | None = None) -> None:
+    strengths = OFF.model_copy(update={"noise": 9.0, "cut_mix": 0.5}) if rare else OFF
+    fitting = loop.fit(state, rules, Augmented(samples(6), strengths, rare), samples(2))
     for _ in itertools.islice(fitting, epochs):
         pass
 
@@ -74,18 +76,18 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def assert_resumes_exactly(rules: loop.Section) -> None:
+def assert_resumes_exactly(rules: loop.Section, rare: RareClasses | None = None) -> None:
     whole = begun(rules)
-    advance(whole, rules)
+    advance(whole, rules, rare=rare)
     first = begun(rules)
-    advance(first, rules, epochs=2)
+    advance(first, rules, epochs=2, rare=rare)
     resume.write("key", first)
     second = begun(rules)
     torch.manual_seed(99)  # the global generator is not part of it
 
     assert resume.restore("key", second)
     assert everything(first) == everything(second)
-    advance(second, rules)
+    advance(second, rules, rare=rare)
     assert everything(whole) == everything(second)
 
 
@@ -98,6 +100,11 @@ def test_it_resumes_exactly_with_every_optimizer_and_schedule(optimizer, schedul
 @pytest.mark.parametrize("changes", [{"ema": 0.9}, {"keep": "last"}, {"clip_norm": 0.1}, {"precision": "bfloat16"}])
 def test_it_resumes_exactly_with(changes):
     assert_resumes_exactly(section(**changes))
+
+
+def test_it_resumes_exactly_with_samples_drawn_for_rare_classes():
+    """Row 2 alone has class 1: which samples show it, and how they are changed, depends on the epoch alone."""
+    assert_resumes_exactly(section(), RareClasses(0.5, (1,), np.array([[1], [1], [3], [1], [1], [1]], np.uint8)))
 
 
 @pytest.mark.parametrize("frozen", [1, 2, 3])

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from segline.core import params
+from segline.core.errors import ParameterError
+from segline.dataset.preparation import Bands
 from segline.model import randomness
 from segline.training.augmentation import transforms
 from segline.training.augmentation.transforms import ONE
@@ -47,6 +49,14 @@ class Section(params.Section):
         return self.brightness + self.contrast + self.saturation + self.noise > 0
 
 
+def require_colours(section: Section, bands: Bands) -> None:
+    """Raises ParameterError for a saturation of bands that are not R, G and B; gray images it leaves as they are."""
+    if section.saturation > 0 and isinstance(bands, tuple):
+        problem = f"{section.saturation:g} needs R, G and B, but preprocess.bands is {list(bands)}"
+        remedy = "Set it to 0.0, or preprocess.bands to rgb. Brightness, contrast and noise suit any bands."
+        raise ParameterError(f"{params.FILE}: augment.saturation", problem, remedy)
+
+
 class Draws(NamedTuple):
     """The draws of each sample, whatever is switched on: float64 (N,), uniform in 0..1. Append new ones at the end."""
 
@@ -70,12 +80,14 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """How each of N samples is changed, in integers; a group is None if its parameters are off.
+    """The row that each of N samples of an epoch shows, and how it is changed, in integers; a group is None if its
+    parameters are off.
 
     `affine`, `colours` and `boxes` are arguments of the functions of `transforms`; `partners` are the samples that
     boxes are taken from, -1 for no box.
     """
 
+    rows: Int64
     size: tuple[int, int]
     affine: Int64 | None
     colours: Int64 | None
@@ -86,18 +98,21 @@ class Plan:
 
 
 def draw(seed: int, epoch: int, count: int) -> Draws:
-    """The draws of `count` samples; those of row i depend only on (seed, epoch, i)."""
+    """The draws of `count` samples; those of sample i depend only on (seed, epoch, i)."""
     streams = [randomness.generator(seed, randomness.AUGMENT, epoch, place) for place in range(len(Draws._fields))]
     return Draws(*(stream.random(count) for stream in streams))
 
 
-def plan(section: Section, height: int, width: int, drawn: Draws, partners: Int64) -> Plan:
-    """The draws as a plan for samples of H x W; `partners` (N,) are the samples that boxes may be taken from."""
-    size = max(1, round(section.crop * height)), max(1, round(section.crop * width))
+def plan(section: Section, image: tuple[int, int], drawn: Draws, rows: Int64, partners: Int64) -> Plan:
+    """The draws as a plan for samples that show `rows` (N,) of an image's size; boxes may be taken from the samples
+    `partners` (N,).
+    """
+    size = max(1, round(section.crop * image[0])), max(1, round(section.crop * image[1]))
     mixes = drawn.cut_mix < section.cut_mix
     return Plan(
+        rows=rows,
         size=size,
-        affine=_affine(section, (height, width), size, drawn) if section.moves else None,
+        affine=_affine(section, image, size, drawn) if section.moves else None,
         colours=_colours(section, drawn) if section.recolours else None,
         keys=np.floor(drawn.noise * 2**32).astype(np.int64),
         noise=round(section.noise / transforms.FOUR_BYTES * ONE),

@@ -1,4 +1,4 @@
-"""Draws depend only on (seed, epoch, row), and become integers in the ranges that the parameters set."""
+"""Draws depend only on (seed, epoch, sample), and become integers in the ranges that the parameters set."""
 
 import numpy as np
 import pytest
@@ -19,11 +19,11 @@ def section(**strengths: float) -> Section:
 
 def planned(height: int = 20, width: int = 30, *, count: int = COUNT, **strengths: float) -> Plan:
     partners = np.arange(count)[::-1]
-    return plan(section(**strengths), height, width, draw(1, 1, count), partners)
+    return plan(section(**strengths), (height, width), draw(1, 1, count), np.arange(count), partners)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 1000), st.integers(0, 40), st.integers(0, 40))
-def test_a_row_does_not_depend_on_the_number_of_rows(seed, epoch, few, more):
+def test_a_sample_does_not_depend_on_the_number_of_samples(seed, epoch, few, more):
     one, other = draw(seed, epoch, few), draw(seed, epoch, few + more)
 
     for name in Draws._fields:

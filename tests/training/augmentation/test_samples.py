@@ -55,7 +55,7 @@ def views(
     """All samples, changed by these draws: images and class indices."""
     count, height, width, _ = data.images.shape
     fixed = drawing.Draws(*(np.full(count, drawn.get(name, 0.5)) for name in drawing.Draws._fields))
-    plan = drawing.plan(strengths, height, width, fixed, np.array(partners or range(count)))
+    plan = drawing.plan(strengths, (height, width), fixed, np.arange(count), np.array(partners or range(count)))
     [(images, packed)] = augmentation.views(data, plan, [np.arange(count)])
     return images.numpy(), unpack(packed.numpy(), data.num_classes)
 
