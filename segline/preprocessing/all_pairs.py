@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from segline.core.errors import DataError, PipelineError
 from segline.dataset.preparation import Preparation
-from segline.preprocessing import audit, pairs, palettes
+from segline.preprocessing import audit, levels, pairs, palettes
 from segline.preprocessing.pair_files import Page
 
 
@@ -20,7 +20,7 @@ class AllPairs:
         self._preparation = preparation
         self._pictures: dict[int, list[tuple[str, Page]]] = defaultdict(list)  # by checksum
         self._masks: list[tuple[Path, palettes.Colours]] = []
-        self._deep_images: list[tuple[Path, int]] = []
+        self._deep_images: list[tuple[Path, levels.Kept]] = []
         self._notes: dict[str, list[Path]] = defaultdict(list)
         self._kinds: dict[str, list[Path]] = defaultdict(list)
         self._classes: dict[str, npt.NDArray[np.bool_]] = {}
@@ -34,8 +34,8 @@ class AllPairs:
         self._kinds[self._kind(prepared)].append(image)
         if prepared.colours:
             self._masks.append((folder / page.pair.mask, prepared.colours))
-        if prepared.levels is not None:
-            self._deep_images.append((image, prepared.levels))
+        if prepared.kept is not None:
+            self._deep_images.append((image, prepared.kept))
         for note in prepared.notes:
             self._notes[note].append(image)
         self._counts[folder] += 1
@@ -68,5 +68,5 @@ class AllPairs:
             yield f"{folder}: {len(masks)} of {self._counts[folder]} masks contain only void, such as {masks[0]}"
         for note, files in self._notes.items():
             yield f"{len(files)} image{'s' * (len(files) != 1)}: {note}, such as {files[0]}"
-        yield from audit.lost_levels(self._deep_images)
+        yield from levels.lost(self._preparation.intensity, self._deep_images)
         yield from audit.absent_classes(class_names, self._classes)

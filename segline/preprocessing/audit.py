@@ -15,8 +15,6 @@ from segline.dataset.raw import DATASET_FILE, Dataset, Pair, name_key
 from segline.preprocessing import intensity, pair_files, working_image
 from segline.preprocessing.pair_files import Page
 
-FEW_LEVELS = 64
-
 
 def problems(raw: Path, data: Dataset) -> list[PipelineError]:
     """Empty splits, images in two splits, files that are not listed, missing object numbers: one error each."""
@@ -116,15 +114,3 @@ def absent_classes(names: Sequence[str], present: Mapping[str, npt.NDArray[np.bo
         if absent := [name for name, there in zip(names, in_split, strict=True) if not there]:
             effect = "not learned" if split == "train" else "not part of the scores"
             yield f"{split}: no pixel of {', '.join(absent)} at the working size: {effect}"
-
-
-def lost_levels(kept: Sequence[tuple[Path, int]]) -> Iterator[str]:
-    """A sentence about 16-bit images, given with the levels they keep, that use a small part of the 16-bit range."""
-    poor = [each for each in kept if each[1] < FEW_LEVELS]
-    if poor:
-        path, levels = min(poor, key=lambda each: each[1])
-        yield (
-            f"{len(poor)} of {len(kept)} 16-bit images keep fewer than {FEW_LEVELS} of 256 gray levels, such as {path} "
-            f"({levels} levels): a value v becomes v / 257, which leaves 17 levels of 12-bit data. Rescale the values "
-            "to 0..65535 before (12 bits: multiply by 16)"
-        )

@@ -26,6 +26,7 @@ from segline.preprocessing import (
     class_table,
     decoder_warnings,
     intensity,
+    levels,
     mask_values,
     pair_files,
     palettes,
@@ -111,9 +112,8 @@ class Prepared:
     """What is known of an image and its mask once their rows are made.
 
     Images of equal pixels have the same `checksum`; rarely, so do others. `classes` are those with a pixel, bool (K,).
-    `bands` and `dtype` are those of the samples; `levels` is how many of the 256 levels samples of more than 8 bits
-    keep, None for others; `notes` say what was done to them. `colours` are those of the palette indices in an index
-    mask.
+    `bands` and `dtype` are those of the samples; `kept` is what is left of more than 8 bits, None for others;
+    `notes` say what was done to them. `colours` are those of the palette indices in an index mask.
     """
 
     origin: processed.Origin
@@ -121,7 +121,7 @@ class Prepared:
     classes: npt.NDArray[np.bool_]
     bands: int
     dtype: np.dtype[Any]
-    levels: int | None
+    kept: levels.Kept | None
     notes: tuple[str, ...]
     colours: palettes.Colours
 
@@ -175,7 +175,7 @@ def prepare(
         if image and tiling.grid(form, image.height, image.width).count != num_rows:
             remedy = "Run again, and leave the files alone."
             problems.append(IntegrityError(folder / pair.image, "changed while it was read", remedy))
-        image_seen, mask_seen, rows = _ImageSeen(), _MaskSeen(recipe), _Rows(recipe, put)
+        image_seen, mask_seen, rows = _ImageSeen(levels.Counter(form)), _MaskSeen(recipe), _Rows(recipe, put)
         image_rows = working_image.image_rows(image, form, image_seen.add) if image else iter(())
         mask_rows = working_image.mask_rows(mask, form, mask_seen.add) if mask else iter(())
         for shown, values in zip_longest(_until_a_problem(problems, image_rows), _until_a_problem(problems, mask_rows)):
@@ -198,7 +198,7 @@ def prepare(
             rows.classes,
             image.bands,
             image.dtype,
-            int(image_seen.levels.sum()) if image.depth > 8 else None,
+            image_seen.counter.kept(),
             image.notes,
             palettes.colours(mask.palette, mask_seen.indices) if mask.palette else {},
         )
@@ -237,15 +237,14 @@ def _opened_mask(folder: Path, recipe: Recipe, page: pair_files.Page) -> Abstrac
 
 @dataclass
 class _ImageSeen:
-    """What all own pixels of an image show: bytes that occur, and whether some or all pixels have no value."""
+    """What all own pixels of an image show: their levels, and whether some or all pixels have no value."""
 
-    levels: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, np.bool_))
+    counter: levels.Counter
     has_data: bool = False
     no_data: bool = False
 
     def add(self, samples: Samples, pixels: Uint8) -> None:
-        if samples.values.dtype.itemsize > 1:
-            self.levels |= np.bincount(pixels.ravel(), minlength=256) > 0
+        self.counter.add(samples, pixels)
         self.has_data |= samples.valid is None or bool(samples.valid.any())
         self.no_data |= samples.valid is not None and not samples.valid.all()
 
