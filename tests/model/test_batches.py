@@ -99,6 +99,24 @@ def test_in_order_what_a_sample_does_not_own_is_void(kind, size):
     assert torch.equal(data.packed, picked.packed)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch built for CUDA")
+@pytest.mark.parametrize("kind", ["on the device", "streamed"])
+def test_leaving_out_what_a_sample_does_not_own_makes_no_gpu_wait(kind):
+    data, _ = samples(5, 6, 5, np.array(BOXES))
+    arrays, there = (data.images.numpy(), data.packed.numpy()), torch.device("cuda")
+    load = batches.load if kind == "on the device" else batches.Streamed
+    placed = load(*arrays, K, there, data.owned)
+    expected = [onehot for _, onehot in batches.in_order(data, 2, *SCALING)]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        actual = [onehot for _, onehot in batches.in_order(placed, 2, *SCALING)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+    assert all(torch.equal(one, other.cpu()) for one, other in zip(expected, actual, strict=True))
+
+
 def test_parts_are_left_out_if_every_sample_owns_all_of_itself():
     """So that images which are not tiles cost nothing."""
     data, _ = samples(2, 6, 5)
