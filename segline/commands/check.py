@@ -169,9 +169,11 @@ def _require_fit(document: params.Document) -> None:
     outputs = output_head.outputs(params.text(document, "model.head"), len(table.classes))
     name = params.text(document, "model.name")
     network = plugins.choose("segline.networks", name, key="model.name")
-    channels = pairs.preparation(recipe).channels
+    prepared = pairs.preparation(recipe)
+    plan.require_colours(params.section(document, "augment", plan.Section), prepared.bands)
+    pretrained.require_channels(document, prepared.channels)
     with torch.device("meta"):
-        built = network.build(params.section(document, f"model.{name}", network.Section), channels, outputs)
+        built = network.build(params.section(document, f"model.{name}", network.Section), prepared.channels, outputs)
     loop.require_encoder(built, params.section(document, "train", loop.Section).frozen_epochs)
 
 

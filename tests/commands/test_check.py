@@ -69,6 +69,72 @@ def test_what_does_not_fit_the_classes_or_the_network_is_found_before_anything_r
     assert said in reported(tmp_path, document)
 
 
+@pytest.mark.parametrize(
+    ("preset", "changes", "said"),
+    [
+        (
+            "camvid-small",
+            {"preprocess.bands": [4, 1, 2], "augment.saturation": 0.2},
+            "augment.saturation: 0.2 needs R, G and B, but preprocess.bands is [4, 1, 2]. Set it to 0.0, or",
+        ),
+        (
+            "camvid-mobilenet",
+            {
+                "preprocess.bands": [4, 1],
+                "augment.saturation": 0.0,
+                "model.unet_mobilenet_v2.weights": "a.pth",
+                "model.unet_mobilenet_v2.weights_sha256": 64 * "0",
+            },
+            "model.unet_mobilenet_v2.weights: made for R, G and B, but images have 2 channels (preprocess.bands). ",
+        ),
+        (
+            "camvid-small",
+            {"preprocess.fit": "tile", "preprocess.width": 100},
+            "width: expected a multiple of 32 with fit",
+        ),
+        (
+            "camvid-small",
+            {"preprocess.intensity": {"by": "window", "low": 9, "high": 5}},
+            "intensity.high: expected more",
+        ),
+        ("camvid-small", {"preprocess.intensity": {"by": "window", "low": 9.0}}, "preprocess.intensity.high: missing"),
+        ("camvid-small", {"preprocess.intensity": {"by": "full", "low": 9.0}}, "preprocess.intensity.low: unknown key"),
+        ("camvid-small", {"preprocess.intensity": {"by": "max"}}, "intensity.by: input should be full | window | perc"),
+        ("camvid-small", {"preprocess.bands": "grey"}, "preprocess.bands: expected rgb, gray, or numbers of bands"),
+        ("camvid-small", {"preprocess.bands": [0, 1]}, "preprocess.bands: expected rgb, gray, or numbers of bands"),
+        ("camvid-small", {"preprocess.bands": []}, "preprocess.bands: expected rgb, gray, or numbers of bands"),
+        (
+            "camvid-small",
+            {
+                "preprocess.intensity": {"by": "percentile", "low": 1.0, "high": 99.0},
+                "data.camvid.splits": ["val", "test"],
+            },
+            "data.camvid: has no split 'train'",
+        ),
+    ],
+)
+def test_how_images_are_prepared_must_suit_the_rest(tmp_path, preset, changes, said):
+    document = params.load(ROOT / f"presets/{preset}.yaml")
+    for key, value in changes.items():
+        holder(document, tuple(key.split(".")))[key.split(".")[-1]] = value
+
+    (line,) = reported(tmp_path, document).splitlines()
+
+    assert said in line
+
+
+def test_any_three_bands_suit_weights_of_rgb_and_gray_suits_a_saturation(tmp_path):
+    document = params.load(ROOT / "presets/camvid-mobilenet.yaml")
+    document["augment"]["saturation"] = 0.0
+    document["preprocess"]["bands"] = [4, 3, 2]
+    document["model"]["unet_mobilenet_v2"] |= {"weights": "a.pth", "weights_sha256": 64 * "0"}
+    gray = params.load(ROOT / "presets/camvid-small.yaml")
+    gray["augment"]["saturation"] = 0.2
+    gray["preprocess"]["bands"] = "gray"
+
+    assert "" == reported(tmp_path, document) == reported(tmp_path, gray)
+
+
 @pytest.mark.parametrize("leaf", leaves(committed()), ids=".".join)
 def test_every_leaf_is_required_and_a_misspelt_one_is_named(tmp_path, leaf):
     document = copy.deepcopy(committed())

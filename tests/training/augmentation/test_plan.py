@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segline.core.errors import ParameterError
 from segline.training.augmentation import transforms
-from segline.training.augmentation.plan import Draws, Plan, Section, draw, plan
+from segline.training.augmentation.plan import Draws, Plan, Section, draw, plan, require_colours
 from tests import tiny
 
 COUNT = 4000
@@ -130,3 +131,15 @@ def test_colours_stay_in_the_range_that_is_summed_in_32_bits():
     own, luma, offset = np.abs(colours).max(axis=0) / transforms.ONE
 
     assert (own <= 4, luma <= 2, offset <= 512) == (True, True, True)
+
+
+@pytest.mark.parametrize("bands", ["rgb", "gray"])
+def test_saturation_suits_rgb_and_leaves_gray_as_it_is(bands):
+    require_colours(section(saturation=0.5), bands)
+
+
+def test_saturation_of_listed_bands_is_refused_and_other_changes_suit_them():
+    require_colours(section(brightness=0.1, contrast=0.1, noise=3.0), (4, 1, 2))
+
+    with pytest.raises(ParameterError, match=r"^params.yaml: augment.saturation: 0.5 needs R, G and B, .*\[4, 1, 2\]"):
+        require_colours(section(saturation=0.5), (4, 1, 2))
