@@ -46,7 +46,9 @@ def bands(grid: tiling.Grid, logits: Iterable[Tensor], margin: int | None) -> It
             weighted = torch.outer(weight[:height], falloff[:width]).to(window.device)
             line[:, :height, left : left + width].addcmul_(window, weighted)
         yield line[:, : end - top]
-        _move_up(line, end - top, 0)
+        below = line[:, end - top :].clone()
+        line[:, : below.shape[1]] = below
+        line[:, below.shape[1] :] = 0
 
 
 def weights(starts: Sequence[int], side: int, margin: int | None) -> list[Tensor]:
@@ -73,7 +75,7 @@ def at_own_size(grid: tiling.Grid, working: Iterable[Tensor]) -> Iterator[Tensor
     The band of a single window gives one, exactly as `F.interpolate` resizes it; those of several give the same but for
     rounding. Like theirs, a band is valid until the next one.
     """
-    if grid.step == (1, 1):
+    if all(step == 1 for step in grid.step):
         yield from working
         return
     last, unit = grid.working[0], grid.step[0].denominator  # so many rows show a whole number of the image's own
@@ -121,7 +123,8 @@ class Seams:
             return
         rows, columns = grid.working
         shape = min(grid.row[0], rows), columns
-        classes, shared, differing = np.full(shape, _UNSEEN, np.uint8), np.zeros(shape, bool), np.zeros(shape, bool)
+        classes = np.full(shape, _UNSEEN, np.uint8)
+        shared, differing = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
         for top, end in pairwise([*grid.tops, rows]):
             for left in grid.lefts:
                 window = next(windows)
@@ -134,8 +137,10 @@ class Seams:
                 yield window
             self.shared += int(np.count_nonzero(shared[: end - top]))
             self.differing += int(np.count_nonzero(differing[: end - top]))
+            below = shape[0] - (end - top)
             for line, nothing in ((classes, _UNSEEN), (shared, False), (differing, False)):
-                _move_up(line[None], end - top, nothing)
+                line[:below] = line[end - top :].copy()
+                line[below:] = nothing
 
 
 class Rows:
@@ -161,10 +166,3 @@ class Rows:
             if self._tops:
                 self._held = self._held[self._tops[0] - self._first :]
                 self._first = self._tops[0]
-
-
-def _move_up(line: Tensor | npt.NDArray[np.generic], done: int, nothing: int) -> None:
-    """Drops the first rows of (K, rows, width), in place; `nothing` follows the last."""
-    kept = line.shape[1] - done
-    line[:, :kept] = line[:, done:].clone() if isinstance(line, Tensor) else line[:, done:].copy()
-    line[:, kept:] = nothing
