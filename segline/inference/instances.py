@@ -11,6 +11,7 @@ import numpy.typing as npt
 from segline.core.errors import DataError
 
 MAX_NUMBER = 65_535  # the largest in a 16-bit PNG
+MAX_PIXELS = 1 << 26  # of a mask, which is then in memory at once
 
 Uint8 = npt.NDArray[np.uint8]
 Uint16 = npt.NDArray[np.uint16]
@@ -29,6 +30,13 @@ class Instance:
     height: int
     x: float
     y: float
+
+
+def require_size(where: Path, height: int, width: int) -> None:
+    """Raises DataError that names `where` for an image too large to find objects in."""
+    if height * width > MAX_PIXELS:
+        problem = f"{width}x{height} pixels, expected at most {MAX_PIXELS} in all for --instances"
+        raise DataError(where, problem, "Predict it without.")
 
 
 def find(mask: Uint8, chosen: Sequence[int], where: Path) -> tuple[Uint16, list[Instance]]:

@@ -1,8 +1,9 @@
 """A folder of predictions, and the tables that list them.
 
-    summary.csv             image, height, width, share of each class
-    masks/<image>.png       the class of each pixel, 8-bit gray
-    overlays/<image>.png    the image under the colours of its classes
+    summary.csv             image, height, width, share of each class among the pixels with data
+    masks/<image>.png       the class of each pixel, 8-bit gray; of a TIFF image <image>.tif, with its
+                            coordinate system and transform, 255 = no data
+    overlays/<image>.png    the image under the colours of its classes, scaled down if it is large
     instances.csv           image, instance, class, area, box, centroid            if objects were requested
     instances/<image>.png   the number of each pixel's object, 16-bit gray, 0 = none
 
@@ -10,8 +11,8 @@ The name of an image may be "left/frame": then its results are in subfolders.
 """
 
 import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +22,8 @@ import numpy.typing as npt
 from segline.core import atomic, records
 from segline.core.errors import ParameterError
 from segline.dataset import raw
-from segline.inference import input_files, instances, overlay
+from segline.inference import instances, mask_files
+from segline.inference.input_rows import Image
 from segline.preprocessing import images
 
 SUMMARY, INSTANCES = "summary.csv", "instances.csv"
@@ -42,32 +44,56 @@ class OutputFolder:
         self._rows: dict[str, Row] = {}
         self._instances: dict[str, list[Row]] = {}
 
-    def add(self, source: input_files.InputImage, image: Uint8, mask: Uint8) -> None:
-        """Writes the results of an image (H, W, C) with classes (H, W): all or none.
+    def add(self, image: Image, bands: Iterable[Uint8]) -> None:
+        """Writes the results of an image whose classes come in bands of lines (n, W) from the top: all or none.
 
-        Raises DataError for too many objects, OSError if a file cannot be written.
+        Raises DataError for too many objects, OSError if a file cannot be written, and what `bands` raises.
         """
         try:
-            self._write(source, image, mask)
-        except OSError:
-            self._remove(source.name)
+            self._write(image, bands)
+        except BaseException:
+            for kind in KINDS:
+                with suppress(OSError):  # one of them may be why
+                    self._path(kind, image).unlink()
             raise
 
-    def _write(self, source: input_files.InputImage, image: Uint8, mask: Uint8) -> None:
-        if self.counted:
-            numbers, objects = instances.find(mask, self.counted, source.path)
-            with atomic.file(self._path("instances", source.name)) as temporary:
-                temporary.write_bytes(instances.png(numbers))
-            self._instances[source.name] = [self._instance_row(source.name, one) for one in objects]
-        images.write_png(self._path("masks", source.name), mask)
-        images.write_png(self._path("overlays", source.name), overlay.picture(image, mask, self.classes))
-        shares = np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
-        self._rows[source.name] = [source.name, *mask.shape, *shares.tolist()]
+    def _write(self, image: Image, bands: Iterable[Uint8]) -> None:
+        name, (height, width) = image.source.name, image.grid.own
+        num_classes, top = len(self.classes), 0
+        counts = np.zeros(256, np.int64)  # of all values, as pixels without data are void
+        whole = bool(self.counted) or not image.is_tiff
+        kept: list[Uint8] = []
+        with ExitStack() as stack:
+            if image.is_tiff:
+                place = image.georeference
+                append = stack.enter_context(mask_files.written(self._path("masks", image), height, width, place))
+            for lines in bands:
+                image.no_data.cut_from(lines, top)
+                top += len(lines)
+                counts += np.bincount(lines.ravel(), minlength=256)
+                image.canvas.add_mask(lines)
+                if image.is_tiff:
+                    append(lines)
+                if whole:
+                    kept.append(lines)
+            if self.counted:
+                self._number(image, np.concatenate(kept))
+        if not image.is_tiff:
+            images.write_png(self._path("masks", image), np.concatenate(kept))
+        images.write_png(self._path("overlays", image), image.canvas.picture(counts[:num_classes] > 0))
+        shares = counts[:num_classes] / max(1, counts[:num_classes].sum())
+        self._rows[name] = [name, height, width, *shares.tolist()]
 
-    def _remove(self, name: str) -> None:
-        for kind in KINDS:
-            with suppress(OSError):  # one of them is why this is called
-                self._path(kind, name).unlink()
+    def _number(self, image: Image, mask: Uint8) -> None:
+        numbers, objects = instances.find(mask, self.counted, image.source.path)
+        with atomic.file(self._path("instances", image)) as temporary:
+            temporary.write_bytes(instances.png(numbers))
+        self._instances[image.source.name] = [self._instance_row(image.source.name, one) for one in objects]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables."""
+        return (SUMMARY, INSTANCES) if self.counted else (SUMMARY,)
 
     def announce(self, names: Sequence[str]) -> None:
         """Lists the images to come, without values, so that a killed run leaves the names of everything it wrote."""
@@ -82,8 +108,9 @@ class OutputFolder:
             rows = [row for name in done for row in self._instances[name]]
             records.write_csv(self.folder / INSTANCES, INSTANCE_COLUMNS, rows)
 
-    def _path(self, kind: str, name: str) -> Path:
-        return self.folder / kind / f"{name}.png"
+    def _path(self, kind: str, image: Image) -> Path:
+        suffix = ".tif" if kind == "masks" and image.is_tiff else ".png"
+        return self.folder / kind / f"{image.source.name}{suffix}"
 
     def _instance_row(self, name: str, one: instances.Instance) -> Row:
         box = (one.left, one.top, one.width, one.height)
@@ -126,9 +153,9 @@ def earlier(folder: Path) -> list[str]:
 def _clear(folder: Path, names: Sequence[str]) -> None:
     """Removes the results of the images that an earlier prediction lists, and nothing else."""
     for name in names:
-        relative = PurePosixPath(f"{name}.png")
+        relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
             continue  # not written by `OutputFolder`
-        for kind in KINDS:
-            (folder / kind / relative).unlink(missing_ok=True)
+        for kind, suffix in (*((kind, ".png") for kind in KINDS), ("masks", ".tif")):
+            (folder / kind / f"{name}{suffix}").unlink(missing_ok=True)
     (folder / INSTANCES).unlink(missing_ok=True)

@@ -2,28 +2,35 @@
 
 import math
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from threading import Lock
+from queue import Full, Queue
+from threading import Event
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segline.core import atomic, parallel
 from segline.core.errors import DataError, ParameterError, PipelineError, suggestion
-from segline.inference import input_files, output_folder, test_time_augmentation
-from segline.model import batches, checkpoint, device, randomness
+from segline.inference import input_files, output_folder
+from segline.inference.input_rows import Failure, Image, Reader
+from segline.inference.sliding_window import Predictor
+from segline.model import checkpoint, device, randomness, receptive_field
 from segline.monitoring import console
-from segline.preprocessing import decoder_warnings, headers, images
+from segline.preprocessing import decoder_warnings, images
 from segline.sources.collecting import unsupported_formats
 
 Uint8 = npt.NDArray[np.uint8]
 
 MAX_SIDE = 8192
+MANY_WINDOWS = 100  # of an image: from here on it has a progress bar of its own
+AHEAD = 2  # bands of classes that wait to be written
 
 
 @dataclass(frozen=True)
@@ -37,27 +44,37 @@ class Request:
     instances: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """A network on its device, and `Request` resolved for it: input sizes (height, width), batch size, mirroring."""
+class _Bands:
+    """The classes of an image on their way from the network to the thread that writes them, in bands of lines."""
 
-    network: nn.Module
-    model: checkpoint.Description
-    sizes: Sequence[tuple[int, int]]
-    batch_size: int
-    flip: bool
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self._queue: Queue[Uint8 | Exception | None] = Queue(AHEAD)
+        self._closed = Event()
+        self._fatal: OSError | None = None
 
+    def put(self, band: Uint8 | Exception | None) -> bool:
+        """Adds a band; None is the end, an exception an end too early. False if the writer has given up."""
+        while not self._closed.is_set():
+            try:
+                self._queue.put(band, timeout=0.1)
+            except Full:
+                continue
+            return True
+        if self._fatal:
+            raise self._fatal
+        return False
 
-@dataclass(frozen=True)
-class _Decoded:
-    """An image uint8 (H, W, C), and the same at each input size."""
+    def __iter__(self) -> Iterator[Uint8]:
+        while (band := self._queue.get()) is not None:
+            if isinstance(band, Exception):
+                raise band
+            yield band
 
-    source: input_files.InputImage
-    image: Uint8
-    inputs: list[Uint8]
-
-
-_Predicted = tuple[_Decoded, Uint8]
+    def close(self, fatal: OSError | None = None) -> None:
+        """The writer reads no more; `fatal` concerns all images."""
+        self._fatal = fatal
+        self._closed.set()
 
 
 def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> None:
@@ -65,12 +82,21 @@ def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> Non
     problems: list[PipelineError] = []
     for line in unsupported_formats.left_out(given for given in inputs if given.is_dir()):
         console.warn(line)
-    sources = input_files.find(inputs, out, problems)
+    left_out: list[Path] = []
+    sources = input_files.find(inputs, out, problems, left_out)
+    for folder in left_out:
+        console.warn(f"{folder}: left out, as it seems to contain masks. To predict it, name it.")
     total = len(sources) + len(problems)
     network, description = checkpoint.read_named(model)
     sizes = _sizes(description, request)
     counted = [_class_index(description, name) for name in request.instances]
-    predictor = Predictor(network.to(device.pick()), description, sizes, request.batch_size, request.flip)
+    side = max(description.preparation.height, description.preparation.width)
+    margin = (
+        receptive_field.margin(network, description.channels, side // 2)
+        if description.preparation.fit == "tile"
+        else None
+    )
+    predictor = Predictor(network.to(device.pick()), description, sizes, request.batch_size, request.flip, margin)
     randomness.deterministic(0)  # the same kernels as `evaluate`
     with output_folder.opened(out, description.classes, counted, [source.name for source in sources]) as results:
         problems += predict_all(predictor, sources, results)
@@ -78,8 +104,8 @@ def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> Non
         console.warn(str(problem))
     if len(problems) == total:
         raise DataError(out, f"none of {total} images could be predicted", "They are named above.")
-    kinds = ", ".join(output_folder.KINDS if counted else output_folder.KINDS[:2])
-    console.say(f"predict: {total - len(problems)} of {total} images -> {out}: {kinds}, {output_folder.SUMMARY}")
+    contents = ", ".join((*output_folder.KINDS[: 3 if counted else 2], *results.tables))
+    console.say(f"predict: {total - len(problems)} of {total} images -> {out}: {contents}")
     if problems:
         failed = f"{len(problems)} of {total} images could not be predicted"
         raise DataError(out, failed, "They are named above; all others were.")
@@ -90,40 +116,89 @@ def predict_all(
 ) -> list[PipelineError]:
     """Adds each image to `results`; returns the problems of those that could not be predicted."""
     images.single_threaded()
+    model = predictor.model
     ahead = predictor.batch_size + parallel.count()
-    lock = Lock()
+    notes: Counter[str] = Counter()
     with (
         decoder_warnings.muffled() as heard,
         ThreadPoolExecutor(parallel.count() + 2) as pool,  # writers wait for the disk
+        device.within_memory("lower --batch-size, or give smaller images"),
     ):
+        reader = Reader(model.preparation, predictor.sizes, model.classes, bool(results.counted), heard)
+        with (
+            closing(reader.ahead(pool, sources, ahead)) as rows,
+            closing(_predictions(predictor, predictor.logits(rows), notes)) as predicted,
+        ):
+            written = parallel.ahead(pool, lambda bands: _write(results, bands), predicted, ahead)
+            outcomes = console.progress(written, len(sources), "predict")
+            problems = [problem for problem in outcomes if problem]
+    for note, count in sorted(notes.items()):
+        console.warn(f"{count} of {len(sources)} images: {note}")
+    return problems
 
-        def decode(source: input_files.InputImage) -> _Decoded | PipelineError:
-            try:
-                pixels = _pixels(source.path, predictor.model.channels, heard, lock)
-            except PipelineError as error:
-                return error
-            return _Decoded(source, pixels, [images.resize_image(pixels, *size) for size in predictor.sizes])
 
-        def write(outcome: _Predicted | PipelineError) -> PipelineError | None:
-            if isinstance(outcome, PipelineError):
-                return outcome
-            decoded, mask = outcome
-            try:
-                results.add(decoded.source, decoded.image, mask)
-            except PipelineError as error:
-                return error
-            except OSError as error:
-                if error.errno in atomic.FULL:  # as it would be for every image to come
-                    raise
-                problem = f"its results cannot be written: {error.filename}: {error.strerror or error}"
-                return DataError(decoded.source.path, problem, "Rename the image, or name another folder with --out.")
-            return None
+def _predictions(
+    predictor: Predictor, logits: Iterator[tuple[Image, list[Tensor]] | Failure], notes: Counter[str]
+) -> Generator[_Bands | Failure]:
+    """Each image before its classes are computed, with the bands that take them, or why it cannot be read.
 
-        decoded = parallel.ahead(pool, decode, sources, ahead)
-        predicted = _predictions(predictor, decoded)
-        outcomes = console.progress(parallel.ahead(pool, write, predicted, ahead), len(sources), "predict")
-        with device.within_memory("lower --batch-size, or give smaller images"):
-            return [problem for problem in outcomes if problem]
+    Counts in `notes` what was done to the images.
+    """
+    dropped: set[input_files.InputImage] = set()
+    for item in logits:
+        if isinstance(item, Failure):
+            if item.source not in dropped:
+                yield item
+            continue
+        image, views = item
+        if image.source in dropped:
+            continue  # rows that were on their way
+        notes.update(image.notes)
+        bands = _Bands(image)
+        try:
+            yield bands
+            for band in predictor.classes(image.grid, _rows_of(image, views, logits)):
+                if not bands.put(band):
+                    image.dropped.set()
+                    dropped.add(image.source)
+                    break
+            bands.put(None)
+        except PipelineError as problem:  # of an image that cannot be read to its end
+            bands.put(problem)
+        except BaseException:
+            bands.put(CancelledError())
+            raise
+
+
+def _rows_of(
+    image: Image, first: list[Tensor], following: Iterator[tuple[Image, list[Tensor]] | Failure]
+) -> Iterator[list[Tensor]]:
+    """The logits of all rows of an image. Raises PipelineError if one of them could not be read."""
+    count = image.grid.count
+    rows = chain([(image, first)], islice(following, count - 1))
+    for item in console.progress(rows, count, image.source.name, unit="tile") if count >= MANY_WINDOWS else rows:
+        if isinstance(item, Failure):
+            raise item.problem
+        yield item[1]
+
+
+def _write(results: output_folder.OutputFolder, bands: _Bands | Failure) -> PipelineError | None:
+    if isinstance(bands, Failure):
+        return bands.problem
+    fatal = None
+    try:
+        results.add(bands.image, bands)
+    except PipelineError as error:
+        return error
+    except OSError as error:
+        if error.errno in atomic.FULL:  # as it would be for every image to come
+            fatal = error
+            raise
+        problem = f"its results cannot be written: {error.filename}: {error.strerror or error}"
+        return DataError(bands.image.source.path, problem, "Rename the image, or name another folder with --out.")
+    finally:
+        bands.close(fatal)
+    return None
 
 
 def _sizes(model: checkpoint.Description, request: Request) -> list[tuple[int, int]]:
@@ -145,47 +220,6 @@ def _class_index(model: checkpoint.Description, name: str) -> int:
         remedy = f"{suggestion(name, known, '')} The model knows: {', '.join(known)}."
         raise ParameterError("--instances", f"{name!r} is not a class of the model", remedy)
     return known.index(name)
-
-
-def _pixels(path: Path, channels: int, heard: Callable[[], str], lock: Lock) -> Uint8:
-    content = images.read(path)
-    if not content.startswith(headers.JPEG):
-        return images.decode_image(content, path, channels)
-    with lock:  # libjpeg decodes damaged pixels too, and its warning names no file: one JPEG at a time
-        heard()
-        pixels = images.decode_image(content, path, channels)
-        damage = decoder_warnings.damage_to(path, heard)
-    if damage:
-        raise damage
-    return pixels
-
-
-def _predictions(
-    predictor: Predictor, decoded: Iterable[_Decoded | PipelineError]
-) -> Iterator[_Predicted | PipelineError]:
-    """Each image with its classes uint8 (H, W), batch by batch; problems are passed on at once."""
-    batch: list[_Decoded] = []
-    for item in decoded:
-        if isinstance(item, PipelineError):
-            yield item
-            continue
-        batch.append(item)
-        if len(batch) == predictor.batch_size:
-            yield from _batch(predictor, batch)
-            batch = []
-    if batch:
-        yield from _batch(predictor, batch)
-
-
-def _batch(predictor: Predictor, batch: Sequence[_Decoded]) -> Iterator[_Predicted]:
-    model, target = predictor.model, next(predictor.network.parameters()).device
-    views: list[Tensor] = []
-    for pixels in zip(*(item.inputs for item in batch), strict=True):
-        stacked = torch.from_numpy(np.stack(pixels)).to(target)
-        inputs = batches.inputs(stacked, model.mean, model.std)
-        views += test_time_augmentation.views(predictor.network, inputs, predictor.flip)
-    for row, item in enumerate(batch):
-        yield item, test_time_augmentation.classes_at([view[row] for view in views], *item.image.shape[:2])
 
 
 def command(args: Namespace) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,6 +34,14 @@ def classes_at(logits: Sequence[Tensor], height: int, width: int) -> npt.NDArray
         first += probabilities
     labels: npt.NDArray[np.uint8] = forward.classes(first)[0]
     return labels
+
+
+def merged(logits: Sequence[Tensor], height: int, width: int) -> Tensor:
+    """One view's logits (K, height, width) as they are; of several the logarithm of their mean probability there."""
+    if len(logits) == 1:
+        return logits[0]
+    mean = torch.stack([_probabilities(view, height, width)[0] for view in logits]).mean(dim=0)
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
 
 
 def _probabilities(logits_khw: Tensor, height: int, width: int) -> Tensor:

@@ -3,9 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from segline.core.errors import DataError, PipelineError, Problems
+from segline.dataset import raw
 from segline.inference import input_files
 
 OUT = Path("out")
@@ -23,10 +26,12 @@ def make(*names: str) -> None:
         Path(name).touch()
 
 
-def names(*inputs: str, reported: tuple[str, ...] = ()) -> list[str]:
-    """The names of the images; the problems of other files start with `reported`."""
+def names(*inputs: str, reported: tuple[str, ...] = (), masks: tuple[str, ...] = ()) -> list[str]:
+    """The names of the images; the problems of other files start with `reported`, and `masks` are folders left out."""
     problems: list[PipelineError] = []
-    images = input_files.find([Path(given) for given in inputs], OUT, problems)
+    left_out: list[Path] = []
+    images = input_files.find([Path(given) for given in inputs], OUT, problems, left_out)
+    assert [Path(folder) for folder in masks] == left_out
     assert len(reported) == len(problems), problems
     for expected, problem in zip(reported, problems, strict=True):
         assert str(problem).startswith(expected)
@@ -34,9 +39,42 @@ def names(*inputs: str, reported: tuple[str, ...] = ()) -> list[str]:
 
 
 def test_a_folder_gives_its_images_sorted_with_their_place_in_it():
-    make("f/b.png", "f/sub/a.JPG", "f/a.jpeg", "f/notes.txt", "f/mask.tiff")
+    make("f/b.png", "f/sub/a.JPG", "f/a.jpeg", "f/notes.txt", "f/scan.dcm")
 
     assert ["a", "b", "sub/a"] == names("f")
+
+
+def test_files_of_every_format_are_found():
+    make(*(f"f/{suffix[1:]}{suffix.upper()}" for suffix in raw.SUFFIXES))
+
+    assert sorted(suffix[1:] for suffix in raw.SUFFIXES) == names("f")
+    assert {".tif", ".tiff", ".bmp", ".webp", ".gif"} < set(raw.SUFFIXES)
+
+
+def test_each_page_of_a_file_with_several_is_an_image_with_its_number_in_the_name():
+    Path("f").mkdir()
+    for name, count in (("single", 1), ("stack", 12)):
+        pages = [Image.fromarray(np.full((4, 5), number, np.uint8)) for number in range(count)]
+        pages[0].save(f"f/{name}.tif", save_all=True, append_images=pages[1:])
+    found = input_files.find([Path("f")], OUT, [], [])
+
+    assert ["single", *(f"stack-page-{number:02}" for number in range(1, 13))] == [image.name for image in found]
+    assert [None, *range(1, 13)] == [image.page for image in found]
+
+
+def test_a_damaged_tiff_is_one_image_that_cannot_be_read():
+    Path("f").mkdir()
+    Path("f/a.tif").write_bytes(b"II*\0")
+
+    assert ["a"] == names("f")
+
+
+def test_folders_of_masks_beside_one_of_images_are_left_out_unless_they_are_given():
+    make("f/test/images/a.png", "f/test/masks/a.png", "f/test/Labels/a.png", "f/masks/b.png", "f/pictures/b.png")
+    left_out = ("f/test/Labels", "f/test/masks")
+
+    assert ["masks/b", "pictures/b", "test/images/a"] == names("f", masks=left_out)
+    assert ["a"] == names("f/test/masks")
 
 
 def test_a_file_keeps_its_own_name_and_inputs_keep_their_order():
@@ -124,7 +162,7 @@ def test_the_folder_of_the_results_cannot_be_that_of_the_images():
 def test_no_image_and_no_such_file_are_errors():
     make("f/notes.txt")
 
-    with pytest.raises(DataError, match=r"f: no images, expected files ending in \.jpeg, \.jpg, \.png"):
+    with pytest.raises(DataError, match=r"f: no images, expected files ending in \.bmp, .*\.png"):
         names("f")
     with pytest.raises(DataError, match=r"^gone\.png: missing, expected an image or a folder of images"):
         names("f", "gone.png")

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from segline.core import records
-from segline.core.errors import ParameterError
-from segline.dataset import raw
-from segline.inference import input_files, output_folder
+from segline.core.errors import DataError, ParameterError
+from segline.dataset import onehot, raw, tiling
+from segline.inference import input_files, input_rows, output_folder, overlay
+from segline.preprocessing.image_file import Samples
+from tests import tiny
 from tests.contract.closure import ROOT
 
 CLASSES = (raw.Label("sky", (10, 200, 30)), raw.Label("road", (40, 50, 250)))
@@ -20,10 +22,19 @@ IMAGE = np.zeros((3, 4, 3), np.uint8)
 MASK = np.array([[0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]], np.uint8)
 
 
-def fill(folder: Path, *names: str, counted: tuple[int, ...] = ()) -> None:
+def shown(name: str, *, is_tiff: bool = False) -> input_rows.Image:
+    """An image whose lines were all read."""
+    height, width = MASK.shape
+    grid = tiling.grid(tiny.stretched(8, 8), height, width)
+    canvas, no_data = overlay.Canvas(height, width, CLASSES), input_rows.NoData(height, width)
+    canvas.add_image(IMAGE)
+    return input_rows.Image(input_files.InputImage(Path(f"{name}.png"), name), grid, canvas, no_data, is_tiff, None, ())
+
+
+def fill(folder: Path, *names: str, counted: tuple[int, ...] = (), is_tiff: bool = False) -> None:
     with output_folder.opened(folder, CLASSES, counted, names) as results:
         for name in reversed(names):
-            results.add(input_files.InputImage(Path(f"{name}.png"), name), IMAGE, MASK)
+            results.add(shown(name, is_tiff=is_tiff), [MASK[:1].copy(), MASK[1:].copy()])
 
 
 def files(folder: Path) -> set[str]:
@@ -53,6 +64,62 @@ def test_objects_are_listed_if_they_are_requested(tmp_path):
     assert (rows[0]["left"], rows[0]["top"], rows[0]["width"], rows[0]["height"]) == ("2", "0", "2", "2")
     assert (rows[0]["x"], rows[0]["y"]) == ("2.666667", "0.666667")
     assert (np.where(MASK == 1, 1, 2) == numbers).all()
+
+
+@pytest.mark.parametrize("is_tiff", [False, True])
+def test_classes_may_come_in_bands_and_as_either_kind_of_file(is_tiff, tmp_path):
+    """Both kinds have the same classes, objects and shares."""
+    fill(tmp_path, "a", counted=(1, 0), is_tiff=is_tiff)
+    mask = cv2.imread(str(tmp_path / f"masks/a.{'tif' if is_tiff else 'png'}"), cv2.IMREAD_UNCHANGED)
+
+    assert (MASK == mask).all()
+    assert ["3", "9"] == [row["area"] for row in records.read_csv(tmp_path / "instances.csv")]
+    assert {"road_share": "0.250000", "height": "3"}.items() <= records.read_csv(tmp_path / "summary.csv")[0].items()
+
+
+def test_pixels_without_data_have_no_class_and_no_share(tmp_path):
+    image = shown("a", is_tiff=True)
+    valid = np.ones(MASK.shape, np.bool_)
+    valid[0, :2] = valid[2] = False
+    image.no_data.add(Samples(IMAGE[:2], valid[:2]))
+    image.no_data.add(Samples(IMAGE[2:], valid[2:]))
+    with output_folder.opened(tmp_path, CLASSES, (), ["a"]) as results:
+        results.add(image, [MASK[:1].copy(), MASK[1:].copy()])
+    mask = cv2.imread(str(tmp_path / "masks/a.tif"), cv2.IMREAD_UNCHANGED)
+
+    assert (np.where(valid, MASK, onehot.VOID) == mask).all()
+    (row,) = records.read_csv(tmp_path / "summary.csv")
+    assert (0.5, 0.5) == (float(row["sky_share"]), float(row["road_share"]))
+
+
+def test_an_image_without_any_data_has_an_overlay_without_a_legend(tmp_path):
+    image = shown("a", is_tiff=True)
+    image.no_data.add(Samples(IMAGE, np.zeros(MASK.shape, np.bool_)))
+    with output_folder.opened(tmp_path, CLASSES, (), ["a"]) as results:
+        results.add(image, [MASK.copy()])
+
+    assert MASK.shape == cv2.imread(str(tmp_path / "overlays/a.png")).shape[:2]
+    assert "0.000000,0.000000" in (tmp_path / "summary.csv").read_text()
+
+
+@pytest.mark.parametrize("is_tiff", [False, True])
+def test_of_an_image_that_fails_halfway_nothing_is_left(is_tiff, tmp_path):
+    def bands():
+        yield MASK[:1].copy()
+        raise DataError("a.png", "damaged", "Copy it again.")
+
+    with output_folder.opened(tmp_path, CLASSES, (), ["a"]) as results, pytest.raises(DataError, match="damaged"):
+        results.add(shown("a", is_tiff=is_tiff), bands())
+
+    assert {"summary.csv"} == files(tmp_path)
+    assert [] == records.read_csv(tmp_path / "summary.csv")
+
+
+def test_masks_of_both_kinds_are_replaced_by_the_next_prediction(tmp_path):
+    fill(tmp_path, "old", is_tiff=True)
+    fill(tmp_path, "new")
+
+    assert {"summary.csv", "masks/new.png", "overlays/new.png"} == files(tmp_path)
 
 
 def test_an_earlier_prediction_is_replaced_and_foreign_files_stay(tmp_path):
@@ -110,7 +177,7 @@ def test_a_summary_made_by_others_cannot_make_us_delete_outside(tmp_path, name):
 def test_an_interrupted_run_lists_what_it_wrote_and_can_be_run_again(tmp_path):
     def interrupted() -> None:
         with output_folder.opened(tmp_path, CLASSES, (), ["a", "b"]) as results:
-            results.add(input_files.InputImage(Path("a.png"), "a"), IMAGE, MASK)
+            results.add(shown("a"), [MASK.copy()])
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -123,10 +190,10 @@ def test_an_interrupted_run_lists_what_it_wrote_and_can_be_run_again(tmp_path):
 def test_what_a_killed_run_wrote_is_replaced_by_the_next(tmp_path):
     """A killed process does not write its tables at the end."""
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom segline.inference import input_files, output_folder\n"
-        "from tests.inference.test_output_folder import CLASSES, IMAGE, MASK\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom segline.inference import output_folder\n"
+        "from tests.inference.test_output_folder import CLASSES, MASK, shown\n"
         "with output_folder.opened(Path(sys.argv[1]), CLASSES, (1,), ['a', 'b']) as results:\n"
-        "    results.add(input_files.InputImage(Path('b.png'), 'b'), IMAGE, MASK)\n"
+        "    results.add(shown('b'), [MASK.copy()])\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, check=False)
