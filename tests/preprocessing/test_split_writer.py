@@ -1,25 +1,32 @@
 """The processed splits of a raw data set: complete, or not written at all."""
 
+import errno
+import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import rasterio
+from PIL import Image
 
+from segline.core import params
 from segline.core.errors import DataError, PipelineError, Problems
 from segline.dataset import processed
 from segline.dataset import raw as raw_dataset
-from segline.preprocessing import pairs, split_writer
-from tests import tiny
+from segline.dataset.onehot import VOID, unpack
+from segline.preprocessing import pair_files, pairs, split_writer
+from tests import pictures, tiny
 from tests.preprocessing import faulty
 from tests.preprocessing.test_headers import chunk
 from tests.preprocessing.test_images import encoded, stored
 
-SECTION = pairs.Section(**tiny.PARAMETERS["preprocess"] | {"height": 6, "width": 8})
 SIZE = 8 * 6 * (3 + 1) * 5  # 8x6 pixels of 3 channels and a byte of one-hot bits, five pairs
 
 
@@ -37,9 +44,16 @@ def free_space(monkeypatch) -> Callable[[int], None]:
     return lambda free: monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
 
 
-def write() -> Path:
+def section(**changes: Any) -> pairs.Section:
+    """Rows of 6x8, unless something else is said."""
+    return params.section(
+        {"preprocess": tiny.PARAMETERS["preprocess"] | {"height": 6, "width": 8} | changes}, "preprocess", pairs.Section
+    )
+
+
+def write(**changes: Any) -> Path:
     data = raw_dataset.read(Path("raw"))
-    split_writer.write(Path("raw"), Path("processed"), pairs.recipe(Path("raw"), data, SECTION), data)
+    split_writer.write(Path("raw"), Path("processed"), pairs.recipe(Path("raw"), data, section(**changes)), data)
     return Path("processed")
 
 
@@ -146,6 +160,156 @@ def test_images_that_lose_their_levels_are_said_once_with_an_example(raw, capsys
     (line,) = capsys.readouterr().err.splitlines()
 
     assert line.startswith(
-        "warning: 4 of 5 16-bit images keep fewer than 64 of 256 gray levels, such as raw/train/images/train_0.png (17 "
-        "levels): a value v becomes v / 257"
+        "warning: 4 of 5 images of more than 8 bits keep fewer than 64 gray levels, such as raw/train/images/"
+        "train_0.png: 17 levels of "
     )
+    assert line.endswith("Better, in preprocess: intensity: {by: percentile, low: 0.5, high: 99.5}")
+
+
+TILES = {"fit": "tile", "height": 32, "width": 32, "overlap": 0.25}
+
+
+def put(raw: faulty.Raw, split: str, stem: str, image: bytes, mask: bytes) -> None:
+    """Replaces a pair by TIFF files of this content."""
+    raw.image(split, stem).unlink()
+    raw.mask(split, stem).unlink()
+    data = raw_dataset.read(raw.folder)
+    listed = list(data.splits[split])
+    (place,) = (number for number, pair in enumerate(listed) if pair.stem == stem)
+    names = {"image": f"images/{stem}.tif", "mask": f"masks/{stem}.tif"}
+    for (kind, name), content in zip(names.items(), (image, mask), strict=True):
+        (raw.folder / split / name).write_bytes(content)
+        names = {**names, f"sha256_{kind}": hashlib.sha256(content).hexdigest()}
+    listed[place] = replace(listed[place], **names)
+    raw_dataset.write(raw.folder, replace(data, splits={**data.splits, split: listed}))
+
+
+def noise(height: int, width: int, bands: int = 3, most: int = 256, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng([height, width, bands, most]).integers(0, most, (height, width, bands)).astype(dtype)
+
+
+def test_tiles_are_rows_that_know_their_image_and_place(raw):
+    pixels, mask = noise(70, 50), noise(70, 50, 1, 3)
+    put(raw, "train", "train_1", pictures.geotiff(pixels), pictures.geotiff(mask))
+    split = processed.read(write(**TILES) / "train")
+    places = [(row.top, row.left) for row in split.index.rows if row.origin == 1]
+
+    assert (70, 50) == (split.index.origins[1].height, split.index.origins[1].width)
+    assert [(top, left) for top in (0, 32, 64) for left in (0, 32)] == places
+    assert [0, *[1] * 6, 2] == [row.origin for row in split.index.rows]
+    for (top, left), image, onehot in zip(places, split.images[1:7], split.onehot[1:7], strict=True):
+        part = pixels[top : top + 32, left : left + 32]
+        height, width, _ = part.shape
+        np.testing.assert_array_equal(image[:height, :width], part)
+        labels = np.full((32, 32), VOID, np.uint8)
+        labels[:height, :width] = mask[top : top + 32, left : left + 32, 0]
+        np.testing.assert_array_equal(unpack(onehot, 3), labels)
+
+
+def test_every_pixel_counts_once(raw):
+    mask = noise(70, 50, 1, 3)
+    put(raw, "train", "train_1", pictures.geotiff(noise(70, 50)), pictures.geotiff(mask))
+    split = processed.read(write(**TILES | {"overlap": 0.5}) / "train")
+    counts = np.zeros(3, int)
+    for row, onehot, (top, bottom, left, right) in zip(split.index.rows, split.onehot, split.index.owned, strict=True):
+        if row.origin == 1:
+            counts += np.bincount(unpack(onehot, 3)[top:bottom, left:right].ravel(), minlength=3)
+
+    np.testing.assert_array_equal(np.bincount(mask.ravel()), counts)
+    assert 70 * 50 + 2 * 12 * 16 == split.index.num_pixels
+
+
+def test_the_disk_needs_room_for_all_tiles(raw, free_space):
+    put(raw, "train", "train_1", pictures.geotiff(noise(70, 50)), pictures.geotiff(noise(70, 50, 1, 3)))
+    needed = 2 * (6 + 4) * 32 * 32 * (3 + 1)
+    free_space(needed - 1)
+    with pytest.raises(PipelineError, match=r"Free some, or lower preprocess\.scale or preprocess\.overlap"):
+        write(**TILES)
+    free_space(needed)
+
+    assert write(**TILES).is_dir()
+
+
+def test_pages_are_images_of_one_group_with_their_numbers(raw):
+    images, masks = [noise(12, 16, 1, 99 + page) for page in range(11)], [noise(12, 16, 1, 3)] * 11
+    put(raw, "train", "train_1", *(pages([*stack]) for stack in (images, masks)))
+    split = processed.read(write(height=12, width=16) / "train")
+    origins = split.index.origins[1:12]
+
+    assert [f"train_1-page-{number:02}" for number in range(1, 12)] == [origin.stem for origin in origins]
+    assert [*range(1, 12)] == [origin.page for origin in origins]
+    assert {("train-drive", "images/train_1.tif")} == {(origin.group, origin.image) for origin in origins}
+    np.testing.assert_array_equal(split.images[1:12, :, :, :1], images)
+
+
+def pages(stack: list[np.ndarray]) -> bytes:
+    first, *others = [Image.fromarray(page[:, :, 0]) for page in stack]
+    return pictures.saved(first, "TIFF", save_all=True, append_images=others)
+
+
+def test_percentiles_are_measured_on_train_alone_and_serve_every_split(raw):
+    for split, stem, most in (("train", "train_0", 1000), ("train", "train_1", 1000), ("train", "train_2", 1000),
+                              ("val", "val_0", 4000), ("val", "val_1", 4000)):  # fmt: skip
+        seed = int.from_bytes(stem.encode(), "big")
+        values = np.random.default_rng(seed).integers(100, most, (12, 16, 1)).astype(np.uint16)
+        put(raw, split, stem, pictures.geotiff(values), pictures.geotiff(noise(12, 16, 1, 3)))
+    rule = {"by": "percentile", "low": 0, "high": 100}
+    folder = write(bands="gray", height=12, width=16, intensity=rule)
+    train, val = (processed.read(folder / split) for split in ("train", "val"))
+    low, high = train.index.preparation.intensity.low[0], train.index.preparation.intensity.high[0]
+
+    assert 100 <= low < 110
+    assert 990 < high < 1000
+    assert train.index.preparation == val.index.preparation
+    assert 255 == val.images.max()
+    stored = rasterio.open("raw/val/images/val_0.tif").read(1).astype(np.float64)
+    expected = np.floor(255 * (stored.clip(low, high) - low) / (high - low) + 0.5)
+    np.testing.assert_array_equal(expected, val.images[0, :, :, 0])
+
+
+def test_what_is_done_to_images_is_said_once_with_a_count(raw, capsys):
+    opaque = np.dstack([noise(12, 16), np.full((12, 16), 255, np.uint8)])
+    for number in (0, 1):
+        pixels = opaque + np.array([number, 0, 0, 0], np.uint8)
+        raw.image("val", f"val_{number}").write_bytes(pictures.saved(pixels, "PNG"))
+    raw.write()
+    write()
+
+    assert "warning: 2 images: opaque alpha dropped, such as raw/val/images/val_0.png\n" == capsys.readouterr().err
+
+
+def test_pixels_without_data_are_void_and_the_index_says_so(raw):
+    pixels, mask = noise(12, 16), np.zeros((12, 16, 1), np.uint8)
+    pixels[:6] = 255
+    put(raw, "train", "train_1", pictures.geotiff(pixels, nodata=255), pictures.geotiff(mask))
+    split = processed.read(write(height=12, width=16, void="class") / "train")
+
+    assert [False, True, False] == [origin.no_data for origin in split.index.origins]
+    assert not split.onehot[1, :6].any()
+    assert (split.onehot[1, 6:] == 1).all()
+
+
+def test_a_file_that_changes_between_header_and_pixels_is_reported(raw, monkeypatch):
+    """The rows of an image are counted before any is decoded."""
+    data = raw_dataset.read(raw.folder)
+    monkeypatch.setattr(pair_files, "num_rows", lambda *_, **__: 2)
+
+    with pytest.raises(PipelineError, match=r"train_0\.png: changed while it was read"):
+        split_writer.write(Path("raw"), Path("processed"), pairs.recipe(Path("raw"), data, section(**TILES)), data)
+
+
+def test_a_full_disk_ends_the_work_of_all_threads(raw, monkeypatch):
+    """The first row that cannot be written is the error; nobody writes on once the files are closed."""
+    written = []
+
+    def full(*_: object) -> int:
+        written.append(1)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match=r"No space left on device after \d+ of \d+ bytes: 'processed/train/images\.npy'"):
+        write()
+
+    assert len(written) <= 3
+    assert not Path("processed").exists()
+    assert {"raw", "params.yaml"} == {path.name for path in Path().iterdir()}
