@@ -18,6 +18,7 @@ from segline.dataset.raw import FORMATS
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 AGAIN = "Copy or export the file again."
+CMYK_OF_UNKNOWN_SENSE = "CMYK without Adobe's mark"
 
 _PNG_COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}
 _JPEG_COLOURS = {1: "gray", 3: "RGB", 4: "CMYK"}
@@ -124,11 +125,6 @@ def transparency(content: bytes) -> bytes:
     return next((data for kind, data in _chunks(content) if kind == b"tRNS"), b"")
 
 
-def has_palette(content: bytes) -> bool:
-    """Whether the pixels of an inspected file are palette indices."""
-    return content.startswith(PNG) and content[25] == 3
-
-
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and data of each chunk of an inspected PNG."""
     position = len(PNG)
@@ -168,7 +164,7 @@ def _jpeg(content: bytes, where: Path) -> Header:
     if header is None:
         raise DataError(where, "damaged: a JPEG without an image", AGAIN)
     refuse_rest(content, position, where)
-    colour = header.colour if is_adobe or header.colour != "CMYK" else "CMYK without Adobe's mark"
+    colour = header.colour if is_adobe or header.colour != "CMYK" else CMYK_OF_UNKNOWN_SENSE
     return Header(header.format, header.height, header.width, header.depth, colour, orientation)
 
 

@@ -26,6 +26,8 @@ def stored(content: bytes, where: Path, most: int) -> Stored:
     """The one image of a file. Raises DataError if it is damaged, of unknown colours or of more than `most` pixels."""
     header = headers.inspect(content, where)
     require_size(where, header.height, header.width, most)
+    if header.colour == headers.CMYK_OF_UNKNOWN_SENSE:
+        raise DataError(where, f"{header.colour}: whether 0 is full ink cannot be told", "Convert it to RGB.")
     if header.colour not in _COLOURS or header.depth not in (1, 2, 4, 8, 16):
         problem = f"{header.depth}-bit {header.colour}, expected gray, RGB, palette or CMYK of up to 16 bits"
         raise DataError(where, problem, "Save it as plain 8-bit RGB or gray PNG.")

@@ -28,11 +28,13 @@ import pytest
 from PIL import Image, ImageCms
 
 from segline.dataset import onehot, processed
-from segline.preprocessing import images
+from tests.pictures import geotiff, saved
 from tests.preprocessing import faulty
 from tests.preprocessing.faulty import COLOURS, IMAGE, MASK, PHOTO, colour_masks, put, reported
-from tests.preprocessing.test_headers import chunk, exif, jpeg, png
+from tests.preprocessing.test_headers import chunk, png
+from tests.preprocessing.test_image_file import values
 from tests.preprocessing.test_images import encoded, stored
+from tests.preprocessing.test_tiff import damaged
 from tests.stages.test_preprocess import run
 
 PALETTE = chunk(b"PLTE", bytes(range(48)))
@@ -67,8 +69,8 @@ def cmyk() -> bytes:
 
 
 WHOLE, COPY = encoded(IMAGE), "Copy or export the file again."
-# The start and Exif block of a rotated JPEG, then a square picture, whose shape would not reveal the rotation.
-SQUARE = jpeg(6)[: -len(jpeg()) + 2] + cv2.imencode(".jpg", cv2.resize(IMAGE, (12, 12)))[1].tobytes()[2:]
+ALPHA, TILE = "Set preprocess.alpha to drop, white or black.", "Set preprocess.fit to tile."
+OTHER = Image.fromarray(2 - MASK)
 
 # row, image or mask, content, extension, problem, remedy
 REFUSED = [
@@ -94,24 +96,45 @@ REFUSED = [
         encoded(MASK, ".jpg"),
         ".jpg",
         "a JPEG mask, expected PNG",
-        "export the mask again, as PNG; or divide",
+        "export it again, as PNG; or divide",
     ),
     ("A14", "mask", stored(MASK.astype(int) + 300, 16, 0), ".png", "value 30", "Correct the mask"),
-    ("A15", "image", png(12, 16, colour=6), ".png", "RGB with alpha", "Remove the alpha channel."),
-    ("A15", "image", png(12, 16, colour=4), ".png", "gray with alpha", "Remove the alpha channel."),
-    ("A15", "mask", png(12, 16, colour=6), ".png", "RGB with alpha", "without an alpha channel"),
-    ("A15", "image", png(12, 16, before=chunk(b"tRNS", bytes(6))), ".png", "transparent colour", "Save it as plain"),
-    ("A17", "image", cmyk(), ".jpg", "CMYK, expected RGB or gray", "Convert it to RGB."),
-    *(("A18", "image", jpeg(turn), ".jpg", f"Exif orientation {turn}", "upright") for turn in range(2, 9)),
-    ("A18", "image", SQUARE, ".jpg", "Exif orientation 6", "for image and mask alike"),
-    ("A18", "mask", png(12, 16, colour=0, before=chunk(b"eXIf", exif(3))), ".png", "Exif orientation 3", "upright"),
-    ("A27", "image", png(40000, 40000), ".png", "40000x40000 pixels, expected at most", "Cut it into tiles."),
-    ("A27", "mask", png(20000, 20000, colour=0), ".png", "20000x20000 pixels", "Cut it into tiles."),
-    ("A34", "image", b"GIF89a" + bytes(50), ".gif", "not an image, starts with b'GIF89a", "Convert it to PNG"),
-    ("A34", "image", b"II*\0" + bytes(50), ".tiff", "not an image, starts with b'II*", "Convert it to PNG"),
+    *(("A15", "image", png(12, 16, colour=each), ".png", "transparent pixels", ALPHA) for each in (4, 6)),
+    ("A15", "image", png(12, 16, before=chunk(b"tRNS", bytes(6))), ".png", "transparent pixels", ALPHA),
+    ("A15", "mask", png(12, 16, colour=4), ".png", "transparent pixels", "without an alpha channel"),
+    ("A17", "image", cmyk(), ".jpg", "CMYK without Adobe's mark", "Convert it to RGB."),
+    ("A27", "image", png(40000, 40000), ".png", "40000x40000 pixels, expected at most", TILE),
+    ("A27", "mask", png(20000, 20000, colour=0), ".png", "20000x20000 pixels", TILE),
+    ("A34", "image", b"GIF89a" + bytes(50), ".gif", "damaged: the pixels cannot be decoded", COPY),
+    ("A34", "image", b"II*\0" + bytes(50), ".tiff", "damaged: a TIFF without an image", COPY),
+    ("A34", "image", b"\0\0\0\x0cjP  \r\n\x87\n", ".jp2", "not an image, starts with", "Convert it to PNG"),
     ("A34", "image", b"<svg xmlns='http://www.w3.org/2000/svg'/>", ".svg", "not an image", "Convert it to PNG"),
     ("A34", "image", png(12, 16, before=chunk(b"acTL", bytes(8))), ".png", "an animated PNG", "a single frame"),
-    ("A34", "mask", encoded(MASK, ".bmp"), ".bmp", "not an image, starts with b'BM", "Convert it to PNG"),
+    *(("A35", "image", part, ".tif", "cut|damaged|not an image", "again") for part in cuts(saved(IMAGE, "TIFF"))),
+    *(("A35", "mask", part, ".tif", "cut|damaged|not an image", "again") for part in cuts(saved(MASK, "TIFF"))),
+    ("A36", "image", damaged("deflate", 0, IMAGE), ".tif", "a strip or tile in rows 0 to 11 cannot be decoded", COPY),
+    ("A36", "mask", damaged("lzw", 0, MASK), ".tif", "a strip or tile in rows 0 to 11 cannot be decoded", COPY),
+    ("A36", "image", saved(IMAGE, "GIF")[:-50], ".gif", "the pixels cannot be decoded", COPY),
+    ("A36", "image", saved(IMAGE, "BMP")[:-50], ".bmp", "the pixels cannot be decoded", COPY),
+    ("A36", "image", saved(IMAGE, "WEBP")[:-50], ".webp", "cut: the file ends 50 bytes too early", COPY),
+    (
+        "A36",
+        "mask",
+        saved(MASK, "GIF", save_all=True, append_images=[OTHER]),
+        ".gif",
+        "several frames",
+        "a single frame",
+    ),
+    ("A36", "mask", saved(IMAGE, "WEBP"), ".webp", "a WebP mask, expected PNG", "WebP smears class values"),
+    ("A36", "mask", geotiff(MASK[:, :, None] + 0.5), ".tif", "float64 samples", "gdal_translate"),
+    (
+        "A36",
+        "mask",
+        geotiff(np.float32(MASK[:, :, None] + 0.5)),
+        ".tif",
+        "value 0.5|value 1.5|value 2.5",
+        "8-bit or 16",
+    ),
 ]
 
 
@@ -172,12 +195,12 @@ MARKED = {
 def test_a17_a_colour_profile_is_not_applied(plain, marked):
     """The samples are used as stored, whatever colours a viewer shows."""
     path = Path("a.jpg" if plain is PHOTO else "a.png")
-    expected = images.decode_image(plain, path, 3)
+    expected = values(plain, path.name)
     with Image.open(io.BytesIO(marked)) as picture:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
         seen = np.asarray(ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB")))
 
-    assert (expected == images.decode_image(marked, path, 3)).all()
+    assert (expected == values(marked, path.name)).all()
     assert np.abs(expected.astype(int) - seen).max() > 50, "applied, it would show"
 
 
@@ -218,4 +241,4 @@ def test_a27_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(raw)
 
     (line,) = reported(raw)
 
-    assert line.startswith(f"{path}: 8200x8200 pixels, expected at most 67108864 in all. Cut it into tiles.")
+    assert line.startswith(f"{path}: 8200x8200 pixels, expected at most 67108864 in all. Set preprocess.fit to tile.")

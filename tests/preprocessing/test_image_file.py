@@ -108,7 +108,8 @@ def test_cmyk_that_may_be_inverted_is_refused():
     content = saved(Image.fromarray(SMOOTH).convert("CMYK"), "JPEG")
     start = content.index(b"\xff\xee")
 
-    assert "CMYK without Adobe's mark" in refusal(content[:start] + content[start + 16 :], "a.jpg")
+    expected = "CMYK without Adobe's mark: whether 0 is full ink cannot be told. Convert it to RGB."
+    assert expected in refusal(content[:start] + content[start + 16 :], "a.jpg")
 
 
 def with_alpha(colours: np.ndarray, alpha: np.ndarray, kind: str) -> bytes:
