@@ -41,7 +41,7 @@ def section(pictures: Sequence[Picture]) -> list[str]:
 
 def _line(key: str, value: object, reason: str) -> str:
     line = f"  {key}: {value}"
-    return f"{line:<44}# {reason}" if reason else line
+    return f"{line:<43} # {reason}" if reason else line
 
 
 def doubts(pictures: Sequence[Picture]) -> Iterator[str]:
@@ -107,6 +107,6 @@ def _intensity(pictures: Sequence[Picture]) -> tuple[str, str]:
     poor = [each.kept for each in deep if each.kept and each.kept.is_poor]
     if poor:
         worst = min(poor, key=lambda kept: kept.left)
-        lost = f"{{by: full}} would leave {worst.left} of {worst.had} gray levels"
-        return intensity.USUAL, f"{span}: {lost} in {len(poor)} of {len(pictures)} images"
+        lost = f"{{by: full}} would leave few gray levels of {len(poor)} in {len(pictures)} images"
+        return intensity.USUAL, f"{span}: {lost}, such as {worst.left} of {worst.had}"
     return "{by: full}", f"{span}: {levels.FEW} gray levels or more are left of each image"

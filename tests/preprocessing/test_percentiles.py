@@ -1,5 +1,8 @@
 """Percentiles of a split are exact for every type of samples, whatever their distribution and order."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from math import ceil
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -17,6 +20,7 @@ from segline.preprocessing.stored_samples import Samples
 
 TYPES = ["uint8", "uint16", "uint32", "int16", "int32", "float32"]
 TRAIN = Path("data/raw/train")
+ROOT = Path(__file__).parents[2]
 
 
 def measured(windows, low=2.0, high=98.0, bands="gray"):
@@ -69,21 +73,17 @@ def test_percentiles_are_those_of_numpy_by_the_inverted_cumulative_distribution(
     assert [*bounds.low, *bounds.high] == np.percentile(values, (25, 75), method="inverted_cdf").tolist()
 
 
-@given(
-    st.sampled_from(TYPES).flatmap(lambda dtype: arrays(dtype, st.integers(1, 12))),
-    st.integers(0, 99),
-    st.integers(1, 100),
-)
-def test_few_samples_of_any_bits_have_exact_percentiles(values, low, high):
-    assume(low < high)
-    finite = values[np.isfinite(values)]
-    assume(finite.size)
-    expected = [by_definition(finite, percent) for percent in (low, high)]
-    assume(expected[0] < expected[1])
+def different(dtype):
+    """Arrays of a few different finite samples, of any bits."""
+    anything = None if dtype != "float32" else st.floats(width=32, allow_nan=False, allow_infinity=False)
+    return arrays(dtype, st.integers(2, 12), elements=anything, unique=True)
 
+
+@given(st.sampled_from(TYPES).flatmap(different), st.integers(0, 33), st.integers(67, 100))
+def test_few_samples_of_any_bits_have_exact_percentiles(values, low, high):
     bounds = measured([values.reshape(1, -1, 1)], float(low), float(high))
 
-    assert expected == [*bounds.low, *bounds.high]
+    assert [by_definition(values, percent) for percent in (low, high)] == [*bounds.low, *bounds.high]
 
 
 def test_threads_in_any_order_give_the_same_bounds():
@@ -162,3 +162,47 @@ def test_files_of_different_types_are_an_error_that_names_both():
 
     with pytest.raises(DataError, match=r"^1.tif: uint8 samples, expected uint16 as in 0.tif: .* one type"):
         measured(windows)
+
+
+PRINT_BYTES = """
+import hashlib, sys
+from pathlib import Path
+import numpy as np
+from segline.dataset.preparation import FULL, Intensity, Preparation
+from segline.preprocessing import intensity, percentiles
+from segline.preprocessing.stored_samples import Samples
+form = intensity.Percentile(by="percentile", low=1.5, high=97.0)
+for name in sys.argv[1:]:
+    window = Samples(np.load(name), None)
+    for bands, channels in (("rgb", 3), ("gray", 1), ((3, 1), 2)):
+        rules = [Intensity("window", (-100.3,) * channels, (2000.7,) * channels)]
+        rules += [percentiles.measured(Path("train"), form, bands, lambda add: add(Path(name), window))]
+        rules += [FULL] if window.values.dtype.kind != "f" else []
+        for rule in rules:
+            preparation = Preparation("tile", 32, 32, 1.0, 0.0, bands, "check", "refuse", rule)
+            pixels = np.ascontiguousarray(intensity.to_bytes(window, preparation))
+            print(name, bands, hashlib.sha256(pixels).hexdigest(), rule)
+"""
+
+
+def test_bytes_and_percentiles_do_not_depend_on_the_cpu(tmp_path):
+    """As if on an older machine: numpy and OpenCV without their newer instructions."""
+    for dtype in TYPES:
+        np.save(tmp_path / f"{dtype}.npy", spread(dtype, 3 * 61 * 83).reshape(61, 83, 3))
+    older = {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
+        "OPENCV_CPU_DISABLE": "AVX512-SKX,AVX2,FP16,AVX,SSE4.2,SSE4.1",
+    }
+    new, old = (
+        subprocess.run(
+            [sys.executable, "-c", PRINT_BYTES, *sorted(map(str, tmp_path.iterdir()))],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+        ).stdout.splitlines()
+        for environment in ({}, older)
+    )
+
+    assert len(TYPES) * 9 - 3 == len(new)
+    assert old == new
