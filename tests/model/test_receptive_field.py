@@ -1,14 +1,16 @@
 """The measured margin against brute force: another image beyond an edge changes pixels within it, none farther in."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from segline.model import forward, receptive_field
+from tests import tiny
 from tests.networks.test_networks import NAMES, build
 
-LIMIT = 383
-SIDE = 96
+LIMIT = 351
 
 
 def lively(name: str) -> nn.Module:
@@ -72,6 +74,15 @@ def test_a_network_that_pools_globally_has_no_margin_and_neither_has_one_above_t
     assert receptive_field.margin(GlobalPool(), 3, 500) is None
     assert receptive_field.margin(nn.Conv2d(1, 1, 9, padding=4), 1, 3) is None
     assert 4 == receptive_field.margin(nn.Conv2d(1, 1, 9, padding=4), 1, 4)
+
+
+def test_tiles_have_a_margin_below_half_their_longer_side_and_stretched_images_have_none():
+    tile = replace(tiny.stretched(32, 64), fit="tile")
+    network = nn.Conv2d(3, 2, 65, padding=32)
+
+    assert 32 == receptive_field.of_tiles(network, tile)
+    assert receptive_field.of_tiles(network, replace(tile, width=32)) is None
+    assert receptive_field.of_tiles(network, tiny.stretched(32, 64)) is None
 
 
 def test_measuring_leaves_the_network_as_it_was():

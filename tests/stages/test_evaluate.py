@@ -166,6 +166,34 @@ def test_the_batch_size_changes_no_prediction(project):
     assert np.array_equal(first, np.load("data/predictions/test.npy"))
 
 
+def test_tiles_are_scored_as_the_images_they_are_cut_from(tmp_path, monkeypatch):
+    """Batches may contain tiles of two images. At scale 1 the working resolution is that of the masks."""
+    monkeypatch.setattr(tiny, "SIZE", (70, 90))
+    form = {"preprocess__fit": "tile", "preprocess__height": 32, "preprocess__width": 64}
+    tiny.begin(tmp_path, monkeypatch, train__epochs=2, **form)
+    train.main(tiny.TRAIN)
+    outputs = []
+    for batch_size in (3, 100):
+        tiny.write_params(tmp_path, evaluate__batch_size=batch_size, **form)
+        evaluate.main(tiny.EVALUATE)
+        outputs.append((np.load("data/predictions/test.npy").tobytes(), scores()))
+    content = scores()
+
+    assert np.load("data/predictions/test.npy").shape == (4 * 3 * 2, 32, 64)
+    assert ["test0", "test1", "test2", "test3"] == [row["image"] for row in rows("metrics/per_image.csv")]
+    assert 4 * (70 - 2) * 90 == sum(int(row["pixels"]) for row in rows("metrics/per_class.csv"))
+    assert content["working"] == {name: content[name] for name in content["working"]}
+    assert 0 < content["seam_disagreement"] < 1
+    assert "4" == content["protocol"]["images"]
+    assert outputs[0] == outputs[1]
+
+
+def test_without_overlaps_no_seam_disagrees(project):
+    evaluate.main(tiny.EVALUATE)
+
+    assert 0 == scores()["seam_disagreement"]
+
+
 def test_the_protocol_knows_the_data_and_not_the_machine(project):
     evaluate.main(tiny.EVALUATE)
     first = scores()["protocol"]
