@@ -175,7 +175,11 @@ def prepare(
         if image and tiling.grid(form, image.height, image.width).count != num_rows:
             remedy = "Run again, and leave the files alone."
             problems.append(IntegrityError(folder / pair.image, "changed while it was read", remedy))
-        image_seen, mask_seen, rows = _ImageSeen(levels.Counter(form)), _MaskSeen(recipe), _Rows(recipe, put)
+        image_seen, mask_seen, rows = (
+            _ImageSeen(levels.Counter(form)),
+            _MaskSeen(recipe, bool(mask and mask.palette)),
+            _Rows(recipe, put),
+        )
         image_rows = working_image.image_rows(image, form, image_seen.add) if image else iter(())
         mask_rows = working_image.mask_rows(mask, form, mask_seen.add) if mask else iter(())
         for shown, values in zip_longest(_until_a_problem(problems, image_rows), _until_a_problem(problems, mask_rows)):
@@ -200,7 +204,7 @@ def prepare(
             image.dtype,
             image_seen.counter.kept(),
             image.notes,
-            palettes.colours(mask.palette, mask_seen.indices) if mask.palette else {},
+            palettes.colours(mask.palette, mask_seen.indices),
         )
 
 
@@ -270,15 +274,16 @@ class _Rows:
 
 @dataclass
 class _MaskSeen:
-    """Whether all values of a mask are known, and those of an index mask, bool (256,)."""
+    """Whether all values of a mask are known, and which indices of its palette occur, bool (256,)."""
 
     recipe: Recipe
+    has_palette: bool
     known: bool = True
     indices: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, np.bool_))
 
     def add(self, values: Mask) -> None:
         self.known = self.known and self.recipe.lookup.knows(values)
-        if values.dtype == np.uint8 and self.recipe.by_index:
+        if self.has_palette and self.recipe.by_index:
             self.indices |= np.bincount(values.ravel(), minlength=256) > 0
 
 

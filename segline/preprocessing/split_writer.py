@@ -197,5 +197,5 @@ def summary(indices: Sequence[Index]) -> str:
     counts = [f"{index.split} {len(index.origins)}" for index in indices]
     if indices[0].preparation.fit != "tile":
         return f"{', '.join(counts)} pairs"
-    tiles = [f"{len(index.rows)} tiles, {index.num_pixels / 1e6:.1f} million pixels" for index in indices]
+    tiles = [f"{len(index.rows):,} tiles, {index.num_pixels:,} pixels" for index in indices]
     return "; ".join(f"{images} images, {made}" for images, made in zip(counts, tiles, strict=True))

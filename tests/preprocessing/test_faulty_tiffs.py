@@ -20,18 +20,11 @@ SIZE = 12, 16  # of all masks
 BLOCKS = {"tiled": True, "blockxsize": 16, "blockysize": 16}
 
 
-class Deep(Raw):
-    """Images of four bands of 16 bits, as TIFF."""
-
-    def image(self, split: str, stem: str) -> Path:
-        return self.folder / split / "images" / f"{stem}.tif"
-
-
 @pytest.fixture
 def raw(tmp_path, monkeypatch):
     """Cut into tiles larger than the images."""
     made = faulty.begin(tmp_path, monkeypatch)
-    deep = Deep(made.folder, made.splits)
+    deep = Raw(made.folder, made.splits, extension=".tif")  # four bands of 16 bits
     for number, (split, stem) in enumerate((split, stem) for split, stems in made.splits.items() for stem in stems):
         made.image(split, stem).unlink()
         deep.image(split, stem).write_bytes(pictures.geotiff(bands(4, np.uint16, number)))

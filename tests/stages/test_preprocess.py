@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from segline.dataset.onehot import unpack
 from segline.dataset.raw import Dataset, Label, Pair, Void
 from segline.preprocessing import images
 from stages import preprocess
-from tests import tiny
+from tests import pictures, tiny
 from tests.preprocessing.test_headers import jpeg
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ class Raw:
     values: tuple[int, ...] = (0, 1, 2)
     void: Void | None = VOID
     encoding: str = "index"
+    extension: str = ".png"  # of images
 
     def add(self, split: str, stem: str, height: int = 12, width: int = 16, channels: int = 3) -> None:
         seed = int.from_bytes(hashlib.sha256(f"{split}/{stem}".encode()).digest()[:4], "big")
@@ -48,7 +50,7 @@ class Raw:
         self.splits.setdefault(split, []).append(stem)
 
     def image(self, split: str, stem: str) -> Path:
-        return self.folder / split / "images" / f"{stem}.png"
+        return self.folder / split / "images" / f"{stem}{self.extension}"
 
     def mask(self, split: str, stem: str) -> Path:
         return self.folder / split / "masks" / f"{stem}.png"
@@ -76,11 +78,16 @@ def raw(tmp_path, monkeypatch):
 
 
 def parameters(
-    height: int = 6, width: int = 8, void: str = "ignore", channels: int = 3, merge: dict[str, list[str]] | None = None
+    height: int = 6,
+    width: int = 8,
+    void: str = "ignore",
+    channels: int = 3,
+    merge: dict[str, list[str]] | None = None,
+    **others: Any,
 ) -> None:
     bands = {1: "gray", 3: "rgb"}.get(channels, f"{channels} bands")
     changes = {"height": height, "width": width, "bands": bands, "void": void, "merge": merge or {}}
-    section = tiny.PARAMETERS["preprocess"] | changes
+    section = tiny.PARAMETERS["preprocess"] | changes | others
     Path("params.yaml").write_text(yaml.safe_dump({"preprocess": section}, sort_keys=False))
 
 
@@ -272,9 +279,26 @@ def test_two_runs_give_equal_bytes_whatever_the_number_of_threads(raw, monkeypat
     assert hashes(run("again")) == once
 
 
+OLDER = {  # as if on an older machine: numpy, OpenCV and libjpeg without their newer instructions
+    "NPY_DISABLE_CPU_FEATURES": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
+    "OPENCV_CPU_DISABLE": "AVX512-SKX,AVX2,FP16,AVX,SSE4.2,SSE4.1",
+    "JSIMD_FORCENONE": "1",
+}
+
+
+PERCENTILES = {"by": "percentile", "low": 2, "high": 98}
+
+
+def require_the_same_bytes_on_older_machines() -> None:
+    for name, environment in (("newer", {}), ("older", OLDER)):
+        command = [sys.executable, "-m", "stages.preprocess", "--raw", "raw", "--processed", name]
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, check=True)
+
+    assert hashes(Path("older")) == hashes(Path("newer"))
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_bytes_do_not_depend_on_the_cpu(raw, channels):
-    """As if on an older machine: numpy, OpenCV and libjpeg without their newer instructions."""
     content = jpeg()
     for split in raw.splits:
         raw.add(split, f"{split}_big", 61, 83)
@@ -287,17 +311,37 @@ def test_bytes_do_not_depend_on_the_cpu(raw, channels):
     pair = Pair("photo", None, "images/photo.jpg", "masks/photo.png", hashlib.sha256(content).hexdigest(), mask_hash)
     raw_dataset.write(raw.folder, replace(listed, splits={**listed.splits, "train": [*listed.splits["train"], pair]}))
     parameters(31, 37, channels=channels)
-    older = {
-        "NPY_DISABLE_CPU_FEATURES": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
-        "OPENCV_CPU_DISABLE": "AVX512-SKX,AVX2,FP16,AVX,SSE4.2,SSE4.1",
-        "JSIMD_FORCENONE": "1",
-    }
 
-    for name, environment in (("newer", {}), ("older", older)):
-        command = [sys.executable, "-m", "stages.preprocess", "--raw", "raw", "--processed", name]
-        subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, check=True)
+    require_the_same_bytes_on_older_machines()
 
-    assert hashes(Path("older")) == hashes(Path("newer"))
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("uint8", {"fit": "tile", "scale": 0.7, "bands": [1, 2, 3, 4, 5]}),
+        (
+            "uint16",
+            {"fit": "tile", "scale": 0.3, "bands": [5, 1], "intensity": {"by": "percentile", "low": 2, "high": 98}},
+        ),
+        ("float32", {"fit": "pad", "bands": [4], "intensity": {"by": "percentile", "low": 2, "high": 98}}),
+        ("int32", {"fit": "stretch", "bands": [1, 2, 5], "intensity": {"by": "window", "low": -7.3, "high": 99.7}}),
+    ],
+)
+def test_bytes_of_tiles_bands_and_depths_do_not_depend_on_the_cpu(raw, kind, changes):
+    for split, stems in raw.splits.items():
+        for stem in stems:
+            height, width = 90 + 7 * len(stem), 151
+            raw.add(split, stem, height, width)
+            raw.splits[split].pop()
+            values = np.random.default_rng([*stem.encode()]).normal(60, 40, (height, width, 5))
+            raw.image(split, stem).unlink()
+            content = pictures.geotiff(values.clip(0 if kind[0] == "u" else -99, 255).astype(kind), compress="zstd")
+            (raw.folder / split / "images" / f"{stem}.tif").write_bytes(content)
+    raw.extension = ".tif"
+    raw.write()
+    parameters(64, 96, **changes)
+
+    require_the_same_bytes_on_older_machines()
 
 
 def test_all_problems_are_reported_in_one_run(raw):
@@ -540,6 +584,19 @@ def test_the_last_line_says_what_was_made(raw, capsys):
     run()
 
     assert capsys.readouterr().out == "preprocess: train 3, val 2 pairs at 8x6, 3 channels, 3 classes -> processed\n"
+
+
+def test_the_last_line_of_tiles_says_how_many_they_are(raw, capsys):
+    parameters(32, 32, fit="tile", overlap=0.5)
+    raw.add("val", "tall", 70, 20)
+    raw.write()
+
+    run()
+
+    assert capsys.readouterr().out == (
+        "preprocess: train 3 images, 3 tiles, 576 pixels; val 3 images, 5 tiles, 1,784 pixels at 32x32, 3 channels, "
+        "3 classes -> processed\n"
+    )
 
 
 def test_the_stage_imports_neither_torch_nor_mlflow():
