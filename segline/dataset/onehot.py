@@ -6,7 +6,7 @@ no bit set = void. K <= 255.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -77,5 +77,14 @@ def present(packed: Uint8, num_classes: int) -> npt.NDArray[np.bool_]:
 
 def unpack(packed: Uint8, num_classes: int) -> Uint8:
     """Classes of packed pixels: uint8 (..., ceil(K / 8)) -> uint8 (...), `VOID` where no bit is set."""
-    bits: npt.NDArray[Any] = np.unpackbits(packed, axis=-1, count=num_classes, bitorder="little")
-    return np.where(bits.any(axis=-1), bits.argmax(axis=-1), VOID).astype(np.uint8)
+    found = (np.take(table, packed[..., place]) for place, table in enumerate(_lowest(num_classes)))
+    return reduce(np.minimum, found)  # the lowest class, as void is above all
+
+
+@cache
+def _lowest(num_classes: int) -> Uint8:
+    """The class of the lowest bit set in each of the bytes of a pixel, or `VOID`: uint8 (ceil(K / 8), 256)."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(np.bool_)
+    classes = 8 * np.arange(packed_size(num_classes))[:, None, None] + np.arange(8)
+    lowest: npt.NDArray[Any] = np.where(bits & (classes < num_classes), classes, VOID).min(axis=-1)
+    return lowest.astype(np.uint8)
