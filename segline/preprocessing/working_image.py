@@ -21,7 +21,9 @@ Uint8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 Arrays = tuple[Array, ...]  # of the same pixels
 
-_MOST_SAMPLES = 1 << 22  # that are converted at once: 32 MiB of float64
+_LINES = 512  # that are read at once: a line of the usual blocks of TIFF, which are decoded whole
+_MOST_READ = 1 << 26  # samples at once
+_MOST_CONVERTED = 1 << 22  # samples at once: 32 MiB of float64
 
 
 def image_rows(
@@ -34,23 +36,23 @@ def image_rows(
     """
     form = grid(preparation, image.height, image.width)
 
-    def own(samples: Samples) -> tuple[Uint8, Bool]:
+    def own(samples: Samples) -> Uint8:
         pixels = intensity.to_bytes(samples, preparation)
         if watch:
             watch(samples, pixels)
-        return np.ascontiguousarray(pixels), np.ones(
-            pixels.shape[:2], np.bool_
-        ) if samples.valid is None else samples.valid
+        return np.ascontiguousarray(pixels)
 
     def strips() -> Iterator[Arrays]:
         for samples in image_pieces(image, preparation):
             if preparation.fit == "tile":
-                for pixels, valid in _units(own(samples), form):
-                    yield _averaged(pixels, form), _at_centres(valid, form)
+                valid = np.ones(samples.values.shape[:2], np.bool_) if samples.valid is None else samples.valid
+                for pixels, here in _units((own(samples), valid), form):
+                    yield _averaged(pixels, form), _at_centres(here, form)
             else:
-                pixels, valid = own(samples)
-                valid = images.resize_mask(valid.view(np.uint8), *form.working).view(np.bool_)
-                yield images.resize_image(pixels, *form.working), valid
+                valid = np.ones(form.working, np.bool_)
+                if samples.valid is not None:
+                    valid = images.resize_mask(samples.valid.view(np.uint8), *form.working).view(np.bool_)
+                yield images.resize_image(own(samples), *form.working), valid
 
     for (top, left), (shown, valid) in zip(form.windows, _windows(form, strips()), strict=True):
         void = ~valid
@@ -80,14 +82,24 @@ def mask_rows(mask: MaskFile, preparation: Preparation, watch: Callable[[Mask], 
 
 
 def image_pieces(image: ImageFile, preparation: Preparation) -> Iterator[Samples]:
-    """All own pixels of an image, piece by piece from the top: each once, lines whole."""
-    for first, last in _pieces(grid(preparation, image.height, image.width), preparation, image.bands):
-        yield image.read(first, 0, last - first, image.width)
+    """All own pixels of an image, piece by piece from the top: each once, lines whole; without tiles in one piece."""
+    if preparation.fit != "tile":
+        yield image.read(0, 0, image.height, image.width)
+        return
+    unit, samples_a_line = _unit(grid(preparation, image.height, image.width)), image.width * image.bands
+    for first, last in _pieces(image.height, unit, min(_LINES, _MOST_READ // samples_a_line)):
+        read = image.read(first, 0, last - first, image.width)
+        for top, bottom in _pieces(last - first, unit, _MOST_CONVERTED // samples_a_line):
+            yield Samples(read.values[top:bottom], None if read.valid is None else read.valid[top:bottom])
 
 
 def mask_pieces(mask: MaskFile, preparation: Preparation) -> Iterator[Mask]:
     """All own pixels of a mask, as `image_pieces`."""
-    for first, last in _pieces(grid(preparation, mask.height, mask.width), preparation, 1):
+    if preparation.fit != "tile":
+        yield mask.read(0, 0, mask.height, mask.width)
+        return
+    unit = _unit(grid(preparation, mask.height, mask.width))
+    for first, last in _pieces(mask.height, unit, min(_LINES, _MOST_READ // mask.width)):
         yield mask.read(first, 0, last - first, mask.width)
 
 
@@ -96,12 +108,9 @@ def _unit(form: Grid) -> int:
     return int(form.step[0] * UNIT)
 
 
-def _pieces(form: Grid, preparation: Preparation, channels: int) -> Iterator[tuple[int, int]]:
-    """First own line of each piece, and the one after its last: a few units each, or all without tiles."""
-    height, width = form.own
-    lines = height
-    if preparation.fit == "tile":
-        lines = _unit(form) * max(1, _MOST_SAMPLES // (_unit(form) * width * channels))
+def _pieces(height: int, unit: int, most: int) -> Iterator[tuple[int, int]]:
+    """First line and the one after the last of pieces of whole units: of about `most` lines, at least one unit."""
+    lines = unit * max(1, most // unit)
     return ((first, min(first + lines, height)) for first in range(0, height, lines))
 
 
