@@ -90,12 +90,7 @@ def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> Non
     network, description = checkpoint.read_named(model)
     sizes = _sizes(description, request)
     counted = [_class_index(description, name) for name in request.instances]
-    side = max(description.preparation.height, description.preparation.width)
-    margin = (
-        receptive_field.margin(network, description.channels, side // 2)
-        if description.preparation.fit == "tile"
-        else None
-    )
+    margin = receptive_field.of_tiles(network, description.preparation)
     predictor = Predictor(network.to(device.pick()), description, sizes, request.batch_size, request.flip, margin)
     randomness.deterministic(0)  # the same kernels as `evaluate`
     with output_folder.opened(out, description.classes, counted, [source.name for source in sources]) as results:
