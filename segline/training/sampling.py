@@ -5,11 +5,11 @@ A class is rare if its share of the labelled pixels of the train split is below 
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field
 
 from segline.core import params
 from segline.dataset import onehot, processed
@@ -25,15 +25,9 @@ class Rare(params.Section):
     rare: float = Field(gt=0, le=1)
 
 
-def _in_one_line(value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
-    """Without it a wrong value would be reported once for each form."""
-    try:
-        return validated(value)
-    except ValidationError:
-        raise ValueError("expected uniform, or {rare: share} with a share above 0 and up to 1") from None
-
-
-Sampling = Annotated[Literal["uniform"] | Rare, WrapValidator(_in_one_line)]
+Sampling = Annotated[
+    Literal["uniform"] | Rare, params.expecting("uniform, or {rare: share} with a share above 0 and up to 1")
+]
 
 
 @dataclass(frozen=True)
