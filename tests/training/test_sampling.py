@@ -113,6 +113,15 @@ def test_classes_are_drawn_evenly_and_then_their_rows():
     assert shares == pytest.approx({0: 1 / 8, 1: 1 / 8, 2: 1 / 8, 3: 1 / 8, 7: 1 / 2}, abs=0.015)
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.001, 1), (0.33, 20), (0.34, 20)])
+def test_the_share_is_rounded_to_samples_and_is_at_least_one(share, expected):
+    """The last row alone shows the class, so all samples drawn for it show that row, and it may be its own turn too."""
+    present = (np.arange(N) == N - 1).astype(np.uint8)[:, None]
+    epochs = [sampling.rows(N, 1, epoch, sampling.RareClasses(share, (0,), present)) for epoch in range(1, 9)]
+
+    assert expected == max((shown != np.arange(N)).sum() for shown in epochs)
+
+
 def test_any_sample_may_be_drawn_and_epochs_and_seeds_differ():
     epochs = [sampling.rows(N, 1, epoch, rare()) for epoch in range(1, 31)]
     replaced = np.array([shown != np.arange(N) for shown in epochs])
