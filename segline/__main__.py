@@ -60,7 +60,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
 
 
 def _predict_arguments(command: argparse.ArgumentParser) -> None:
-    images = "PNG and JPEG files, gray or RGB; give them before the options"
+    images = "image files, or folders of them; give them before the options"
     command.add_argument("inputs", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help=images)
     command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file from the train stage")
     folder = "folder for the results: new, empty, or an earlier prediction to replace"

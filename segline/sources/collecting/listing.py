@@ -1,7 +1,7 @@
 """Images and masks in a user's folder: found by pattern, paired by stem. Reads names, never contents.
 
 A pattern is a path below the folder with one `*`, the stem that an image shares with its mask: `masks/*_gt.png`. The
-extension `.*` stands for PNG and JPEG. `{split}` is filled in before a pattern gets here.
+extension `.*` stands for every format that is read. `{split}` is filled in before a pattern gets here.
 """
 
 import re
@@ -41,9 +41,8 @@ def pattern(text: str) -> str:
     """`text`, if it is a pattern. Raises ValueError."""
     folder, _, name = relative(text).rpartition("/")
     if "*" in folder or not _NAME.fullmatch(name):
-        raise ValueError(
-            "expected one * (the stem) in the file name and .png, .jpg, .jpeg or .* (any of them) after it"
-        )
+        known = ", ".join(SUFFIXES)
+        raise ValueError(f"expected one * (the stem) in the file name and {known} or .* (any of them) after it")
     return text
 
 

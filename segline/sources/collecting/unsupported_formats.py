@@ -8,6 +8,7 @@ SUFFIXES = frozenset(
     (
         *(".jp2", ".jpe", ".jfif", ".heic", ".heif", ".avif", ".jxl"),
         *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".exr", ".dng", ".nef", ".cr2", ".arw", ".svg", ".psd"),
+        *(".dcm", ".nii", ".mha", ".nrrd", ".czi", ".lif", ".nd2", ".svs", ".ndpi", ".mrxs", ".vrt", ".ecw"),
     )
 )
 
