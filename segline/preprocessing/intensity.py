@@ -67,7 +67,7 @@ Form = Annotated[Full | Window | Percentile, BeforeValidator(_one_form)]
 
 def stated(form: Full | Window, channels: int) -> Intensity:
     """The rule of parameters that need no measurement."""
-    if isinstance(form, Full):
+    if form.by == "full":
         return FULL
     return Intensity("window", (form.low,) * channels, (form.high,) * channels)
 
