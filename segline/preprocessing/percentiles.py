@@ -96,8 +96,9 @@ class _Counts:
         elif self._upper is None:
             yield keys >> 16
         else:
+            halves = keys >> 16
             for upper in self._upper[channel]:
-                yield keys[keys >> 16 == upper] & (HALF - 1)
+                yield keys[halves == upper] & (HALF - 1)
 
 
 def _place(counts: Int64, ranks: Int64) -> tuple[Int64, Int64]:
