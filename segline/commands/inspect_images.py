@@ -21,7 +21,7 @@ _AT_ONCE = 1 << 22  # samples
 
 @dataclass(frozen=True)
 class Picture:
-    """What an image shows; size is that of the upright one.
+    """What an image shows; size is that of the upright one, which its Exif tag may have turned.
 
     `is_gray`: one band, or R, G and B that are equal. `low` and `high` are the extremes of samples of more than 8 bits,
     None for others; `kept` is what the intensity `full` would leave of integers among them.
@@ -37,6 +37,7 @@ class Picture:
     high: float | None
     kept: levels.Kept | None
     is_transparent: bool
+    is_turned: bool
 
 
 def source(path: Path) -> tuple[Source, str]:
@@ -73,6 +74,7 @@ def picture(image: ImageFile, content: Source, path: Path, page: int | None) -> 
         high if low <= high else None,
         counter.kept() if counter else None,
         "alpha dropped" in image.notes and _is_transparent(content, path, page),
+        image.orientation != 1,
     )
 
 

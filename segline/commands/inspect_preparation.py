@@ -21,7 +21,8 @@ def section(pictures: Sequence[Picture]) -> list[str]:
     fit, height, width, why_fit = _fit(pictures)
     bands, why_bands = _bands(pictures)
     rule, why_rule = _intensity(pictures)
-    transparent = sum(picture.is_transparent for picture in pictures)
+    transparent, turned = (sum(getattr(each, name) for each in pictures) for name in ("is_transparent", "is_turned"))
+    why_turned = f"{turned} of {len(pictures)} images are turned upright by their Exif tags"
     why_alpha = f"{transparent} of {len(pictures)} images are transparent in places: choose drop, white or black"
     keys: list[tuple[str, object, str]] = [
         ("fit", fit, why_fit),
@@ -30,7 +31,7 @@ def section(pictures: Sequence[Picture]) -> list[str]:
         ("scale", 1.0, "a smaller one makes tiles show more of the scene" if fit == "tile" else ""),
         ("overlap", 0.25, ""),
         ("bands", bands, why_bands),
-        ("orientation", "check", ""),
+        ("orientation", "check", why_turned if turned else ""),
         ("alpha", "refuse", why_alpha if transparent else ""),
         ("intensity", rule, why_rule),
         ("void", "ignore", ""),

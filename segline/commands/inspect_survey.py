@@ -83,6 +83,7 @@ def _read(entry: Entry) -> _Pair:
     pair.sha256 = image[1] if image else ""
     for page in _tried(pair, lambda: _pages(entry, image, mask)) or ():
         _read_page(pair, entry, image, mask, page)
+    pair.problems = [*{str(problem): problem for problem in pair.problems}.values()]  # pages may have the same
     return pair
 
 

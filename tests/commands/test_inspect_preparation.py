@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
-from PIL import Image
+from PIL import ExifTags, Image
 
 from segline.commands import inspect_folder
 from segline.core import params
@@ -179,6 +179,23 @@ def test_transparent_images_are_described_and_the_parameter_that_decides_is_name
 
     assert "refuse" == section["alpha"]
     assert "# 1 of 3 images are transparent in places: choose drop, white or black" in text
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    """Masks have the size of the upright image, or it is an error that names both and the parameter."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for name, orientation in (("a", exif), ("b", Image.Exif()), ("c", exif), ("d", exif)):
+        written(tmp_path / f"images/{name}.jpg", noise(30, 40, 3), exif=orientation)
+        written(tmp_path / f"masks/{name}.png", noise(*((30, 40) if name in "bd" else (40, 30)), most=2))
+    inspection = inspect_folder.inspect(tmp_path)
+
+    assert "# Images: 4 x 8-bit RGB JPEG; 30x40, 40x30." in inspection.section
+    assert "# 3 of 4 images are turned upright by their Exif tags" in inspection.section
+    assert [
+        f"{tmp_path}/masks/d.png: 40x30 pixels as images/d.jpg is stored, expected 30x40 as it is seen upright (Exif "
+        "orientation 6). Turn the mask, or set preprocess.orientation to stored."
+    ] == [line for line in inspection.problems if "would be empty" not in line]
 
 
 def test_images_of_different_bands_and_types_are_doubted(tmp_path):
