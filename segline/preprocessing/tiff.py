@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,7 +38,8 @@ _OPTIONS = {
 _SAMPLES = ("uint8", "uint16", "uint32", "int16", "int32", "float32")
 _COMPRESSIONS = {1: "none", 2: "fax", 3: "fax", 4: "fax", 5: "LZW", 7: "JPEG", 8: "deflate", 32773: "PackBits"}
 _COMPRESSIONS |= {32946: "deflate", 50000: "ZSTD"}
-_WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6  # PhotometricInterpretation
+_JPEG = 7
+_PHOTOMETRICS = _WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6  # PhotometricInterpretation
 _CONVERT = "Convert it, for example by gdal_translate."
 
 
@@ -61,40 +63,71 @@ _JPEG_DAMAGE = _JpegDamage()
 
 def pages(source: bytes | Path, where: Path) -> int:
     """How many images the file has; overviews and masks of images do not count. Raises DataError."""
-    with _directories(source, where) as (found, _):
-        return len(found)
+    with _reader(source, where) as reader:
+        return len(_pages(reader, where))
 
 
 @contextmanager
 def opened(source: bytes | Path, where: Path, page: int | None, most: int) -> Iterator[Stored]:
     """A page of the file, counted from 1; None is the only one. `most` limits its pixels. Raises DataError."""
-    with _directories(source, where) as (found, reader):
+    with _reader(source, where) as reader:
+        found = _pages(reader, where)
         directory = _page(found, page, where)
-        _check(directory, where, most)
+        declared = _declared(reader, directory, len(found))
+        _check(declared, where, most)
         reader.require_data(directory)
-    with ExitStack() as stack:
-        dataset = stack.enter_context(_dataset(source, where, directory.number))
-        stored = _stored(dataset, where, directory, len(found))
+    with _dataset(source, where, directory) as dataset:
+        stored = _stored(dataset, where, declared)
         _require_bounded(dataset, where, most)
         yield stored
 
 
+@dataclass(frozen=True)
+class _Declared:
+    """What the directory of a page says of it, by the names of the tags."""
+
+    height: int
+    width: int
+    samples: int
+    bits: int
+    compression: int
+    photometric: int
+    orientation: int
+    extra: tuple[int, ...]
+    pages: int
+
+
+def _declared(reader: Reader, directory: Directory, pages: int) -> _Declared:
+    return _Declared(
+        height=reader.first(directory, 257, 0),
+        width=reader.first(directory, 256, 0),
+        samples=reader.first(directory, 277, 1),
+        bits=reader.first(directory, 258, 1),
+        compression=reader.first(directory, 259, 1),
+        photometric=reader.first(directory, 262, _BLACK),
+        orientation=reader.first(directory, 274, 1),
+        extra=tuple(reader.values(directory, 338, MAX_BANDS).tolist()),
+        pages=pages,
+    )
+
+
 @contextmanager
-def _directories(source: bytes | Path, where: Path) -> Iterator[tuple[list[Directory], Reader]]:
-    """The directories of the pages."""
+def _reader(source: bytes | Path, where: Path) -> Iterator[Reader]:
     with ExitStack() as stack:
         try:
             if isinstance(source, bytes):
-                reader = Reader(io.BytesIO(source), len(source), where)
+                yield Reader(io.BytesIO(source), len(source), where)
             else:
                 stream = stack.enter_context(untrusted.opened(source, MAX_BYTES))
-                reader = Reader(stream, source.stat().st_size, where)
-            found = [directory for directory in reader.all() if directory.is_page]
-            if not found:
-                raise DataError(where, "damaged: a TIFF without an image", AGAIN)
-            yield found, reader
+                yield Reader(stream, source.stat().st_size, where)
         except OSError as error:
             raise DataError(where, untrusted.problem(error), "Check the file and its permissions.") from None
+
+
+def _pages(reader: Reader, where: Path) -> list[Directory]:
+    if not (found := reader.pages()):
+        raise DataError(where, "damaged: a TIFF without an image", AGAIN)
+    return found
 
 
 def _page(found: list[Directory], page: int | None, where: Path) -> Directory:
@@ -106,26 +139,23 @@ def _page(found: list[Directory], page: int | None, where: Path) -> Directory:
     return found[number - 1]
 
 
-def _check(directory: Directory, where: Path, most: int) -> None:
-    """Raises DataError for what its tags say."""
-    height, width, bands = directory.first(257, 0), directory.first(256, 0), directory.first(277, 1)
-    require_size(where, height, width, most)
-    if not 1 <= bands <= MAX_BANDS:
-        raise DataError(where, f"{bands} bands, expected 1 to {MAX_BANDS}", "Leave some out.")
-    if (compression := directory.first(259, 1)) not in _COMPRESSIONS:
+def _check(declared: _Declared, where: Path, most: int) -> None:
+    """Raises DataError for what cannot be read."""
+    require_size(where, declared.height, declared.width, most)
+    if not 1 <= declared.samples <= MAX_BANDS:
+        raise DataError(where, f"{declared.samples} bands, expected 1 to {MAX_BANDS}", "Leave some out.")
+    if declared.compression not in _COMPRESSIONS:
         known = ", ".join(sorted(set(_COMPRESSIONS.values()), key=str.lower))
-        raise DataError(where, f"TIFF compression {compression}, expected one of {known}", _CONVERT)
-    photometric = directory.first(262, _BLACK)
-    if photometric not in (_WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR) or (
-        photometric == _YCBCR and compression != 7
-    ):
-        problem = f"TIFF colours of kind {photometric}, expected gray, RGB, palette or CMYK"
+        raise DataError(where, f"TIFF compression {declared.compression}, expected one of {known}", _CONVERT)
+    needs_jpeg = declared.photometric == _YCBCR
+    if declared.photometric not in _PHOTOMETRICS or (needs_jpeg and declared.compression != _JPEG):
+        problem = f"TIFF colours of kind {declared.photometric}, expected gray, RGB, palette or CMYK"
         raise DataError(where, problem, _CONVERT)
 
 
 @contextmanager
-def _dataset(source: bytes | Path, where: Path, number: int) -> Iterator["DatasetReader"]:
-    """The directory of this number, opened by GDAL for this caller alone."""
+def _dataset(source: bytes | Path, where: Path, directory: Directory) -> Iterator["DatasetReader"]:
+    """A page, opened by GDAL for this caller alone."""
     import rasterio  # noqa: PLC0415 - 0.2 s, which only TIFF needs
     from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415
     from rasterio.io import MemoryFile  # noqa: PLC0415
@@ -135,8 +165,8 @@ def _dataset(source: bytes | Path, where: Path, number: int) -> Iterator["Datase
         stack.enter_context(rasterio.Env(**_OPTIONS))
         name = stack.enter_context(MemoryFile(source)).name if isinstance(source, bytes) else str(source.absolute())
         with _refused(where, "GDAL cannot open it"):
-            # Raw: colours as stored. Only without the number does GDAL look for the mask of the first image.
-            named = name if number == 1 else f"GTIFF_DIR:{number}:{name}"
+            # Raw: colours as stored. Without a directory GDAL opens the first one, and looks for its mask.
+            named = name if directory.is_first else f"GTIFF_DIR:off:{directory.offset}:{name}"
             dataset = rasterio.open(f"GTIFF_RAW:{named}", driver="GTiff", sharing=False)
         yield stack.enter_context(dataset)
 
@@ -169,34 +199,32 @@ def _require_bounded(dataset: "DatasetReader", where: Path, most: int) -> None:
         raise DataError(where, problem, "Set preprocess.fit to tile.")
 
 
-def _stored(dataset: "DatasetReader", where: Path, directory: Directory, num_pages: int) -> Stored:
-    kind = dataset.dtypes[0]
+def _stored(dataset: "DatasetReader", where: Path, declared: _Declared) -> Stored:
+    kind, photometric = dataset.dtypes[0], declared.photometric
     if kind not in _SAMPLES or set(dataset.dtypes) != {kind}:
         raise DataError(where, f"{kind} samples, expected one of {', '.join(_SAMPLES)}", _CONVERT)
-    samples = directory.first(277, 1)
-    if dataset.count != samples or dataset.shape != (directory.first(257, 0), directory.first(256, 0)):
+    if (dataset.count, *dataset.shape) != (declared.samples, declared.height, declared.width):
         raise DataError(where, f"damaged: GDAL finds {dataset.count} bands of {dataset.shape} pixels", AGAIN)
-    photometric, extra = directory.first(262, _BLACK), directory.tags.get(338, ())
-    alpha, position = _alpha(extra, samples)
-    bands = samples - (alpha is not None)
+    alpha, position = _alpha(declared.extra, declared.samples)
+    bands = declared.samples - (alpha is not None)
     colour, palette = _colour(dataset, where, photometric, bands)
     is_cmyk = photometric == _CMYK
     return Stored(
         format="TIFF",
         height=dataset.height,
         width=dataset.width,
-        depth=min(directory.first(258, 1), 8 * np.dtype(kind).itemsize),
+        depth=min(declared.bits, 8 * np.dtype(kind).itemsize),
         dtype=np.dtype(kind),
         colour=colour,
         read=_windows(dataset, where, position, is_cmyk=is_cmyk),
         bands=3 if is_cmyk else bands,
-        orientation=directory.first(274, 1) if 1 <= directory.first(274, 1) <= 8 else 1,
+        orientation=declared.orientation if 1 <= declared.orientation <= 8 else 1,
         alpha=alpha,
         palette=palette,
         zero_is_white=photometric == _WHITE,
         converted_from="CMYK" if is_cmyk else None,
-        lossy=directory.first(259, 1) == 7,
-        pages=num_pages,
+        lossy=declared.compression == _JPEG,
+        pages=declared.pages,
         georeference=_georeference(dataset),
     )
 

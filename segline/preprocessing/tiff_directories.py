@@ -4,24 +4,22 @@ They say which images are pages, how large they are declared, and where their da
 """
 
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from segline.core.errors import DataError
 from segline.preprocessing.headers import AGAIN
 
 MOST_DIRECTORIES = 1 << 14
-_MOST_ENTRIES = 1 << 12
-_MOST_SMALL = 1 << 16  # values of a tag that is kept
+_MOST_ENTRIES = 1 << 10  # of a directory
 _MOST_BLOCKS = 1 << 24  # strips or tiles of an image
 
 _KINDS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}  # types of whole numbers -> numpy's
 _SUBFILE, _OLD_SUBFILE = 254, 255
-_KEPT = {_SUBFILE, _OLD_SUBFILE, 256, 257, 258, 259, 262, 274, 277, 338, 339}
 _BLOCKS = ((273, 279), (324, 325))  # offsets and sizes of strips, of tiles
 
 
@@ -33,28 +31,12 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class _Entry:
-    kind: int
-    count: int
-    field: bytes  # the values, or where they are
-
-
-@dataclass(frozen=True)
 class Directory:
-    """`number` counts all directories of the file from 1; `tags` holds those that matter here, by their number."""
+    """`offset` is its place in the file, `is_first` in the chain; `table` holds its entries as they are."""
 
-    number: int
-    tags: Mapping[int, tuple[int, ...]]
-    blocks: tuple[tuple[_Entry, _Entry], ...]
-
-    def first(self, tag: int, otherwise: int) -> int:
-        """The first value of a tag."""
-        return self.tags.get(tag, (otherwise,))[0]
-
-    @property
-    def is_page(self) -> bool:
-        """Whether this is an image of its own, neither a smaller copy of one (an overview) nor a mask."""
-        return not self.first(_SUBFILE, 0) & 5 and self.first(_OLD_SUBFILE, 1) != 2
+    offset: int
+    is_first: bool
+    table: bytes
 
 
 class Reader:
@@ -69,64 +51,71 @@ class Reader:
         if version not in (42, 43):
             raise DataError(where, f"damaged: TIFF version {version}, expected 42 or 43", AGAIN)
 
-    def all(self) -> list[Directory]:
-        """Every directory of the chain, in order."""
+    def pages(self) -> list[Directory]:
+        """The images of their own: neither smaller copies of others (overviews) nor masks."""
         start, word = (8, "Q") if self._big else (4, "I")
         (offset,) = self._unpack(word, self._read(start, struct.calcsize(word)))
         found: list[Directory] = []
         seen: set[int] = set()
         while offset:
-            if offset in seen or len(found) == MOST_DIRECTORIES:
-                raise DataError(self._where, f"damaged: more than {len(found)} directories, or a loop of them", AGAIN)
+            if offset in seen or len(seen) == MOST_DIRECTORIES:
+                raise DataError(self._where, f"damaged: more than {len(seen)} directories, or a loop of them", AGAIN)
             seen.add(offset)
-            directory, offset = self._directory(offset, len(found) + 1)
-            found.append(directory)
+            directory, offset = self._directory(offset, is_first=len(seen) == 1)
+            if not self.first(directory, _SUBFILE, 0) & 5 and self.first(directory, _OLD_SUBFILE, 1) != 2:
+                found.append(directory)
         return found
+
+    def first(self, directory: Directory, tag: int, otherwise: int) -> int:
+        """The first value of a tag."""
+        values = self.values(directory, tag, 1)
+        return int(values[0]) if len(values) else otherwise
+
+    def values(self, directory: Directory, tag: int, most: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """At most so many values of a tag; none if it is missing or of another kind than whole numbers."""
+        if (entry := self._entry(directory, tag)) is None:
+            return np.zeros(0, np.uint8)
+        kind, count, field = entry
+        values = np.dtype(self._order + _KINDS[kind])
+        length = min(count, most) * values.itemsize
+        if count * values.itemsize > len(field):
+            field = self._read(self._unpack("Q" if self._big else "I", field)[0], length)
+        return np.frombuffer(field[:length], values)
 
     def require_data(self, directory: Directory) -> None:
         """Raises DataError if the strips or tiles of an image lie beyond the end of the file."""
-        for offsets, sizes in directory.blocks:
-            if offsets.count != sizes.count or offsets.count > _MOST_BLOCKS:
-                problem = f"damaged: {offsets.count} strips or tiles, but {sizes.count} sizes of them"
+        for tags in _BLOCKS:
+            starts, lengths = (self.values(directory, tag, _MOST_BLOCKS).astype(np.float64) for tag in tags)
+            if len(starts) != len(lengths):
+                problem = f"damaged: {len(starts)} strips or tiles, but {len(lengths)} sizes of them"
                 raise DataError(self._where, problem, AGAIN)
-            starts, lengths = (self._values(entry).astype(np.float64) for entry in (offsets, sizes))
             if starts.size and (missing := int((starts + lengths).max()) - self._size) > 0:
                 raise DataError(self._where, f"cut: the file ends {missing} bytes too early", AGAIN)
 
-    def _directory(self, offset: int, number: int) -> tuple[Directory, int]:
-        counter, word, field = ("Q", "Q", 8) if self._big else ("H", "I", 4)
-        size = struct.calcsize("=" + counter)
-        (count,) = self._unpack(counter, self._read(offset, size))
+    def _directory(self, offset: int, *, is_first: bool) -> tuple[Directory, int]:
+        counter, word = ("Q", "Q") if self._big else ("H", "I")
+        start = offset + struct.calcsize("=" + counter)
+        (count,) = self._unpack(counter, self._read(offset, start - offset))
         if count > _MOST_ENTRIES:
             raise DataError(self._where, f"damaged: a directory of {count} entries", AGAIN)
-        length = 4 + 2 * field
-        table = self._read(offset + size, count * length + field)
-        entries: dict[int, _Entry] = {}
-        for start in range(0, count * length, length):
-            tag, kind, values = self._unpack(f"HH{word}", table[start : start + 4 + field])
-            entries[tag] = _Entry(kind, values, table[start + 4 + field : start + length])
-        tags = {
-            tag: tuple(self._values(entry).tolist())
-            for tag, entry in entries.items()
-            if tag in _KEPT and entry.kind in _KINDS and 0 < entry.count <= _MOST_SMALL
-        }
-        blocks = tuple(
-            (entries[offsets], entries[sizes])
-            for offsets, sizes in _BLOCKS
-            if {entries[tag].kind for tag in (offsets, sizes) if tag in entries} <= _KINDS.keys()
-            and offsets in entries
-            and sizes in entries
-        )
-        (following,) = self._unpack(word, table[-field:])
-        return Directory(number, tags, blocks), following
+        field = struct.calcsize("=" + word)
+        table = self._read(start, count * self._length + field)
+        return Directory(offset, is_first, table[:-field]), self._unpack(word, table[-field:])[0]
 
-    def _values(self, entry: _Entry) -> "np.ndarray[tuple[int], np.dtype[np.unsignedinteger]]":  # type: ignore[type-arg]
-        kind = np.dtype(self._order + _KINDS[entry.kind])
-        length = entry.count * kind.itemsize
-        if length <= len(entry.field):
-            return np.frombuffer(entry.field[:length], kind)
-        (offset,) = self._unpack("Q" if self._big else "I", entry.field)
-        return np.frombuffer(self._read(offset, length), kind)
+    def _entry(self, directory: Directory, tag: int) -> tuple[int, int, bytes] | None:
+        """Type, number of values, and the values or their place."""
+        place, wanted = -1, struct.pack(self._order + "H", tag)
+        while (place := directory.table.find(wanted, place + 1)) >= 0:
+            if place % self._length == 0:
+                entry = directory.table[place : place + self._length]
+                kind, count = self._unpack("HQ" if self._big else "HI", entry[2 : 12 if self._big else 8])
+                return (kind, count, entry[12 if self._big else 8 :]) if kind in _KINDS and count else None
+        return None
+
+    @property
+    def _length(self) -> int:
+        """Bytes of an entry."""
+        return 20 if self._big else 12
 
     def _unpack(self, form: str, content: bytes) -> tuple[int, ...]:
         return struct.unpack(self._order + form, content)

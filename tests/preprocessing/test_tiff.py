@@ -2,6 +2,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from segline.core.errors import DataError
-from segline.preprocessing import image_file, tiff
+from segline.preprocessing import image_file, tiff, tiff_directories
 from tests.contract.closure import ROOT
 from tests.pictures import GRAY, RGB, geotiff, saved
 from tests.preprocessing.test_image_file import read, refusal, values
@@ -151,6 +152,38 @@ def test_each_page_is_an_image_of_its_own():
     assert "3 pages, expected one image. Save each page as a file of its own." in refusal(content, "a.tif")
     assert "no page 4, as it has 3" in refusal(content, "a.tif", page=4)
     assert "no page 0" in refusal(content, "a.tif", page=0)
+
+
+def test_thousands_of_pages_are_listed_in_a_moment():
+    """Each page of a time series is opened on its own, which lists them all again."""
+    page = directory({256: (4, 1, 5), 257: (4, 1, 5), 273: (4, 1, 8), 279: (4, 1, 1)})[8:]
+    places = range(8, 8 + 5000 * len(page), len(page))
+    chain = b"".join(page[:-4] + struct.pack("<I", place + len(page)) for place in places)
+    content = b"II*\0" + struct.pack("<I", 8) + chain[:-4] + bytes(4)
+
+    start = time.monotonic()
+
+    assert image_file.pages(content, Path("a.tif")) == 5000
+    assert time.monotonic() - start < 5
+
+
+def test_more_directories_than_any_stack_has_are_refused(monkeypatch):
+    monkeypatch.setattr(tiff_directories, "MOST_DIRECTORIES", 2)
+    content = saved(GRAY, "TIFF", save_all=True, append_images=[Image.fromarray(GRAY)] * 2)
+
+    assert "damaged: more than 2 directories, or a loop of them" in refusal(content, "a.tif", page=1)
+
+
+@pytest.mark.parametrize("choice", ["white", "black"])
+def test_colours_that_are_stored_as_seen_on_black_are_laid_on_the_background(choice):
+    """Premultiplied alpha (ExtraSamples 1): only the rest of the background is added."""
+    alpha = np.maximum(GRAY + 50, RGB.max(axis=2))
+    content = geotiff(np.dstack([RGB, alpha]), ALPHA="PREMULTIPLIED")
+
+    shown = values(content, "a.tif", alpha=choice)
+
+    rest = 255 - alpha.astype(int)[:, :, None] if choice == "white" else 0
+    np.testing.assert_array_equal(shown, np.minimum(RGB + rest, 255))
 
 
 def test_overviews_are_not_pages(tmp_path):
@@ -292,7 +325,7 @@ def declared(width: int, height: int, **tags: tuple[int, int, int]) -> bytes:
         (declared(9, 9, t279=(4, 2, 0)), "damaged: 1 strips or tiles, but 2 sizes of them"),
         (declared(9, 9, t254=(4, 1, 1)), "damaged: a TIFF without an image"),
         (directory({256: (4, 1, 5)}, following=8), "damaged: more than 1 directories, or a loop of them"),
-        (directory({256: (4, 1 << 15, 5)}), "cut: 131077 bytes expected"),
+        (declared(9, 9, t273=(4, 1 << 15, 5), t279=(4, 1 << 15, 5)), "cut: 131077 bytes expected"),
         (b"II*\0\x08\0\0\0\xff\xff" + bytes(99), "damaged: a directory of 65535 entries"),
         (b"II*\0", "cut: 8 bytes expected, the file has 4"),
         (b"II*\0\xff\xff\xff\xff", "cut: 4294967297 bytes expected, the file has 8"),
