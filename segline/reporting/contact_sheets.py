@@ -16,10 +16,18 @@ ACROSS = 6  # augmented samples per row
 FRAME = (107, 114, 128)
 
 
-def legend(index: processed.Index) -> Legend:
-    """Name and colour of each class, and of void if it is not a class itself."""
-    void = [("void, not scored", index.void.rgb)] if index.void and not index.void_is_class else []
-    return [*((label.name, label.rgb) for label in index.classes), *void]
+def legend(index: processed.Index, *, padded: bool = False) -> Legend:
+    """Name and colour of each class, and of what is not scored; `padded`: borders of images are shown, too."""
+    void = unscored(index) or ("border" if padded and index.preparation.fit != "stretch" else None)
+    colour = index.void.rgb if index.void else drawing.UNNAMED_VOID
+    return [*((label.name, label.rgb) for label in index.classes), *([(f"{void}, not scored", colour)] if void else [])]
+
+
+def unscored(index: processed.Index) -> str | None:
+    """What the pixels of no class are: void, if that is not a class itself, or no data."""
+    if index.void and not index.void_is_class:
+        return "void"
+    return "no data" if any(origin.no_data for origin in index.origins) else None
 
 
 def caption(pick: selection.Pick, images: Sequence[results.ImageScore]) -> str:

@@ -16,6 +16,7 @@ from segline.dataset import processed
 from segline.reporting import formatting, preparation_facts, results
 
 TEMPLATE = "model_card.md"
+DRAWN = {"synthetic": "real streets", "aerial": "real aerial images", "cells": "real cells"}  # sources
 WEAK = 0.1  # a class with a lower IoU is called hardly recognised
 # Characters that Markdown may read as markup; an underscore only at the edge of a word.
 _SPECIAL = re.compile(r"[\\`*{}\[\]<>#|~&$]|(?<![^\W_])_|_(?![^\W_])")
@@ -51,12 +52,14 @@ def render(subject: Subject) -> str:
         sha256=hashlib.sha256(subject.model.read_bytes()).hexdigest(),
         network=params.text(subject.parameters, "model.name"),
         source=params.text(subject.parameters, "data.source"),
+        drawn=DRAWN,
         keep=params.text(subject.parameters, "train.keep"),
         kept=subject.kept,
         epochs=len(scores.history),
         index=index,
         groups=len({origin.group for origin in index.origins} - {None}),
         count=len(index.origins),
+        no_data=any(origin.no_data for origin in index.origins),
         tiled=index.preparation.fit == "tile",
         preparation=preparation_facts.facts(index.preparation),
         bands=preparation_facts.shown(index.preparation),

@@ -51,4 +51,4 @@ def _note(index: processed.Index) -> str | None:
 def _augmented(folder: Path, index: processed.Index, images: drawing.Uint8, classes: drawing.Uint8) -> None:
     colours = drawing.palette(index.classes, index.void)
     pairs = [drawing.pair(*sample, colours) for sample in zip(images, classes, strict=True)]
-    contact_sheets.augmented(folder / "augmented.png", pairs, contact_sheets.legend(index), _note(index))
+    contact_sheets.augmented(folder / "augmented.png", pairs, contact_sheets.legend(index, padded=True), _note(index))

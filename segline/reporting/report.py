@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segline.core import params
 from segline.dataset import processed
-from segline.reporting import drawing, formatting, preparation_facts, results, selection, whole_images
+from segline.reporting import contact_sheets, drawing, formatting, preparation_facts, results, selection, whole_images
 from segline.reporting.formatting import percent
 from segline.reporting.pictures import Shown
 
@@ -53,6 +53,7 @@ def render(material: Material, shown: Shown, curves: Mapping[str, bytes]) -> str
     return environment.get_template(TEMPLATE).render(
         index=index,
         fit=index.preparation.fit,
+        unscored=contact_sheets.unscored(index),
         evaluation=evaluation,
         network=params.text(material.parameters, "model.name"),
         names=[label.name for label in index.classes],

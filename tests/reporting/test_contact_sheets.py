@@ -92,6 +92,18 @@ def test_void_is_in_the_legend_where_it_is_no_class():
     assert [("sky", sky.rgb)] == contact_sheets.legend(replace(index, void_is_class=True))
 
 
+def test_pixels_without_data_and_borders_are_in_the_legend_where_there_is_no_void():
+    sky, nothing = ("sky", (10, 20, 30)), drawing.UNNAMED_VOID
+    padded = replace(tiny.stretched(1, 1), fit="pad")
+    index = processed.Index("toy", "test", (raw.Label(*sky),), None, False, "index", (), padded, (), ())
+    hole = processed.Origin("a", None, 1, 1, "i", "m", "0", "0", no_data=True)
+
+    assert [sky] == contact_sheets.legend(index)
+    assert [sky, ("border, not scored", nothing)] == contact_sheets.legend(index, padded=True)
+    assert [sky] == contact_sheets.legend(replace(index, preparation=tiny.stretched(1, 1)), padded=True)
+    assert [sky, ("no data, not scored", nothing)] == contact_sheets.legend(replace(index, origins=(hole,)))
+
+
 def test_a_caption_says_why_a_picture_is_shown_and_how_well_it_did():
     score = results.ImageScore.model_validate({"image": "street", "group": "", "accuracy": "0.5", "miou": "0.25"})
     caption = contact_sheets.caption(selection.Pick("worst", rank=1, image=0), [score])

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -176,6 +177,21 @@ def test_a_page_without_tiles_does_not_speak_of_them(tmp_path, fit):
     text = re.sub(r"<style>.*?</style>|<script.*?</script>", "", page, flags=re.DOTALL)
     assert [] == re.findall(r"(?i)tile|close-up|seam", text)
     assert ("working size up to <b>16" in page) is (fit == "pad")
+
+
+def test_pixels_without_data_are_in_the_legend(tmp_path):
+    world = evaluated.build(tmp_path / "run")
+    content = material(world)
+    index = content.split.index
+    holed = tuple(replace(origin, no_data=True) for origin in index.origins)
+    index = replace(index, void=None, origins=holed)
+    content = replace(content, split=replace(content.split, index=index))
+    picks = selection.picks(content.results.images, 2)
+
+    page = report.render(content, [(pick, content.views(pick.image)) for pick in picks], {})
+
+    assert '<i style="background:rgb(0, 0, 0)"></i>no data, not scored' in page
+    assert "no-data pixels keep their own colour and are not scored" in page
 
 
 def test_padding_is_not_shown(tmp_path):
