@@ -38,14 +38,16 @@ MEGABYTES = 512  # that the inputs may add to the memory of the process
 Read = Callable[[Random], object]
 
 
-def pictures(suffix: str, valid: list[bytes], mutated: Callable[[bytes, Random], bytes]) -> Callable[[Path], Read]:
+def pictures(
+    suffix: str, valid: Callable[[], list[bytes]], mutated: Callable[[bytes, Random], bytes]
+) -> Callable[[Path], Read]:
     """Files of one format as images and as masks, whole and by windows."""
 
     def reader(folder: Path) -> Read:
-        path = folder / f"x{suffix}"
+        path, files = folder / f"x{suffix}", valid()
 
         def read(random: Random) -> None:
-            content = mutated(random.choice(valid), random)
+            content = mutated(random.choice(files), random)
             source: bytes | Path = content
             if random.random() < 0.2:
                 path.write_bytes(content)
@@ -185,12 +187,12 @@ def tar(folder: Path) -> Read:
 
 
 READERS: dict[str, Callable[[Path], Read]] = {
-    "png": pictures(".png", valid_pictures.png(), mutations.of_png),
-    "jpeg": pictures(".jpg", valid_pictures.jpeg(), mutations.of_bytes),
-    "tiff": pictures(".tif", valid_pictures.tiff(), mutations.of_numbers),
-    "bmp": pictures(".bmp", valid_pictures.bmp(), mutations.of_numbers),
-    "webp": pictures(".webp", valid_pictures.webp(), mutations.of_numbers),
-    "gif": pictures(".gif", valid_pictures.gif(), mutations.of_numbers),
+    "png": pictures(".png", valid_pictures.png, mutations.of_png),
+    "jpeg": pictures(".jpg", valid_pictures.jpeg, mutations.of_bytes),
+    "tiff": pictures(".tif", valid_pictures.tiff, mutations.of_numbers),
+    "bmp": pictures(".bmp", valid_pictures.bmp, mutations.of_numbers),
+    "webp": pictures(".webp", valid_pictures.webp, mutations.of_numbers),
+    "gif": pictures(".gif", valid_pictures.gif, mutations.of_numbers),
     "dataset.json": dataset,
     "index.json": index,
     "model": model,
