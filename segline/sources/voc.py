@@ -13,6 +13,7 @@ from segline.core import params
 from segline.core.errors import ParameterError
 from segline.dataset.raw import Dataset, Label, Void
 from segline.sources.collecting import copying, splitting
+from segline.sources.collecting.labels import colour
 from segline.sources.collecting.listing import Entry
 
 IMAGES, MASKS, LISTS = "JPEGImages/*.jpg", "SegmentationClass/*.png", "ImageSets/Segmentation/{split}.txt"
@@ -20,17 +21,6 @@ NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-
-
-def colour(value: int) -> tuple[int, int, int]:
-    """The colour of a mask value 0..255: its bits, three by three, are the high bits of red, green and blue."""
-    red = green = blue = 0
-    for place in range(8):
-        bits = value >> 3 * place
-        red |= (bits & 1) << 7 - place
-        green |= (bits >> 1 & 1) << 7 - place
-        blue |= (bits >> 2 & 1) << 7 - place
-    return red, green, blue
 
 
 class Section(params.Section):

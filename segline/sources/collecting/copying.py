@@ -22,12 +22,17 @@ def copy(listed: Mapping[str, Sequence[Entry]], folder: Path) -> dict[str, list[
     Raises DataError before the first byte if the disk has no space for them and for DVC's copy: its cache is usually
     on the same disk, and shares blocks only where the file system has reflinks.
     """
-    needed = 2 * sum(path.stat().st_size for entries in listed.values() for e in entries for path in (e.image, e.mask))
+    require_space(folder, [path for entries in listed.values() for e in entries for path in (e.image, e.mask)])
+    return {split: _copied(entries, folder / split) for split, entries in listed.items()}
+
+
+def require_space(folder: Path, paths: Sequence[Path]) -> None:
+    """Makes `folder`. Raises DataError if its disk has no space for copies of the files, and for DVC's copies."""
+    needed = 2 * sum(path.stat().st_size for path in paths)
     folder.mkdir(parents=True, exist_ok=True)
     if needed > (free := shutil.disk_usage(folder).free):
         expected = f"at least {(needed >> 20) + 1} MiB, twice the size of the data: a copy, and another in DVC's cache"
         raise DataError(folder, f"{free >> 20} MiB free on its disk, expected {expected}", "Free some space.")
-    return {split: _copied(entries, folder / split) for split, entries in listed.items()}
 
 
 def _copied(entries: Sequence[Entry], folder: Path) -> list[Pair]:
@@ -36,12 +41,12 @@ def _copied(entries: Sequence[Entry], folder: Path) -> list[Pair]:
     pairs = []
     for entry in console.progress(entries, len(entries), f"copy {folder.name}", "pair"):
         image, mask = f"images/{entry.image.name}", f"masks/{entry.mask.name}"
-        hashes = _copy(entry.image, folder / image), _copy(entry.mask, folder / mask)
+        hashes = copy_file(entry.image, folder / image), copy_file(entry.mask, folder / mask)
         pairs.append(Pair(entry.stem, entry.group, image, mask, *hashes))
     return pairs
 
 
-def _copy(source: Path, target: Path) -> str:
+def copy_file(source: Path, target: Path) -> str:
     """SHA-256 of the bytes written."""
     sha256 = hashlib.sha256()
     with source.open("rb") as reader, target.open("xb") as writer:

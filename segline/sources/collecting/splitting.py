@@ -168,16 +168,29 @@ def usable(
     root: Path, images: str, masks: str, form: Form, group: str, *, problems: list[PipelineError]
 ) -> dict[str, list[Entry]]:
     """The pairs of `entries` that can be used; the problems of the others are added to `problems`."""
+    found = (
+        {"": Matches(root, images, masks, problems).everything()}
+        if form.by == "ratio"
+        else _listed(root, images, masks, form, problems)
+    )
+    return divided(root, found, form, group, problems=problems)
+
+
+def divided(
+    root: Path, found: Mapping[str, Sequence[Entry]], form: Form, group: str, *, problems: list[PipelineError]
+) -> dict[str, list[Entry]]:
+    """The splits of what was found: by folder or list of each split, by ratio under "".
+
+    Each pair gets what `group` captures in its stem; "" keeps the group that it has. Problems are added to `problems`.
+    """
+    grouped = {name: _grouped(each, group, problems) for name, each in found.items()}
     if form.by == "ratio":
-        everything = _grouped(Matches(root, images, masks, problems).everything(), group, problems)
         shares = {name: _exact(share) for name, share in form.shares.items()}
-        return _shared_out(root, everything, shares, form.seed, problems)
-    listed = _listed(root, images, masks, form, problems)
-    splits = {name: _grouped(each, group, problems) for name, each in listed.items()}
+        return _shared_out(root, grouped[""], shares, form.seed, problems)
     if isinstance(form, DrawsVal):
         val = _exact(form.val_from_train)
-        splits |= _shared_out(root, splits["train"], {"train": 1 - val, "val": val}, form.seed, problems)
-    return splits
+        grouped |= _shared_out(root, grouped["train"], {"train": 1 - val, "val": val}, form.seed, problems)
+    return grouped
 
 
 def _listed(
@@ -203,7 +216,9 @@ def _grouped(listed: Sequence[Entry], group: str, problems: list[PipelineError])
     for entry, match in zip(listed, matches, strict=True):
         if not match or not match[1]:
             problem = f"stem {entry.stem!r} has no group, expected the whole stem to match {group!r}"
-            problems.append(DataError(entry.image, problem, "Fix data.folder.group, or rename the file and its mask."))
+            problems.append(
+                DataError(entry.image, problem, "Fix the expression in group, or rename the file and its mask.")
+            )
     return [replace(entry, group=match[1]) for entry, match in zip(listed, matches, strict=True) if match and match[1]]
 
 
@@ -224,5 +239,5 @@ def _shared_out(
     divided = {split: [entry for entry in listed if home[entry.group or entry.stem] == split] for split in shares}
     if listed and (empty := [split for split, entries in divided.items() if not entries]):
         shown = f"split {' and '.join(empty)} would be empty: {len(listed)} pairs in {len(sizes)} groups"
-        problems.append(DataError(root, shown, "Change the shares in data.folder.split, or add images."))
+        problems.append(DataError(root, shown, "Change the shares in split, or add images."))
     return divided

@@ -1,0 +1,85 @@
+"""Images with drawn masks -> the raw data set: images byte for byte, masks and object numbers as PNG.
+
+One image at a time is in memory. Equal pixels give equal bytes.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segline.core.errors import DataError, PipelineError
+from segline.dataset.raw import Pair, name_key
+from segline.monitoring import console
+from segline.sources.collecting import copying
+from segline.sources.collecting.listing import Entry
+from segline.sources.collecting.shapes import Canvas
+
+Pixels = npt.NDArray[np.unsignedinteger[Any]]
+
+
+def alike(listed: Mapping[str, Sequence[Entry]]) -> list[PipelineError]:
+    """An error for each image whose stem is that of another of its split, but for case or Unicode form."""
+    problems: list[PipelineError] = []
+    for entries in listed.values():
+        first: dict[str, Entry] = {}
+        for entry in entries:
+            if (other := first.setdefault(name_key(entry.stem), entry)) is not entry:
+                problem = f"has the same stem as {other.image} (ignoring case and Unicode form)"
+                problems.append(DataError(entry.image, problem, "Rename one, in the annotations too."))
+    return problems
+
+
+def write(
+    listed: Mapping[str, Sequence[Entry]],
+    draw: Callable[[Entry], Canvas],
+    folder: Path,
+    content: Callable[[Entry], bytes] | None = None,
+) -> dict[str, list[Pair]]:
+    """The pairs, their files in `folder/<split>/images`, `masks` and `objects`; a `/` in a stem makes subfolders.
+
+    `draw` returns the finished canvas of an entry (its `mask` is the annotation file, which is not read here). The
+    image is a copy of the file `image`, or what `content` returns: then only the suffix of `image` is used. Stems are
+    those that `alike` has passed. Raises DataError before the first byte if the disk has no space for the images.
+    """
+    copying.require_space(folder, [] if content else [entry.image for each in listed.values() for entry in each])
+    return {
+        split: [
+            _written(entry, draw(entry), folder / split, content(entry) if content else None)
+            for entry in console.progress(entries, len(entries), f"draw {split}")
+        ]
+        for split, entries in listed.items()
+    }
+
+
+def _written(entry: Entry, canvas: Canvas, folder: Path, content: bytes | None) -> Pair:
+    image, mask, objects = (
+        f"images/{entry.stem}{entry.image.suffix}",
+        f"masks/{entry.stem}.png",
+        f"objects/{entry.stem}.png",
+    )
+    for name in (image, mask, objects):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    hashes = (
+        copying.copy_file(entry.image, folder / image) if content is None else _stored(folder / image, content),
+        _stored(folder / mask, png(canvas.mask)),
+        _stored(folder / objects, png(canvas.objects)),
+    )
+    return Pair(entry.stem, entry.group, image, mask, hashes[0], hashes[1], objects, hashes[2])
+
+
+def png(pixels: Pixels) -> bytes:
+    """A gray PNG of 8 or 16 bits."""
+    _, encoded = cv2.imencode(".png", pixels)
+    return encoded.tobytes()
+
+
+def _stored(path: Path, content: bytes) -> str:
+    """SHA-256 of the file written at `path`."""
+    with path.open("xb") as writer:
+        writer.write(content)
+    return hashlib.sha256(content).hexdigest()

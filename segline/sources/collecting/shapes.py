@@ -1,0 +1,171 @@
+"""Objects -> mask and object numbers, and the one rule about shapes that cannot be drawn.
+
+A source turns each shape into a `Region` as its own labelling tool would, and draws the regions onto a `Canvas` in the
+tool's order: `fault_of` and `Faults` first, `Canvas.draw` then.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from segline.core.errors import DataError, PipelineError
+
+Points = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+MAX_OBJECTS = 65_535  # of an image: their numbers are 16 bits
+MAX_POINTS = 10_000_000  # of a shape
+MAX_OUTLINE = 4_000_000  # pixels along a shape: rasterising takes memory and time by its length
+MAX_PIXELS = 1 << 29  # of an image: its mask and object numbers take three bytes each
+_MOST_SEARCHED = 2048  # points: the search for crossings takes time and memory by their square
+_LISTED = 1000  # faults; those beyond are counted
+
+
+@dataclass(frozen=True)
+class Region:
+    """The pixels of an object: True in `inside` (h, w), whose first pixel is at (top, left) of the image."""
+
+    top: int
+    left: int
+    inside: Bools
+
+
+class Canvas:
+    """`mask`, uint8 (height, width), and `objects`, uint16 of that shape: 0, or the number of the object on top.
+
+    Objects are numbered from 1 as they are drawn. One that others cover wholly leaves a gap, so a number says which
+    object of the annotation file it is.
+    """
+
+    def __init__(self, height: int, width: int, background: int) -> None:
+        self.mask = np.full((height, width), background, np.uint8)
+        self.objects = np.zeros((height, width), np.uint16)
+        self.drawn = 0
+        self.covered = 0  # pixels of objects that later ones took
+        self.empty = 0  # objects that have no pixel
+
+    def draw(self, value: int, region: Region, *, is_object: bool = True) -> None:
+        """Gives the region's pixels a mask value, and the next number; number 0 unless it `is_object` (crowds, void).
+
+        The region must lie within the image. An image holds `MAX_OBJECTS` objects at most: see `too_many`.
+        """
+        height, width = region.inside.shape
+        place = np.s_[region.top : region.top + height, region.left : region.left + width]
+        objects = self.objects[place]
+        if is_object:
+            self.drawn += 1
+        self.covered += int(np.count_nonzero(objects[region.inside]))
+        self.empty += not region.inside.any()
+        self.mask[place][region.inside] = value
+        objects[region.inside] = self.drawn if is_object else 0
+
+
+def too_large(height: int, width: int) -> str | None:
+    """What is wrong with the size of an image on which objects are to be drawn."""
+    if min(height, width) >= 1 and height * width <= MAX_PIXELS:
+        return None
+    return f"{width}x{height} pixels, expected 1 to {MAX_PIXELS}"
+
+
+def too_many(objects: int) -> str | None:
+    """What is wrong with the number of objects of an image."""
+    return None if objects <= MAX_OBJECTS else f"{objects} objects, expected at most {MAX_OBJECTS}"
+
+
+def fault_of(points: Points, height: int, width: int) -> str | None:
+    """Why a polygon, float64 (N, 2) of x and y in pixels, cannot be drawn on an image; None if it can.
+
+    A polygon that reaches out of the image is cut off at its edge; one wholly outside is a fault.
+    """
+    if not MAX_POINTS >= len(points) >= 3:
+        return f"{len(points)} points, expected 3 to {MAX_POINTS}"
+    if not np.isfinite(points).all():
+        return "a point that is not finite"
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        return f"outside of its image of {width}x{height} pixels"
+    following = np.roll(points, -1, axis=0)
+    if (length := np.abs(following - points).max(axis=1).sum()) > MAX_OUTLINE:
+        return f"an outline of {length:.0f} pixels, expected at most {MAX_OUTLINE}"
+    x, y = (points - points[0]).T
+    if np.dot(x, np.roll(y, -1)) == np.dot(y, np.roll(x, -1)):
+        return "a polygon of zero area"
+    return None
+
+
+def reaches_out(points: Points, height: int, width: int) -> bool:
+    """Whether any part of a polygon lies more than a pixel outside of its image."""
+    return bool((points < -1).any() or (points > (width + 1, height + 1)).any())
+
+
+def crosses_itself(points: Points) -> bool:
+    """Whether two edges of a polygon cross; to touch is not to cross. Outlines of over 2048 points are not searched."""
+    if not 4 <= len(points) <= _MOST_SEARCHED:
+        return False
+    (x, y), (along_x, along_y) = points.T, (np.roll(points, -1, axis=0) - points).T
+    side = along_x[:, None] * (y - y[:, None]) - along_y[:, None] * (x - x[:, None])  # of edge i, on which point j lies
+    parts = side * np.roll(side, -1, axis=1) < 0  # the line of edge i parts the ends of edge j
+    return bool((parts & parts.T).any())
+
+
+class Faults:
+    """Shapes that cannot be drawn: errors with `faults: refuse`, left out and counted with `skip`.
+
+    And the counts of what was drawn, but not as people may think.
+    """
+
+    def __init__(self, rule: Literal["refuse", "skip"]) -> None:
+        self._rule = rule
+        self._found: list[DataError] = []
+        self._count = 0
+        self.reaching_out = 0
+        self.crossing = 0
+        self.covered = 0
+        self.empty = 0
+
+    def add(self, file: Path, which: str, problem: str) -> None:
+        """A shape that is not drawn; `which` names it within its file: "annotation 17 (car)"."""
+        self._count += 1
+        if len(self._found) < _LISTED:
+            remedy = "Correct it in the labelling tool, or leave such shapes out with faults: skip."
+            self._found.append(DataError(file, f"{which}: {problem}", remedy))
+
+    def passes(self, points: Points, height: int, width: int, file: Path, which: str) -> bool:
+        """Whether a polygon can be drawn on an image of that size. If not, its fault is added."""
+        problem = fault_of(points, height, width)
+        if problem:
+            self.add(file, which, problem)
+            return False
+        self.reaching_out += reaches_out(points, height, width)
+        return True
+
+    def drawn(self, canvas: Canvas) -> None:
+        """Adds what a finished canvas counted."""
+        self.covered += canvas.covered
+        self.empty += canvas.empty
+
+    def problems(self) -> list[PipelineError]:
+        """One error a fault with `refuse`, none with `skip`."""
+        if self._rule == "skip":
+            return []
+        found: list[PipelineError] = list(self._found)
+        if more := self._count - len(found):
+            found.append(
+                DataError(self._found[-1].where, f"and {more} more of such shapes", "Correct the others first.")
+            )
+        return found
+
+    def notes(self) -> list[str]:
+        """One line for each of: shapes left out, cut off, crossing themselves, without a pixel; pixels that lost."""
+        first = f", the first: {self._found[0].where}: {self._found[0].problem}" if self._found else ""
+        counted = (
+            (self._count, f"shapes cannot be drawn and are left out{first}"),
+            (self.reaching_out, "shapes reach out of their image and are cut off at its edge"),
+            (self.crossing, "polygons cross themselves and are drawn by the rule of the labelling tool"),
+            (self.empty, "shapes are so thin that they have no pixel"),
+            (self.covered, "pixels of objects are covered by later ones"),
+        )
+        return [f"{count} {what}" for count, what in counted if count]
