@@ -38,15 +38,16 @@ def write(
     listed: Mapping[str, Sequence[Entry]],
     draw: Callable[[Entry], Canvas],
     folder: Path,
-    content: Callable[[Entry], bytes] | None = None,
+    content: Callable[[Entry], bytes | None] | None = None,
 ) -> dict[str, list[Pair]]:
     """The pairs, their files in `folder/<split>/images`, `masks` and `objects`; a `/` in a stem makes subfolders.
 
     `draw` returns the finished canvas of an entry (its `mask` is the annotation file, which is not read here). The
-    image is a copy of the file `image`, or what `content` returns: then only the suffix of `image` is used. Stems are
-    those that `alike` has passed. Raises DataError before the first byte if the disk has no space for the images.
+    image is a copy of the file `image`, or the bytes that `content` returns: then only the suffix of `image` is used.
+    Stems are those that `alike` has passed. Raises DataError before the first byte if the disk has no space for the
+    images.
     """
-    copying.require_space(folder, [] if content else [entry.image for each in listed.values() for entry in each])
+    copying.require_space(folder, [e.image for each in listed.values() for e in each if e.image.is_file()])
     return {
         split: [
             _written(entry, draw(entry), folder / split, content(entry) if content else None)

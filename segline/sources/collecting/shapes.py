@@ -47,20 +47,24 @@ class Canvas:
         self.covered = 0  # pixels of objects that later ones took
         self.empty = 0  # objects that have no pixel
 
-    def draw(self, value: int, region: Region, *, is_object: bool = True) -> None:
-        """Gives the region's pixels a mask value, and the next number; number 0 unless it `is_object` (crowds, void).
+    def draw(self, value: int, region: Region, *, is_object: bool = True, part_of: int | None = None) -> int:
+        """Gives the region's pixels a mask value and an object number, and returns that number.
 
+        It is the next one, or that of the object which the region is `part_of`; 0 unless it `is_object` (crowds, void).
         The region must lie within the image. An image holds `MAX_OBJECTS` objects at most: see `too_many`.
         """
         height, width = region.inside.shape
         place = np.s_[region.top : region.top + height, region.left : region.left + width]
         objects = self.objects[place]
-        if is_object:
+        if is_object and part_of is None:
             self.drawn += 1
-        self.covered += int(np.count_nonzero(objects[region.inside]))
-        self.empty += not region.inside.any()
+        number = (part_of or self.drawn) if is_object else 0
+        below = objects[region.inside]
+        self.covered += int(np.count_nonzero((below > 0) & (below != number)))
+        self.empty += not below.size
         self.mask[place][region.inside] = value
-        objects[region.inside] = self.drawn if is_object else 0
+        objects[region.inside] = number
+        return number
 
 
 def too_large(height: int, width: int) -> str | None:
@@ -87,8 +91,9 @@ def fault_of(points: Points, height: int, width: int) -> str | None:
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return f"outside of its image of {width}x{height} pixels"
-    following = np.roll(points, -1, axis=0)
-    if (length := np.abs(following - points).max(axis=1).sum()) > MAX_OUTLINE:
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = np.abs(np.roll(points, -1, axis=0) - points).max(axis=1).sum()
+    if not length <= MAX_OUTLINE:
         return f"an outline of {length:.0f} pixels, expected at most {MAX_OUTLINE}"
     x, y = (points - points[0]).T
     if np.dot(x, np.roll(y, -1)) == np.dot(y, np.roll(x, -1)):
