@@ -33,6 +33,7 @@ _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no file beside it is looked for
     "GDAL_PAM_ENABLED": "NO",  # nor .aux.xml
     "GDAL_CACHEMAX": 1 << 28,  # bytes; otherwise it grows with the memory of the machine
+    "GDAL_NUM_THREADS": "1",  # callers use all cores, and libjpeg's warnings come in the thread that reads
     "GDAL_GEOREF_SOURCES": "INTERNAL",  # nor a world file
 }
 _SAMPLES = ("uint8", "uint16", "uint32", "int16", "int32", "float32")
@@ -77,7 +78,8 @@ def opened(source: bytes | Path, where: Path, page: int | None, most: int) -> It
         _check(declared, where, most)
         reader.require_data(directory)
     with _dataset(source, where, directory) as dataset:
-        stored = _stored(dataset, where, declared)
+        with _gdal(where, "GDAL cannot read its description"):
+            stored = _stored(dataset, where, declared)
         _require_bounded(dataset, where, most)
         yield stored
 
@@ -158,27 +160,35 @@ def _dataset(source: bytes | Path, where: Path, directory: Directory) -> Iterato
     """A page, opened by GDAL for this caller alone."""
     import rasterio  # noqa: PLC0415 - 0.2 s, which only TIFF needs
     from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415
-    from rasterio.io import MemoryFile  # noqa: PLC0415
 
     warnings.simplefilter("ignore", NotGeoreferencedWarning)  # most images are not
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(**_OPTIONS))
-        name = stack.enter_context(MemoryFile(source)).name if isinstance(source, bytes) else str(source.absolute())
-        with _refused(where, "GDAL cannot open it"):
+        name = str(source.absolute()) if isinstance(source, Path) else None
+        with _gdal(where, "GDAL cannot open it"):
+            if name is None:
+                memory = rasterio.MemoryFile(source)
+                stack.callback(memory.close)
+                name = memory.name
             # Raw: colours as stored. Without a directory GDAL opens the first one, and looks for its mask.
             named = name if directory.is_first else f"GTIFF_DIR:off:{directory.offset}:{name}"
             dataset = rasterio.open(f"GTIFF_RAW:{named}", driver="GTiff", sharing=False)
-        yield stack.enter_context(dataset)
+        stack.callback(dataset.close)
+        yield dataset
 
 
 @contextmanager
-def _refused(where: Path, problem: str) -> Iterator[None]:
-    """What GDAL raises meanwhile becomes a DataError."""
+def _gdal(where: Path, problem: str) -> Iterator[None]:
+    """GDAL with our options, for this thread; what it raises becomes a DataError.
+
+    Never held while a caller reads: a generator may be continued, or closed, by another thread.
+    """
+    import rasterio  # noqa: PLC0415
     from rasterio.errors import RasterioError  # noqa: PLC0415
 
     _JPEG_DAMAGE.heard.warning = None
     try:
-        yield
+        with rasterio.Env(**_OPTIONS):
+            yield
     except (RasterioError, ValueError, MemoryError):
         raise DataError(where, f"damaged: {problem}", AGAIN) from None
     if warning := _JPEG_DAMAGE.heard.warning:
@@ -241,8 +251,7 @@ def _colour(
     dataset: "DatasetReader", where: Path, photometric: int, bands: int
 ) -> tuple[Literal["gray", "RGB", "palette", "bands"], tuple[Rgb, ...]]:
     if photometric == _PALETTE:
-        with _refused(where, "its palette cannot be read"):
-            colours = dataset.colormap(1)
+        colours = dataset.colormap(1)
         return "palette", tuple(colours.get(index, (0, 0, 0, 0))[:3] for index in range(max(colours) + 1))
     if photometric == _CMYK and (bands != 4 or dataset.dtypes[0] != "uint8"):
         raise DataError(where, f"{bands} inks of {dataset.dtypes[0]}, expected 8-bit CMYK", _CONVERT)
@@ -264,7 +273,7 @@ def _windows(dataset: "DatasetReader", where: Path, alpha: int, *, is_cmyk: bool
 
     def read(top: int, left: int, height: int, width: int) -> Samples:
         window, values = Window(left, top, width, height), np.empty((height, width, len(order)), dataset.dtypes[0])
-        with _refused(where, f"a strip or tile in rows {top} to {top + height - 1} cannot be decoded"):
+        with _gdal(where, f"a strip or tile in rows {top} to {top + height - 1} cannot be decoded"):
             dataset.read(order, window=window, out=np.moveaxis(values, 2, 0))
             valid = dataset.read_masks(1, window=window) > 0 if has_mask else None
         if no_data is not None:

@@ -388,6 +388,15 @@ def test_threads_read_one_file_at_once(tmp_path):
             np.testing.assert_array_equal(shown, LARGE[first : first + 10])
 
 
+def test_a_file_may_be_opened_read_and_closed_by_different_threads():
+    """As generators are that threads take turns with."""
+    opened = image_file.opened(geotiff(LARGE, compress="jpeg", **TILES), Path("a.tif"))
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        image = first.submit(opened.__enter__).result()
+        assert second.submit(image.read, 0, 0, 50, 70).result().values.shape == LARGE.shape
+        assert not first.submit(opened.__exit__, None, None, None).result()
+
+
 def test_gdal_is_imported_only_for_a_tiff():
     code = (
         "import sys\nfrom pathlib import Path\nfrom tests.preprocessing.test_headers import jpeg\n"
