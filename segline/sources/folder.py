@@ -71,6 +71,9 @@ def _fits_the_split(text: str, info: ValidationInfo) -> str:
 def _other_files(text: str, info: ValidationInfo) -> str:
     if text == info.data.get("images"):
         raise ValueError("expected a different pattern from that of the images")
+    images = info.data.get("images")
+    if images is not None and listing.stars(text) != (stars := listing.stars(images)):
+        raise ValueError(f"expected {stars} * before the extension, as in images: they stand for the same in both")
     return text
 
 

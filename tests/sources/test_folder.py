@@ -82,6 +82,21 @@ def test_the_data_set_is_what_the_section_says_and_the_files_are_copies(mine, tm
             assert pair.sha256_mask == sha256(tmp_path / "raw" / split / pair.mask)
 
 
+def test_equal_names_in_different_folders_stay_apart(tmp_path):
+    root = tmp_path / "mine"
+    folders.pairs(root, "images/train/{}.jpg", "masks/train/{}_gt.png", ["a/1", "b/1"])
+    folders.pairs(root, "images/val/{}.jpg", "masks/val/{}_gt.png", ["c/1"])
+    patterns = {"images": "images/{split}/*/*.jpg", "masks": "masks/{split}/*/*_gt.png"}
+    collected = folder.collect(section(**patterns, group="(.+)/.+"), root, tmp_path / "raw")
+
+    assert [
+        ("a/1", "a", "images/a/1.jpg", "masks/a/1_gt.png"),
+        ("b/1", "b", "images/b/1.jpg", "masks/b/1_gt.png"),
+    ] == [(pair.stem, pair.group, pair.image, pair.mask) for pair in collected.splits["train"]]
+    for pair in collected.splits["train"]:
+        assert pair.sha256_image == sha256(tmp_path / "raw/train" / pair.image)
+
+
 def test_what_was_collected_can_be_written_and_read(mine, tmp_path):
     collected = folder.collect(section(), mine, tmp_path / "raw")
     raw.write(tmp_path / "raw", collected)
@@ -168,6 +183,10 @@ RATIO = {"by": "ratio", "shares": {"train": 1.0}, "seed": 1}
         (
             {"masks": INDEX["images"]},
             "data.folder.masks: expected a different pattern from that of the images",
+        ),
+        (
+            {"images": "images/{split}/*/*.*"},
+            "data.folder.masks: expected 2 * before the extension, as in images: they stand for the same in both",
         ),
         ({"group": "("}, "data.folder.group: not a regular expression"),
         ({"encoding": "colour"}, "data.folder.encoding: input should be 'index', 'rgb' or 'palette'"),

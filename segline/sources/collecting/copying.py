@@ -40,7 +40,10 @@ def _copied(entries: Sequence[Entry], folder: Path) -> list[Pair]:
         (folder / kind).mkdir(parents=True)
     pairs = []
     for entry in console.progress(entries, len(entries), f"copy {folder.name}", "pair"):
-        image, mask = f"images/{entry.image.name}", f"masks/{entry.mask.name}"
+        above = f"{entry.stem.rpartition('/')[0]}/".lstrip("/")  # equal names in different folders stay apart
+        image, mask = f"images/{above}{entry.image.name}", f"masks/{above}{entry.mask.name}"
+        for name in (image, mask):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
         hashes = copy_file(entry.image, folder / image), copy_file(entry.mask, folder / mask)
         pairs.append(Pair(entry.stem, entry.group, image, mask, *hashes))
     return pairs

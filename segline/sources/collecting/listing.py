@@ -1,7 +1,9 @@
 """Images and masks in a user's folder: found by pattern, paired by stem. Reads names, never contents.
 
-A pattern is a path below the folder with one `*`, the stem that an image shares with its mask: `masks/*_gt.png`. The
-extension `.*` stands for every format that is read. `{split}` is filled in before a pattern gets here.
+A pattern is a path below the folder with a `*` in the file name, the stem that an image shares with its mask:
+`masks/*_gt.png`. Folders may have a `*` too, the same in both patterns: `masks/*/*.png`; the stem is then what they
+stand for, joined by `/`. The extension `.*` stands for every format that is read. `{split}` is filled in before a
+pattern gets here.
 """
 
 import re
@@ -40,10 +42,17 @@ def relative(text: str) -> str:
 def pattern(text: str) -> str:
     """`text`, if it is a pattern. Raises ValueError."""
     folder, _, name = relative(text).rpartition("/")
-    if "*" in folder or not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         known = ", ".join(SUFFIXES)
         raise ValueError(f"expected one * (the stem) in the file name and {known} or .* (any of them) after it")
+    if any(part.count("*") > 1 for part in folder.split("/")):
+        raise ValueError("expected at most one * in the name of a folder")
     return text
+
+
+def stars(text: str) -> int:
+    """How many `*` of a pattern are in the stem: all but that of the extension `.*`."""
+    return text.count("*") - text.endswith(".*")
 
 
 class Matches:
@@ -61,9 +70,40 @@ class Matches:
         problems += [problem for problem in missing if str(problem) not in map(str, problems)]
         if self.readable:
             loser, winner = ("mask", "image") if _specific(images) > _specific(masks) else ("image", "mask")
-            self.files = {kind: _files(root, text) for kind, text in self.patterns.items()}
+            self.files = {kind: self._found(text) for kind, text in self.patterns.items()}
             self.files[loser] = _without(self.files[loser], self.files[winner])
         self._spelling = {kind: {name_key(stem): stem for stem in files} for kind, files in self.files.items()}
+
+    def _found(self, text: str) -> Files:
+        """Stem -> the files that match, sorted. Hidden files and folders (`.DS_Store`, `._a.png`) are ignored."""
+        *folders, name = text.split("/")
+        places = [("", self.root)]
+        for part in folders:
+            places = [(f"{stem}{star}", place) for stem, above in places for star, place in self._below(above, part)]
+        expression = _expression(name)
+        files: Files = defaultdict(list)
+        for stem, place in places:
+            for path in sorted(place.iterdir()):
+                match = expression.fullmatch(path.name)
+                if match and not path.name.startswith("."):
+                    files[f"{stem}{match[1]}"].append(path)
+        return dict(files)
+
+    def _below(self, place: Path, part: str) -> Iterator[tuple[str, Path]]:
+        """The folders in `place` that match a part of a pattern, each after what its `*` stands for and a slash."""
+        if "*" not in part:
+            yield from [("", place / part)] if (place / part).is_dir() else []
+            return
+        before, after = map(re.escape, part.split("*"))
+        for path in sorted(place.iterdir()):
+            match = re.fullmatch(f"{before}(.+){after}", path.name, re.DOTALL)
+            if not match or path.name.startswith(".") or not path.is_dir():
+                continue
+            if outside := leads_out(self.root, path):
+                problem = DataError(path, outside, "Put the files themselves below data.input.")
+                self.problems += [problem] if str(problem) not in map(str, self.problems) else []
+            else:
+                yield f"{match[1]}/", path
 
     def everything(self) -> list[Entry]:
         """The pairs of all stems, sorted."""
@@ -110,36 +150,34 @@ class Matches:
         return None
 
     def _absent(self, kind: str, stem: str) -> tuple[str, str]:
-        problem = f"no {kind} {self.patterns[kind].replace('*', stem, 1)}"
+        pattern = self.patterns[kind]
+        folders = stars(pattern) - 1
+        if stem.count("/") < folders:
+            problem = f"no {kind} with the stem {stem!r} matches {pattern}"
+            return problem, f"Write what each of the {folders + 1} * stands for, joined by a slash."
+        around = pattern.split("*", folders + 1)
+        filled = "".join(f"{text}{star}" for text, star in zip(around, stem.split("/", folders), strict=False))
+        problem = f"no {kind} {filled}{around[-1]}"
         if near := self._spelling[kind].get(name_key(stem)):
             return f"{problem}, but one with {near!a}", "Give both the same case and Unicode form."
-        if _is_path(stem):
+        if _is_path(stem) and not folders:
             return problem, "Write the stem alone, without folder and extension."
         return problem, f"Add it, or take {stem!r} out."
 
 
 def _no_folder(root: Path, text: str) -> Iterator[PipelineError]:
-    place = root / PurePosixPath(text).parent
+    place = root / PurePosixPath(f"{text.partition('*')[0]}*").parent
     if not place.is_dir():
         yield DataError(place, "no such folder", f"Put the files of {text} there, or fix the pattern.")
     elif outside := leads_out(root, place):
         yield DataError(place, outside, "Put the files themselves below data.input.")
 
 
-def _files(root: Path, text: str) -> Files:
-    """Stem -> the files that match, sorted. Hidden files (`.DS_Store`, `._a.png`) are ignored."""
-    folder, _, name = text.rpartition("/")
+def _expression(name: str) -> re.Pattern[str]:
+    """What file names match a pattern's last part."""
     parts = _parts(name)
     extension = _EXTENSION if parts["extension"] == "*" else re.escape(parts["extension"])
-    expression = re.compile(
-        rf"{re.escape(parts['before'])}(.+){re.escape(parts['after'])}\.(?i:{extension})", re.DOTALL
-    )
-    files: Files = defaultdict(list)
-    for path in sorted((root / folder).iterdir()):
-        match = expression.fullmatch(path.name)
-        if match and not path.name.startswith("."):
-            files[match[1]].append(path)
-    return dict(files)
+    return re.compile(rf"{re.escape(parts['before'])}(.+){re.escape(parts['after'])}\.(?i:{extension})", re.DOTALL)
 
 
 def _without(files: Files, claimed: Files) -> Files:

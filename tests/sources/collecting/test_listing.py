@@ -163,7 +163,9 @@ def test_a_linked_folder_that_leads_out_is_refused(tmp_path):
         "a/../*.png",
         "a//*.png",
         "./*.png",
-        "*/*.png",
+        "*/images",
+        "a*b*/*.png",
+        "*/x.png",
         "*_*.png",
         "a\\*.png",
         "x.png",
@@ -175,9 +177,59 @@ def test_a_pattern_that_is_none_is_refused(text):
         listing.pattern(text)
 
 
-@pytest.mark.parametrize("text", ["*.png", "a/b/x_*_y.JPG", "{split}/*.*", "*.mask.png"])
+@pytest.mark.parametrize("text", ["*.png", "a/b/x_*_y.JPG", "{split}/*.*", "*.mask.png", "*/*.png", "a_*/b/*/c_*.*"])
 def test_a_pattern_is_given_back(text):
     assert text == listing.pattern(text)
+
+
+def test_stars_in_folders_stand_for_the_same_in_both(tmp_path):
+    touch(tmp_path, "images/a/1.png", "images/b/1.png", "masks/a/1_gt.png", "masks/b/1_gt.png", "masks/stray.png")
+    touch(tmp_path, "images/.cache/1.png", "images/notes.txt")
+
+    assert paired(tmp_path, "images/*/*.*", "masks/*/*_gt.png") == [
+        ("a/1", "1.png", "1_gt.png"),
+        ("b/1", "1.png", "1_gt.png"),
+    ]
+
+
+def test_folders_with_a_star_may_stand_above_others(tmp_path):
+    touch(tmp_path, "seq_7/rgb/x.jpg", "seq_7/gt/x.png", "seq_8/rgb/x.jpg", "seq_8/gt/x.png", "seq_9/other/y.png")
+
+    assert [stem for stem, *_ in paired(tmp_path, "seq_*/rgb/*.jpg", "seq_*/gt/*.png")] == ["7/x", "8/x"]
+
+
+def test_a_file_without_a_partner_in_the_folder_of_the_same_name_is_a_problem(tmp_path):
+    touch(tmp_path, "images/a/1.png", "masks/a/1.png", "images/a/2.png", "masks/b/2.png")
+
+    assert wrong(tmp_path, "images/*/*.png", "masks/*/*.png") == [
+        "images/a/2.png: no mask masks/a/2.png. Add it, or take 'a/2' out.",
+        "masks/b/2.png: no image images/b/2.png. Add it, or take 'b/2' out.",
+    ]
+
+
+def test_a_list_names_what_all_stars_stand_for(tmp_path):
+    touch(tmp_path, "images/a/1.png", "masks/a/1.png")
+    problems = []
+    matches = Matches(tmp_path, "images/*/*.png", "masks/*/*.png", problems)
+    entries = matches.entries({"a/1": "l.txt: line 1", "1": "l.txt: line 2", "a/*": "l.txt: line 3"})
+
+    assert ["a/1"] == [each.stem for each in entries]
+    assert [str(problem) for problem in problems[::2]] == [
+        "l.txt: line 2: no image with the stem '1' matches images/*/*.png. Write what each of the 2 * stands for, "
+        "joined by a slash.",
+        "l.txt: line 3: no image images/a/*.png. Add it, or take 'a/*' out.",
+    ]
+
+
+def test_a_linked_folder_in_the_place_of_a_star_may_not_lead_out(tmp_path):
+    root = tmp_path / "mine"
+    touch(tmp_path, "elsewhere/rgb/1.png", "elsewhere/gt/1.png")
+    touch(root, "a/rgb/1.png", "a/gt/1.png")
+    (root / "b").symlink_to(tmp_path / "elsewhere")
+
+    assert wrong(root, "*/rgb/*.png", "*/gt/*.png") == [
+        f"b: a link that leads out of {root}. Put the files themselves below data.input."
+    ]
 
 
 def stems(root: Path, content: bytes) -> tuple[list[str], list[str]]:
