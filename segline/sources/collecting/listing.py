@@ -143,7 +143,7 @@ class Matches:
         elif len(paths) > 1:
             names = ", ".join(path.name for path in paths)
             self.problems.append(DataError(paths[0].parent, f"{len(paths)} {kind}s for one stem: {names}", "Keep one."))
-        elif problem := _unusable(self.root, paths[0]):
+        elif problem := unusable(self.root, paths[0]):
             self.problems.append(DataError(paths[0], problem, "Replace it with a plain file with a plain name."))
         else:
             return paths[0]
@@ -207,7 +207,8 @@ def leads_out(root: Path, path: Path) -> str | None:
     return None if path.resolve().is_relative_to(root.resolve()) else f"a link that leads out of {root}"
 
 
-def _unusable(root: Path, path: Path) -> str | None:
+def unusable(root: Path, path: Path) -> str | None:
+    """What is wrong with a file below `root`, such as a link that leads out; None if it can be used."""
     if not path.name.isprintable():
         return f"a name with unprintable characters: {path.name!a}"
     if path.is_symlink() and (outside := leads_out(root, path)):
