@@ -6,7 +6,7 @@ One image at a time is in memory. Equal pixels give equal bytes.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -17,9 +17,18 @@ from segline.dataset.raw import Pair, name_key
 from segline.monitoring import console
 from segline.sources.collecting import copying
 from segline.sources.collecting.listing import Entry
-from segline.sources.collecting.shapes import Canvas
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]
+
+
+class Drawn(Protocol):
+    """What is written for an image, such as a `Canvas`: a mask (H, W), and object numbers of its shape, 0 = no object;
+    None if nobody numbered them."""
+
+    @property
+    def mask(self) -> Pixels: ...
+    @property
+    def objects(self) -> Pixels | None: ...
 
 
 def alike(listed: Mapping[str, Sequence[Entry]]) -> list[PipelineError]:
@@ -36,16 +45,15 @@ def alike(listed: Mapping[str, Sequence[Entry]]) -> list[PipelineError]:
 
 def write(
     listed: Mapping[str, Sequence[Entry]],
-    draw: Callable[[Entry], Canvas],
+    draw: Callable[[Entry], Drawn],
     folder: Path,
     content: Callable[[Entry], bytes | None] | None = None,
 ) -> dict[str, list[Pair]]:
     """The pairs, their files in `folder/<split>/images`, `masks` and `objects`; a `/` in a stem makes subfolders.
 
-    `draw` returns the finished canvas of an entry (its `mask` is the annotation file, which is not read here). The
-    image is a copy of the file `image`, or the bytes that `content` returns: then only the suffix of `image` is used.
-    Stems are those that `alike` has passed. Raises DataError before the first byte if the disk has no space for the
-    images.
+    `draw` returns what is drawn for an entry (its `mask` is the annotation file, which is not read here). The image is
+    a copy of the file `image`, or the bytes that `content` returns: then only the suffix of `image` is used. Stems are
+    those that `alike` has passed. Raises DataError before the first byte if the disk has no space for the images.
     """
     copying.require_space(folder, [e.image for each in listed.values() for e in each if e.image.is_file()])
     return {
@@ -57,20 +65,17 @@ def write(
     }
 
 
-def _written(entry: Entry, canvas: Canvas, folder: Path, content: bytes | None) -> Pair:
-    image, mask, objects = (
-        f"images/{entry.stem}{entry.image.suffix}",
-        f"masks/{entry.stem}.png",
-        f"objects/{entry.stem}.png",
-    )
-    for name in (image, mask, objects):
+def _written(entry: Entry, drawn: Drawn, folder: Path, content: bytes | None) -> Pair:
+    image, mask = f"images/{entry.stem}{entry.image.suffix}", f"masks/{entry.stem}.png"
+    objects = None if drawn.objects is None else f"objects/{entry.stem}.png"
+    for name in filter(None, (image, mask, objects)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     hashes = (
         copying.copy_file(entry.image, folder / image) if content is None else _stored(folder / image, content),
-        _stored(folder / mask, png(canvas.mask)),
-        _stored(folder / objects, png(canvas.objects)),
+        _stored(folder / mask, png(drawn.mask)),
     )
-    return Pair(entry.stem, entry.group, image, mask, hashes[0], hashes[1], objects, hashes[2])
+    of_objects = None if drawn.objects is None else _stored(folder / f"{objects}", png(drawn.objects))
+    return Pair(entry.stem, entry.group, image, mask, *hashes, objects, of_objects)
 
 
 def png(pixels: Pixels) -> bytes:
