@@ -1,4 +1,4 @@
-"""What the labelling tools' own libraries make, against what is recorded here: `make test-tools`, RECORD=1 to record it.
+"""Is what the labelling tools' own libraries make still what is recorded here? `make test-tools`; RECORD=1 records it.
 
 Each folder beside this file has a tool's `requirements.txt`, `make.py` and, in `made/`, what `make.py` wrote with them.
 Their versions of OpenCV, pandas or Pillow are not ours: each tool gets an environment of its own in `.venv-tools`.
@@ -6,6 +6,7 @@ Their versions of OpenCV, pandas or Pillow are not ours: each tool gets an envir
 """
 
 import argparse
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 ENVIRONMENTS = ROOT / ".venv-tools"
-sys.path.insert(0, str(ROOT / ".ci"))
-
-import install  # where uv looks for packages
+INSTALL = runpy.run_path(str(ROOT / ".ci" / "install.py"))  # knows where to look for packages
 
 
 def environment(tool: Path) -> Path:
@@ -26,7 +25,7 @@ def environment(tool: Path) -> Path:
     stamp, python = place / "requirements.txt", place / "bin" / "python"
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
         shutil.rmtree(place, ignore_errors=True)
-        uv, found = [sys.executable, "-m", "uv"], install.arguments(install.configured())
+        uv, found = [sys.executable, "-m", "uv"], INSTALL["arguments"](INSTALL["configured"]())
         subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(place)], check=True)
         command = [*uv, "pip", "install", "--quiet", "--python", str(python), *found]
         subprocess.run([*command, "-r", str(tool / "requirements.txt")], check=True)
