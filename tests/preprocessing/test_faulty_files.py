@@ -1,10 +1,11 @@
 """Faulty images and masks, one by one: each is reported with its remedy, along with other problems; nothing is written.
 
-A1 to A34 number the faults; those of sets of files are in test_faulty_sets. These have tests elsewhere, in
+A1 to A36 number the faults; those of sets are in test_faulty_sets, those of bands in test_faulty_tiffs. These have tests elsewhere, in
 stages/test_preprocess if no file is named:
 
     A6   a JPEG with damaged scan data   a_jpeg_that_is_decoded_though_damaged_is_reported
     A16  gray among RGB images           gray_and_rgb_images_may_be_mixed
+    A18  an Exif turn                    test_your_data, test_pair_files
     A19  image and mask differ in size   a_mask_of_another_size_is_reported
     A21  one file in two splits          the_same_image_in_two_splits_is_reported
     A22  one video in two splits         groups_shared_with_train_are_reported
