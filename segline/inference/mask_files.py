@@ -19,7 +19,7 @@ from segline.preprocessing.image_file import Georeference
 Uint8 = npt.NDArray[np.uint8]
 
 SIDE = 256  # of a tile in the file
-_OPTIONS = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 1 << 28}  # no file beside it; bytes of tiles in memory
+_OPTIONS = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 1 << 27}  # no file beside it; bytes of tiles in memory
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from segline.model import batches, checkpoint, forward, stitching
 
 Uint8 = npt.NDArray[np.uint8]
 
+_LINES = 64  # of logits whose classes are found at once
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -72,4 +74,5 @@ class Predictor:
             return
         logits = (test_time_augmentation.merged(views, *grid.row) for views in rows)
         for band in stitching.at_own_size(grid, stitching.bands(grid, logits, self.margin)):
-            yield forward.classes(band[None])[0]
+            for lines in band.split(_LINES, dim=1) if grid.count > 1 else [band]:
+                yield forward.classes(lines[None])[0]

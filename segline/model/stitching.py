@@ -46,9 +46,10 @@ def bands(grid: tiling.Grid, logits: Iterable[Tensor], margin: int | None) -> It
             weighted = torch.outer(weight[:height], falloff[:width]).to(window.device)
             line[:, :height, left : left + width].addcmul_(window, weighted)
         yield line[:, : end - top]
-        below = line[:, end - top :].clone()
-        line[:, : below.shape[1]] = below
-        line[:, below.shape[1] :] = 0
+        for plane in line:  # one at a time: the last step may leave almost a whole line below it
+            below = plane[end - top :].clone()
+            plane[: len(below)] = below
+            plane[len(below) :] = 0
 
 
 def weights(starts: Sequence[int], side: int, margin: int | None) -> list[Tensor]:

@@ -1,8 +1,6 @@
 """TIFF, BigTIFF and GeoTIFF by GDAL (rasterio), window by window: no other driver, no network, no other files."""
 
 import io
-import logging
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +12,7 @@ import numpy as np
 
 from segline.core import untrusted
 from segline.core.errors import DataError
-from segline.preprocessing.decoder_warnings import damage
+from segline.preprocessing.decoder_warnings import GdalWarnings
 from segline.preprocessing.headers import AGAIN
 from segline.preprocessing.stored_samples import Array, Georeference, Rgb, Samples, Stored, require_size
 from segline.preprocessing.tiff_directories import Directory, Reader
@@ -32,7 +30,7 @@ MAX_PIXEL = 8  # bytes of a pixel, if the largest image is to be read at once
 _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no file beside it is looked for
     "GDAL_PAM_ENABLED": "NO",  # nor .aux.xml
-    "GDAL_CACHEMAX": 1 << 28,  # bytes; otherwise it grows with the memory of the machine
+    "GDAL_CACHEMAX": 1 << 27,  # bytes; otherwise it grows with the memory of the machine
     "GDAL_NUM_THREADS": "1",  # callers use all cores, and libjpeg's warnings come in the thread that reads
     "GDAL_GEOREF_SOURCES": "INTERNAL",  # nor a world file
 }
@@ -42,24 +40,7 @@ _COMPRESSIONS |= {32946: "deflate", 50000: "ZSTD"}
 _JPEG = 7
 _PHOTOMETRICS = _WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6  # PhotometricInterpretation
 _CONVERT = "Convert it, for example by gdal_translate."
-
-
-class _JpegDamage(logging.Handler):
-    """Keeps the last warning of libjpeg, which decodes damaged data all the same, for the thread that decodes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard = threading.local()
-        logger = logging.getLogger("rasterio._err")  # where GDAL's warnings go
-        logger.setLevel(logging.WARNING)
-        logger.propagate = False
-        logger.addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.heard.warning = damage(record.getMessage())
-
-
-_JPEG_DAMAGE = _JpegDamage()
+_WARNINGS = GdalWarnings()
 
 
 def pages(source: bytes | Path, where: Path) -> int:
@@ -185,14 +166,13 @@ def _gdal(where: Path, problem: str) -> Iterator[None]:
     import rasterio  # noqa: PLC0415
     from rasterio.errors import RasterioError  # noqa: PLC0415
 
-    _JPEG_DAMAGE.heard.warning = None
     try:
-        with rasterio.Env(**_OPTIONS):
+        with _WARNINGS.of_this_thread() as heard, rasterio.Env(**_OPTIONS):
             yield
     except (RasterioError, ValueError, MemoryError):
         raise DataError(where, f"damaged: {problem}", AGAIN) from None
-    if warning := _JPEG_DAMAGE.heard.warning:
-        raise DataError(where, f"damaged: {warning}", AGAIN)
+    if heard:
+        raise DataError(where, f"damaged: {heard[0]}", AGAIN)
 
 
 def _require_bounded(dataset: "DatasetReader", where: Path, most: int) -> None:
@@ -293,7 +273,8 @@ def _no_data(dataset: "DatasetReader") -> Any:
     if value is None or np.isnan(value):
         return None
     if kind.kind == "f":
-        return kind.type(value)
+        with np.errstate(over="ignore"):
+            return kind.type(value)
     limits = np.iinfo(kind)
     return kind.type(value) if limits.min <= value <= limits.max and value == int(value) else None
 
