@@ -1,9 +1,11 @@
-"""The warnings of libpng and libjpeg: written only to the standard error of the process, without naming a file."""
+"""The warnings of libpng and libjpeg: they name no file, and are written to standard error, or by GDAL to its log."""
 
+import logging
 import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,28 @@ def damage(text: str) -> str | None:
     """The first warning of libjpeg about damaged data, which it decodes all the same; None if there is none."""
     match = _JPEG_DAMAGE.search(text)
     return match.group() if match else None
+
+
+class GdalWarnings(logging.Handler):
+    """What libjpeg says of damaged data in a TIFF, for each thread alone; nothing that GDAL warns of is printed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._local = threading.local()
+        logger = logging.getLogger("rasterio._err")
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if warning := damage(record.getMessage()):
+            getattr(self._local, "heard", []).append(warning)
+
+    @contextmanager
+    def of_this_thread(self) -> Iterator[list[str]]:
+        """A list that grows while this thread decodes."""
+        self._local.heard = []
+        yield self._local.heard
 
 
 def damage_to(path: Path, heard: Callable[[], str]) -> DataError | None:

@@ -1,7 +1,7 @@
 """Faulty images and masks, one by one: each is reported with its remedy, along with other problems; nothing is written.
 
-A1 to A36 number the faults; those of sets are in test_faulty_sets, those of bands in test_faulty_tiffs. These have tests elsewhere, in
-stages/test_preprocess if no file is named:
+A1 to A36 number the faults; those of sets are in test_faulty_sets, those of bands in test_faulty_tiffs. These have
+tests elsewhere, in stages/test_preprocess if no file is named:
 
     A6   a JPEG with damaged scan data   a_jpeg_that_is_decoded_though_damaged_is_reported
     A16  gray among RGB images           gray_and_rgb_images_may_be_mixed

@@ -128,6 +128,14 @@ def test_a_pixel_has_no_data_if_all_of_its_bands_have_that_value(kind, value):
     np.testing.assert_array_equal(samples.valid, expected)
 
 
+def test_a_no_data_value_that_cannot_occur_marks_nothing():
+    content = geotiff(RGB.astype(np.float32), photometric="RGB", nodata=-9999)
+
+    samples, _ = read(content.replace(b"-9999", b"1e300"), "a.tif")
+
+    assert samples.valid is None or samples.valid.all()
+
+
 def test_a_mask_inside_the_file_marks_pixels_without_data(tmp_path):
     path, there = tmp_path / "a.tif", GRAY > 50
     path.write_bytes(geotiff(RGB))
