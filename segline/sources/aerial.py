@@ -54,7 +54,7 @@ GLASS, LINES, SAND, POOL = (38, 44, 52), (205, 203, 197), (118, 112, 84), (84, 1
 CROPS = ((112, 138, 72), (150, 150, 88), (186, 170, 110), (128, 104, 80), (92, 122, 62), (158, 134, 98))
 LAWNS = ((104, 132, 76), (116, 138, 84), (96, 120, 72))
 ROOFS = ((158, 88, 66), (136, 74, 60), (112, 104, 100), (92, 92, 98), (128, 112, 92), (172, 110, 80))
-HALLS = ((176, 178, 180), (150, 150, 148), (196, 196, 192), (128, 134, 142), (146, 116, 104))
+HALLS = ((182, 184, 186), (152, 152, 150), (204, 204, 200), (108, 122, 144), (150, 116, 102))
 PAVINGS = ((136, 134, 132), (124, 124, 126), (148, 144, 138))
 CARS = ((226, 226, 224), (176, 180, 184), (96, 98, 102), (44, 46, 50), (150, 36, 34), (40, 66, 118), (170, 160, 136))
 WATERS = ((60, 84, 98), (52, 76, 94), (68, 90, 98))
@@ -240,12 +240,16 @@ class _View:
 
     def field(self, box: Box) -> None:
         """A crop in stripes, a meadow with single trees, or a wood."""
-        left, top, right, bottom = box
-        crop, period, tone = self.varied(CROPS), self.draw(4, 12), self.draw(86, 98)
+        crop = self.varied(CROPS)
         self.fill(box, crop, Kind.FIELD)
-        for y in range(round(top), round(bottom), period):
-            self.fill((left, y, right, y + period / 2), _toned(crop, tone))
+        self.stripes(box, _toned(crop, self.draw(86, 98)), self.draw(4, 12))
         self.trees(box, 15, self.pick((0, 0, 2, 92)))
+
+    def stripes(self, box: Box, colour: Colour, period: int) -> None:
+        """Along the longer side of a box, half of it covered."""
+        across, (left, top, right, bottom) = _along(box)
+        for y in range(round(top), round(bottom - period / 2) + 1, period):
+            self.fill(_turned((left, y, right, y + period / 2), across), colour)
 
     def pond(self, box: Box) -> None:
         """Water in a meadow, with trees along one side."""
@@ -276,11 +280,11 @@ class _View:
                 x = end + 20
 
     def hall(self, box: Box) -> None:
-        """A rim, and boxes for air."""
+        """A rim, ribs, and boxes for air."""
         left, top, right, bottom = box
         roof = self.varied(HALLS)
         self.fill(box, roof, Kind.BUILDING, self.draw(14, 26))
-        self.fill((left + 2, top + 2, right - 2, bottom - 2), _toned(roof, 92))
+        self.stripes((left + 3, top + 3, right - 3, bottom - 3), _toned(roof, 86), 7)
         for _ in range(self.draw(2, 8)):
             x, y = self.draw(left + 5, right - 12), self.draw(top + 5, bottom - 12)
             self.fill((x, y, x + self.draw(4, 9), y + self.draw(4, 9)), self.varied(HALLS), Kind.BUILDING, 3)
@@ -306,12 +310,13 @@ class _View:
                 x = end
 
     def house(self, box: Box) -> None:
-        """A roof of two slopes, one in the sun."""
+        """A roof of two slopes, one in the sun, and rows of tiles."""
         across, (left, top, right, bottom) = _along(box)
         roof, middle = self.varied(ROOFS), (top + bottom) / 2
         self.fill(box, _toned(roof, 80), Kind.BUILDING, self.draw(10, 15))
         lit = (left, top, right, middle) if self.sun[across] > 0 else (left, middle, right, bottom)
         self.fill(_turned(lit, across), _toned(roof, 112))
+        self.stripes(box, _toned(roof, 90), 6)
 
     def seen(self) -> Pixels:
         """The image as a camera sees it: mottled, a little soft, tinted by the air, with noise."""
