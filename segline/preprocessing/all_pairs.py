@@ -13,6 +13,9 @@ from segline.preprocessing import audit, levels, pairs, palettes
 from segline.preprocessing.pair_files import Page
 
 
+_NO_DATA = "pixels without data are void"
+
+
 class AllPairs:
     """Filled in the order of the data set."""
 
@@ -36,7 +39,7 @@ class AllPairs:
             self._masks.append((folder / page.pair.mask, prepared.colours))
         if prepared.kept is not None:
             self._deep_images.append((image, prepared.kept))
-        for note in prepared.notes:
+        for note in (*prepared.notes, *[_NO_DATA] * prepared.origin.no_data):
             self._notes[note].append(image)
         self._counts[folder] += 1
         self._classes[folder.name] = prepared.classes | self._classes.get(folder.name, False)
