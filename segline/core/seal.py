@@ -13,7 +13,8 @@ _STORED = re.compile(rf'"{KEY}": "([0-9a-f]{{64}})"')
 def dumps(content: Mapping[str, Any], others: bytes = b"", indent: int | None = None) -> str:
     """The JSON of `content`, keys sorted, with a digest under `KEY`: of this text without it, then of `others`."""
     blank = json.dumps({**content, KEY: ""}, indent=indent, sort_keys=True)
-    return json.dumps({**content, KEY: _digest(blank, others)}, indent=indent, sort_keys=True)
+    place = blank.rindex(f'"{KEY}": ""') + len(f'"{KEY}": "')  # the last under that key: see `is_intact`
+    return blank[:place] + _digest(blank, others) + blank[place:]
 
 
 def is_intact(text: str, others: bytes = b"") -> bool | None:
