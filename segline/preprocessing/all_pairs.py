@@ -12,7 +12,6 @@ from segline.dataset.preparation import Preparation
 from segline.preprocessing import audit, levels, pairs, palettes
 from segline.preprocessing.pair_files import Page
 
-
 _NO_DATA = "pixels without data are void"
 
 
