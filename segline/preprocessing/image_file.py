@@ -48,14 +48,16 @@ def opened(
     with formats.opened(source, where, page, windows=windows) as stored:
         if stored.alpha and isinstance(bands, tuple) and stored.bands + 1 in bands and stored.colour != "palette":
             stored = replace(stored, bands=stored.bands + 1, colour="bands", alpha=None)  # noqa: PLW2901
-        yield ImageFile(stored, where, alpha, turn=turn)
+        yield ImageFile(stored, where, alpha, bands, turn=turn)
 
 
 class ImageFile:
     """An image that is open for reading; `height` and `width` are those of the upright image."""
 
-    def __init__(self, stored: Stored, where: Path, alpha: Alpha, *, turn: bool) -> None:
+    def __init__(self, stored: Stored, where: Path, alpha: Alpha, bands: Bands, *, turn: bool) -> None:
         self._stored, self._where, self._alpha = stored, where, alpha
+        numbers = bands if isinstance(bands, tuple) and stored.colour != "palette" else range(1, stored.bands + 1)
+        self._chosen = [number - 1 for number in numbers if number <= stored.bands]
         self._turn = TURNS[stored.orientation if turn else 1]
         self.orientation = stored.orientation
         self.stored_size = stored.height, stored.width
@@ -87,17 +89,28 @@ class ImageFile:
     def read(self, top: int, left: int, height: int, width: int) -> Samples:
         """A window within the upright image. Raises DataError for damaged, or with `refuse` for transparent pixels.
 
-        Pixels with a sample that is not finite are 0 and not valid.
+        A pixel is valid if its chosen bands are finite and one of them is not the no-data value. Samples that are not
+        finite are 0.
         """
         samples = self._stored.read(*self._turn.stored_window((top, left, height, width), (self.height, self.width)))
+        valid = self._valid(samples)
         values = self._without_alpha(self._as_colours(samples.values))
-        valid = samples.valid
         if values.dtype.kind == "f":
-            finite = np.asarray(np.isfinite(values).all(axis=2))
-            if not finite.all():
-                values = np.where(finite[:, :, None], values, values.dtype.type(0))
-                valid = finite if valid is None else valid & finite
+            values = np.where(np.isfinite(values), values, values.dtype.type(0))
         return Samples(self._turn.upright(values), None if valid is None else self._turn.upright(valid))
+
+    def _valid(self, samples: Samples) -> npt.NDArray[np.bool_] | None:
+        """By the stored samples; None if all pixels are."""
+        valid, no_data = samples.valid, self._stored.no_data
+        if no_data is None and samples.values.dtype.kind != "f":
+            return valid
+        chosen = samples.values[:, :, self._chosen]
+        has_data = np.asarray(np.isfinite(chosen).all(axis=2))
+        if no_data is not None:
+            has_data &= (chosen != no_data).any(axis=2)
+        if has_data.all():
+            return valid
+        return has_data if valid is None else valid & has_data
 
     def _as_colours(self, values: Array) -> Array:
         """The colour channels as gray, RGB or bands that span their type, then alpha."""

@@ -51,7 +51,7 @@ class Stored:
 
     `read(top, left, height, width)` returns `bands` samples a pixel, then alpha if there is one: palette indices for
     the colour "palette", otherwise gray levels, RGB, or "bands" without a common meaning. Alpha spans the range of the
-    samples, or of uint8 if they have fewer bits.
+    samples, or of uint8 if they have fewer bits. Pixels of `no_data`, a sample, have no value.
     """
 
     format: str
@@ -66,6 +66,7 @@ class Stored:
     alpha: Literal["straight", "premultiplied"] | None = None
     palette: tuple[Rgb, ...] = ()
     zero_is_white: bool = False
+    no_data: Any = None
     converted_from: str | None = None
     lossy: bool = False
     pages: int = 1

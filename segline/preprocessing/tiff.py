@@ -212,6 +212,7 @@ def _stored(dataset: "DatasetReader", where: Path, declared: _Declared) -> Store
         alpha=alpha,
         palette=palette,
         zero_is_white=photometric == _WHITE,
+        no_data=_no_data(dataset),
         converted_from="CMYK" if is_cmyk else None,
         lossy=declared.compression == _JPEG,
         pages=declared.pages,
@@ -246,9 +247,7 @@ def _windows(dataset: "DatasetReader", where: Path, alpha: int, *, is_cmyk: bool
     from rasterio.windows import Window  # noqa: PLC0415
 
     order = [number for number in range(1, dataset.count + 1) if number != alpha + 1]
-    colours = len(order)
     order += [alpha + 1] * (alpha < dataset.count)
-    no_data = _no_data(dataset)
     has_mask = MaskFlags.per_dataset in dataset.mask_flag_enums[0] and MaskFlags.alpha not in dataset.mask_flag_enums[0]
 
     def read(top: int, left: int, height: int, width: int) -> Samples:
@@ -256,19 +255,13 @@ def _windows(dataset: "DatasetReader", where: Path, alpha: int, *, is_cmyk: bool
         with _gdal(where, f"a strip or tile in rows {top} to {top + height - 1} cannot be decoded"):
             dataset.read(order, window=window, out=np.moveaxis(values, 2, 0))
             valid = dataset.read_masks(1, window=window) > 0 if has_mask else None
-        if no_data is not None:
-            there = (values[:, :, :colours] != no_data).any(axis=2)
-            valid = there if valid is None else valid & there
         return Samples(_rgb(values) if is_cmyk else values, valid)
 
     return read
 
 
 def _no_data(dataset: "DatasetReader") -> Any:
-    """The value that marks pixels without data in all bands, as a sample; None if the file names none that can occur.
-
-    NaN needs no mark.
-    """
+    """The value that marks samples without data; None if the file names none that can occur. NaN needs no mark."""
     kind, value = np.dtype(dataset.dtypes[0]), dataset.nodata
     if value is None or np.isnan(value):
         return None

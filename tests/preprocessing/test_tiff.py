@@ -56,7 +56,7 @@ def test_windows_of_any_tiff_are_cut_out_of_the_whole(bands, data):
     with image_file.opened(content, Path("a.tif"), windows=True) as image:
         window = image.read(top, left, tall, wide).values
 
-    expected = np.where(np.isfinite(bands).all(axis=2, keepdims=True), bands, 0)
+    expected = np.where(np.isfinite(bands), bands, 0)
     np.testing.assert_array_equal(window, expected[top : top + tall, left : left + wide])
 
 
@@ -104,7 +104,7 @@ def test_a_fax_is_black_on_white():
     np.testing.assert_array_equal(values(content, "a.tif")[:, :, 0], np.where(GRAY > 99, 0, 255))
 
 
-def test_pixels_that_are_not_finite_are_0_and_not_valid():
+def test_samples_that_are_not_finite_are_0_and_their_pixels_not_valid():
     bands = np.dstack([GRAY, GRAY]).astype(np.float32)
     bands[0, 0], bands[1, 1, 0], bands[2, 2, 1] = np.nan, np.inf, -np.inf
 
@@ -113,7 +113,20 @@ def test_pixels_that_are_not_finite_are_0_and_not_valid():
     expected = np.ones(GRAY.shape, bool)
     expected[[0, 1, 2], [0, 1, 2]] = False
     np.testing.assert_array_equal(samples.valid, expected)
-    np.testing.assert_array_equal(samples.values, np.where(expected[:, :, None], bands, 0))
+    np.testing.assert_array_equal(samples.values, np.where(np.isfinite(bands), bands, 0))
+
+
+def test_bands_that_are_not_chosen_may_have_any_value():
+    bands = np.dstack([GRAY, GRAY, GRAY, GRAY]).astype(np.float32)
+    bands[:, :, 0], bands[1, 1, 1:3], bands[2, 2, 3] = np.nan, -999, -999
+    content = geotiff(bands, nodata=-999)
+
+    samples, _ = read(content, "a.tif", bands=(3, 2))
+
+    expected = np.ones(GRAY.shape, bool)
+    expected[1, 1] = False
+    np.testing.assert_array_equal(samples.valid, expected)
+    assert not read(content, "a.tif")[0].valid.any()
 
 
 @pytest.mark.parametrize(("kind", "value"), [("uint8", 7), ("int16", -999), ("uint16", 65535), ("float32", -3.4e38)])
