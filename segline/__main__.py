@@ -68,7 +68,7 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--flip", action="store_true", help="average with the prediction of the mirrored image")
     scales = "average over these input sizes, relative to the model's own, such as 0.75 1.0 1.25"
     command.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help=scales)
-    batch = "images per batch (default: %(default)s)"
+    batch = "images or tiles per batch (default: %(default)s)"
     command.add_argument("--batch-size", type=int, default=8, metavar="N", help=batch)
     objects = "number the objects of these classes, such as car pedestrian"
     command.add_argument("--instances", nargs="+", default=[], metavar="CLASS", help=objects)

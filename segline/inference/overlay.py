@@ -42,7 +42,7 @@ class Canvas:
 
     def add_image(self, lines: Uint8) -> None:
         """The next lines of the image (n, W, C): the first three bands as RGB, or the first as gray if C < 3."""
-        self._image_lines.append(lines[:, :, :3] if lines.shape[2] >= 3 else lines[:, :, :1])
+        self._image_lines.append(drawing.rgb(lines))
 
     def add_mask(self, lines: Uint8) -> None:
         """The next lines of class indices (n, W), once the same lines of the image are there; from any thread."""

@@ -74,5 +74,5 @@ class Predictor:
             return
         logits = (test_time_augmentation.merged(views, *grid.row) for views in rows)
         for band in stitching.at_own_size(grid, stitching.bands(grid, logits, self.margin)):
-            for lines in band.split(_LINES, dim=1) if grid.count > 1 else [band]:
+            for lines in torch.split(band, _LINES, dim=1) if grid.count > 1 else [band]:
                 yield forward.classes(lines[None])[0]
