@@ -1,0 +1,404 @@
+"""Label Studio's JSON export (not JSON_MIN): polygons, rectangles, ellipses and brush strokes, one image a task.
+
+Coordinates are in percent of the image. Polygons and rectangles are drawn as pycocotools draws those of Label Studio's
+COCO export, brush strokes as its PNG export has them, and of an ellipse the pixels whose centres are in it; each result
+above those before it. Of several annotations of a task the last one counts that was not cancelled.
+"""
+
+import math
+import re
+from array import array
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+from pydantic import Field, TypeAdapter
+
+from segline.core import params
+from segline.core.errors import DataError, ParameterError, PipelineError, combined
+from segline.dataset.raw import SUFFIXES, Dataset
+from segline.monitoring import console
+from segline.preprocessing import image_file, images
+from segline.sources.collecting import brush_runs, coco_runs, drawn, json_file, labels, listing, shapes, splitting
+from segline.sources.collecting.annotation_places import File, Folder, Split
+from segline.sources.collecting.json_file import TOP, Elements
+from segline.sources.collecting.listing import Entry
+from segline.sources.collecting.shapes import Canvas, Faults, Points, Region
+
+MAX_TASKS = 2_000_000
+READ = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels", "labels")
+BARE = ("polygon", "rectangle", "ellipse", "brush")  # beside a result with the same id, which has the label
+_AREAS = ("keypoint", "vector", "bitmask", "videorectangle", "magicwand")  # other marks on an image; and all *labels
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # before the name of an uploaded file
+_LISTED = 100  # malformed tasks of a file; then reading stops
+
+
+class Section(labels.Rules):
+    """data.label_studio: the export, the folder of the images ("." is data.input), the field of a task's data that
+    names its image, and the splits."""
+
+    split: Split
+    annotations: File
+    images: Folder
+    field: Annotated[str, Field(min_length=1, max_length=200)]
+    group: splitting.Group
+
+
+@dataclass(frozen=True)
+class Value:
+    """A shape, in percent of the image, and its labels under the name of the result's type."""
+
+    points: list[tuple[float, float]] | None = None
+    x: float | None = None
+    y: float | None = None
+    width: float | None = None
+    height: float | None = None
+    rotation: float = 0.0
+    radiusX: float | None = None  # noqa: N815 - Label Studio's names, here and below
+    radiusY: float | None = None  # noqa: N815
+    rle: list[int] | None = None
+    polygonlabels: tuple[str, ...] = ()
+    rectanglelabels: tuple[str, ...] = ()
+    ellipselabels: tuple[str, ...] = ()
+    brushlabels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """A shape or anything else that people said of an image."""
+
+    type: str
+    value: Value = Value()
+    id: str | None = None
+    original_width: int = 0
+    original_height: int = 0
+    image_rotation: float = 0.0
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What one person said of an image at one time."""
+
+    result: list[Result]
+    was_cancelled: bool | None = None
+    created_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is read of a task."""
+
+    id: int
+    annotations: list[Annotation]
+    data: dict[str, Any]
+    file_upload: str | None = None
+
+
+TASK = TypeAdapter(Task)
+
+
+@dataclass
+class _Listed:
+    """A task with an image: its place in the file, its size (None without results), and which results are drawn, with
+    their mask values."""
+
+    file: Elements
+    number: int
+    size: tuple[int, int] | None
+    results: "array[int]" = field(default_factory=lambda: array("L"))
+    values: bytearray = field(default_factory=bytearray)
+
+
+def splits(section: Section) -> list[str]:
+    """The names of the splits that `collect` returns."""
+    return splitting.names(section.split)
+
+
+def describe(section: Section, source_input: Path) -> Dataset:
+    """The data set without its pairs."""
+    return labels.dataset(source_input.resolve().name, section)
+
+
+def require_input(section: Section, source_input: Path) -> None:
+    """Raises what `collect` would. Reads no images."""
+    with ExitStack() as files:
+        _Reader(section, source_input).read(files)
+
+
+def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
+    """The images below `source_input`, copied, with drawn masks and object numbers: see `collecting.drawn`.
+
+    Raises ParameterError, and DataError for all problems of names, labels and shapes at once.
+    """
+    reader = _Reader(section, source_input)
+    with ExitStack() as files:
+        pairs = drawn.write(reader.read(files), reader.draw, folder)
+    for line in reader.notes():
+        console.warn(f"{source_input}: {line}")
+    return replace(describe(section, source_input), splits=pairs)
+
+
+def counted(task: Task) -> Annotation | None:
+    """The last annotation that was not cancelled, by the time it was made; None if there is none."""
+    kept = [each for each in task.annotations if not each.was_cancelled]
+    return sorted(kept, key=lambda each: each.created_at or "")[-1] if kept else None
+
+
+def labelled(annotation: Annotation) -> Iterator[tuple[int, Result, str | None, str | None]]:
+    """The marks on the image: place in the results, the result, its label, and why it cannot be drawn, if so.
+
+    Others, such as choices and relations, are left out.
+    """
+    ids = {result.id for result in annotation.result if result.type in READ}
+    for number, result in enumerate(annotation.result):
+        kind = result.type
+        if kind in READ:
+            names = getattr(result.value, kind)
+            problem = None if len(names) == 1 else f"{len(names)} labels, expected one"
+            yield number, result, names[0] if names else None, problem
+        elif kind in BARE and result.id not in ids:
+            yield number, result, None, "without a label"
+        elif kind in _AREAS or (kind.endswith("labels") and kind not in READ):
+            yield number, result, None, f"of type {kind}, which is not read"
+
+
+class _Reader:
+    """Reads and checks the files once; then draws image by image, in any order, while they are open."""
+
+    def __init__(self, section: Section, root: Path) -> None:
+        self._section, self._root = section, root
+        self._labels, self._faults = labels.Labels(section), Faults(section.faults)
+        self._problems: list[PipelineError] = []
+        self._tasks: dict[Path, _Listed] = {}
+        self._unlabelled = self._several = 0
+
+    def read(self, files: ExitStack) -> dict[str, list[Entry]]:
+        """The entries of each split, sorted by stem. The files stay open as long as `files`."""
+        if not self._root.is_dir():
+            remedy = "Put your images and the export there, or name the folder that contains them."
+            raise ParameterError(f"{params.FILE}: data.input", f"no such folder: {self._root}", remedy)
+        form, found = self._section.split, dict[str, list[Entry]]()
+        for name, text in ({"": ""} if form.by == "ratio" else splitting.folders(form)).items():
+            path = self._root / self._section.annotations.replace(splitting.SPLIT, text)
+            folder = self._root / self._section.images.replace(splitting.SPLIT, text)
+            found[name] = []
+            try:
+                found[name] = self._entries(files.enter_context(json_file.elements(path, [TOP])), folder)
+            except DataError as error:
+                self._problems.append(error)
+        self._problems += [*drawn.alike(found), *self._labels.problems(), *self._faults.problems()]
+        entries = splitting.divided(self._root, found, form, self._section.group, problems=self._problems)
+        if self._problems:
+            raise combined(self._root, self._problems)
+        return entries
+
+    def draw(self, entry: Entry) -> Canvas:
+        """The results of an image, in their order."""
+        task = self._tasks[entry.image]
+        if task.size is None:
+            with image_file.opened(images.read(entry.image), entry.image, alpha="drop", windows=True) as image:
+                return Canvas(image.height, image.width, self._section.background)
+        canvas = Canvas(*task.size, self._section.background)
+        annotation = counted(task.file.parse(TOP, task.number, TASK))
+        for number, value in zip(task.results, task.values, strict=True):
+            shape = annotation.result[number].value if annotation else Value()
+            if shape.points is not None:
+                self._faults.crossing += shapes.crosses_itself(_corners(shape, *task.size))
+            canvas.draw(value, _region(shape, *task.size), is_object=value != labels.VOID)
+        self._faults.drawn(canvas)
+        return canvas
+
+    def notes(self) -> list[str]:
+        """What was done without an error, a line each, with counts."""
+        empty = sum(not task.results for task in self._tasks.values())
+        counts = (
+            (self._unlabelled, "tasks have no annotation that was not cancelled: they are left out"),
+            (self._several, "tasks have several annotations: the last one counts"),
+            (empty, f"images have an annotation without objects: all their pixels are {self._section.unlabelled}"),
+        )
+        return [*self._labels.notes(), *(f"{count} {what}" for count, what in counts if count), *self._faults.notes()]
+
+    def _entries(self, file: Elements, folder: Path) -> list[Entry]:
+        """The entries of a file, sorted by stem."""
+        if not 1 <= file.count(TOP) <= MAX_TASKS:
+            problem = f"{file.count(TOP)} tasks, expected 1 to {MAX_TASKS}"
+            raise DataError(file.path, problem, "Export from Label Studio as JSON: a list of tasks.")
+        if not folder.is_dir():
+            raise DataError(folder, "no such folder", "Put the images there, or fix the parameter images.")
+        entries, malformed = [], 0
+        for number in range(file.count(TOP)):
+            try:
+                task = file.parse(TOP, number, TASK)
+            except DataError as error:
+                self._problems.append(error)
+                malformed += 1
+                if malformed == _LISTED:
+                    break
+                continue
+            if entry := self._entry(task, _Listed(file, number, None), folder):
+                entries.append(entry)
+        return sorted(entries, key=lambda entry: entry.stem)
+
+    def _entry(self, task: Task, listed: _Listed, folder: Path) -> Entry | None:
+        where = f"{listed.file.path}: task {task.id}"
+        annotation = counted(task)
+        if annotation is None:
+            self._unlabelled += 1
+            return None
+        self._several += sum(not each.was_cancelled for each in task.annotations) > 1
+        name = self._image(task, folder, where)
+        if name is None:
+            return None
+        path = folder / name
+        if path in self._tasks:
+            self._problems.append(DataError(where, f"{path} a second time", "Delete one of the two tasks."))
+            return None
+        self._tasks[path] = listed
+        self._check(annotation, listed, f"task {task.id}")
+        if excess := shapes.too_many(len(listed.values) - listed.values.count(labels.VOID)):
+            self._problems.append(DataError(path, excess, "Cut it into smaller images."))
+        return Entry(name.removesuffix(path.suffix), None, path, listed.file.path)
+
+    def _image(self, task: Task, folder: Path, where: str) -> str | None:
+        """The image's path below `folder`: as the task names it, or by its name, also without the code of an upload."""
+        names = list(names_of(task, self._section.field))
+        usable = [name for name in names if name.lower().endswith(SUFFIXES) and _is_below(name)]
+        name = next((name for name in usable if (folder / name).is_file()), None)
+        if not names:
+            fields = ", ".join(map(repr, list(task.data)[:5])) or "none"
+            problem = f"no text in the field {self._section.field!r} of its data, which has {fields}"
+            self._problems.append(DataError(where, problem, "Fix the parameter field."))
+        elif name is None:
+            problem = f"no image {' or '.join(dict.fromkeys([names[0], names[-1]]))} in {folder}"
+            self._problems.append(DataError(where, problem, "Put the images there: the export does not contain them."))
+        elif outside := listing.leads_out(self._root, folder / name):
+            self._problems.append(DataError(folder / name, outside, "Put the files themselves below data.input."))
+        else:
+            return name
+        return None
+
+    def _check(self, annotation: Annotation, listed: _Listed, task: str) -> None:
+        """Adds the results that can be drawn to `listed`, and the faults of the others."""
+        file = listed.file.path
+        for number, result, label, unlabelled in labelled(annotation):
+            which = f"{task}, result {number if result.id is None else result.id} ({label or result.type})"
+            value = labels.VOID if label is None or unlabelled else self._labels.value(label, file)
+            height, width = result.original_height, result.original_width
+            if problem := unlabelled or _misplaced(result, height, width, listed.size):
+                self._faults.add(file, which, problem)
+                continue
+            listed.size = height, width
+            if _passes(result.value, listed.size, file, which, self._faults):
+                listed.results.append(number)
+                listed.values.append(value)
+
+
+def names_of(task: Task, key: str) -> Iterator[str]:
+    """The names that the image of a task may have below the folder of the images, most specific first."""
+    text = task.data.get(key)
+    found = []
+    if isinstance(text, str) and not text.startswith("data:"):
+        address = urlsplit(text)
+        local = parse_qs(address.query).get("d")  # of Label Studio's local storage
+        found.append((local[0] if local else unquote(address.path)).strip("/"))
+        found.append(PurePosixPath(found[0]).name)
+        found.append(_UPLOAD.sub("", found[1], count=1))
+    if upload := task.file_upload:
+        name = PurePosixPath(upload).name
+        found += [name, _UPLOAD.sub("", name, count=1)]
+    return iter(dict.fromkeys(filter(None, found)))
+
+
+def _is_below(name: str) -> bool:
+    try:
+        listing.relative(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _misplaced(result: Result, height: int, width: int, size: tuple[int, int] | None) -> str | None:
+    """What is wrong with the image that a result names; `size` is that of the results before it."""
+    if degrees := result.image_rotation:
+        return f"drawn on an image turned by {degrees:g} degrees in Label Studio, which is not read"
+    if excess := shapes.too_large(height, width):
+        return f"original_width and original_height say {excess}"
+    if size not in {None, (height, width)}:
+        return f"on an image of {width}x{height} pixels, unlike the results before it"
+    return None
+
+
+def _passes(shape: Value, size: tuple[int, int], file: Path, which: str, faults: Faults) -> bool:
+    """Whether a shape can be drawn on an image of this size (height, width). If not, its fault is added."""
+    try:
+        if shape.rle is None:
+            return faults.passes(_corners(shape, *size), *size, file, which)
+        if brush_runs.painted(shape.rle, *size).any():
+            return True
+        faults.add(file, which, "brush strokes of zero area")
+    except ValueError as error:
+        faults.add(file, which, str(error))
+    return False
+
+
+def _region(shape: Value, height: int, width: int) -> Region:
+    """The pixels of a shape that `_passes`."""
+    if shape.rle is not None:
+        return Region(0, 0, brush_runs.painted(shape.rle, height, width))
+    corners = _corners(shape, height, width)
+    if shape.points is None and shape.radiusX is not None:
+        return _ellipse(corners, height, width)
+    return coco_runs.region(coco_runs.of_polygons([corners.ravel().tolist()], height, width), height)
+
+
+def _corners(shape: Value, height: int, width: int) -> Points:
+    """Polygon or rectangle, or the rectangle around an ellipse, in pixels, float64 (N, 2) of x and y.
+
+    Raises ValueError if the shape is none of these.
+    """
+    scale = np.array([width, height], np.float64)
+    if shape.points is not None:
+        return np.array(shape.points, np.float64).reshape(-1, 2) / 100 * scale
+    is_ellipse = shape.radiusX is not None
+    sides = (shape.radiusX, shape.radiusY) if is_ellipse else (shape.width, shape.height)
+    if None in {shape.x, shape.y, *sides}:
+        raise ValueError("a place or a size is missing in its value")
+    (left, top), (right, bottom) = (np.array(each, np.float64) / 100 * scale for each in ((shape.x, shape.y), sides))
+    ends = [(0, 0), (right, 0), (right, bottom), (0, bottom)]
+    if is_ellipse:
+        ends = [(-right, -bottom), (right, -bottom), (right, bottom), (-right, bottom)]
+    cosine, sine = _cosine_and_sine(shape.rotation)
+    return np.array([(left + x * cosine - y * sine, top + x * sine + y * cosine) for x, y in ends])
+
+
+def _ellipse(corners: Points, height: int, width: int) -> Region:
+    """The pixels with their centres in the ellipse that touches the sides of a rectangle, at least partly inside."""
+    left, top = np.clip(np.floor(corners.min(axis=0)), 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, (width, height)).astype(int)
+    along, across = corners[1] - corners[0], corners[3] - corners[0]
+    middle = corners[0] + along / 2 + across / 2
+    x, y = np.arange(left, right) + 0.5 - middle[0], (np.arange(top, bottom) + 0.5 - middle[1])[:, None]
+    a = (x * along[0] + y * along[1]) / (along @ along)
+    b = (x * across[0] + y * across[1]) / (across @ across)
+    return Region(int(top), int(left), a * a + b * b <= 0.25)
+
+
+def _cosine_and_sine(degrees: float) -> tuple[float, float]:
+    """By sums and products alone, so that every CPU gets the same bits; quarter turns are exact."""
+    if not math.isfinite(degrees):
+        return math.nan, math.nan
+    rest = math.fmod(degrees, 360)  # exact
+    quarters = round(rest / 90)
+    angle = (rest - 90 * quarters) * math.pi / 180
+    terms = [1.0]
+    for number in range(1, 24):
+        terms.append(terms[-1] * angle / number)
+    cosine = sum(term * (1, 0, -1, 0)[place % 4] for place, term in enumerate(terms))
+    sine = sum(term * (0, 1, 0, -1)[place % 4] for place, term in enumerate(terms))
+    turned = ((cosine, sine), (-sine, cosine), (-cosine, -sine), (sine, -cosine))
+    return turned[quarters % 4]
