@@ -1,4 +1,4 @@
-"""Checks every image and mask, resizes them and packs the masks as one-hot bits: data/raw -> data/processed."""
+"""Checks every image and mask, makes rows of them and packs the masks as one-hot bits: data/raw -> data/processed."""
 
 from segline.monitoring import console  # first: it handles Ctrl-C while the rest is imported
 
