@@ -156,8 +156,14 @@ def test_transparent_pixels_show_the_background_to_the_nearest_integer(kind, nam
     np.testing.assert_array_equal(values(content, name, alpha=choice), exact)
 
 
-def test_transparent_pixels_that_are_dropped_keep_their_colours():
-    np.testing.assert_array_equal(values(with_alpha(RGB, GRAY, "PNG"), "a.png", alpha="drop"), RGB)
+@pytest.mark.parametrize(("kind", "name"), ALPHA_FILES.items())
+def test_transparent_pixels_that_are_dropped_keep_their_colours(kind, name):
+    """Even those that cannot be seen at all."""
+    content = with_alpha(RGB, np.where(GRAY > 99, GRAY, 0), kind)
+
+    np.testing.assert_array_equal(
+        values(content, name, alpha="drop"), RGB.astype(int) * (257 if kind == "16 bits" else 1)
+    )
 
 
 def test_gray_with_alpha_stays_gray():
