@@ -21,7 +21,9 @@ import yaml
 from segline.core import atomic
 from segline.monitoring import console
 from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from segline.sources import voc
+from segline.sources.collecting import labels
 
 HEIGHT, WIDTH, DISTINCT, VAL = 375, 500, 100, 4
 ROOT = Path(__file__).parents[1]
@@ -37,7 +39,8 @@ PARAMETERS = {
             "encoding": "index",
             "threshold": None,
             "classes": [
-                {"name": name, "value": value, "rgb": list(voc.colour(value))} for value, name in enumerate(voc.NAMES)
+                {"name": name, "value": value, "rgb": list(labels.colour(value))}
+                for value, name in enumerate(voc.NAMES)
             ],
             "void": {"value": 255, "rgb": [224, 224, 192]},
         },
@@ -75,7 +78,7 @@ def make(folder: Path) -> None:
         image.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(image), images.resize_image(coarse, HEIGHT, WIDTH) // 2 + grain)
         blocks = random.integers(0, len(voc.NAMES), (9, 12), np.uint8)
-        images.write_png(folder / f"masks/{split}/{number:05}.png", images.resize_mask(blocks, HEIGHT, WIDTH))
+        png.write_png(folder / f"masks/{split}/{number:05}.png", images.resize_mask(blocks, HEIGHT, WIDTH))
 
 
 def link(made: Path, mine: Path, count: int) -> None:

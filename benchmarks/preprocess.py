@@ -34,6 +34,7 @@ from segline.dataset import raw as raw_dataset
 from segline.dataset.raw import Dataset, Label, Pair, Void
 from segline.monitoring import console
 from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from stages import preprocess
 
 PARAMS = """\
@@ -72,8 +73,8 @@ def make(folder: Path, count: int) -> None:
         grain = random.integers(0, 8, (HEIGHT, WIDTH, 3), np.uint8)
         image = images.resize_image(coarse, HEIGHT, WIDTH) // 2 + grain
         mask = images.resize_mask(random.integers(0, NUM_CLASSES + 1, (9, 12), np.uint8), HEIGHT, WIDTH)
-        images.write_png(folder / "images" / f"{number:05}.png", image)
-        images.write_png(folder / "masks" / f"{number:05}.png", mask)
+        png.write_png(folder / "images" / f"{number:05}.png", image)
+        png.write_png(folder / "masks" / f"{number:05}.png", mask)
 
 
 def make_scenes(folder: Path, count: int, side: int, compress: str = "deflate") -> None:
@@ -105,7 +106,7 @@ def make_scenes(folder: Path, count: int, side: int, compress: str = "deflate") 
         if compress == "PNG":
             for path in (image, mask):
                 with rasterio.open(path) as file:
-                    images.write_png(path.with_suffix(".png"), np.ascontiguousarray(np.moveaxis(file.read(), 0, 2)))
+                    png.write_png(path.with_suffix(".png"), np.ascontiguousarray(np.moveaxis(file.read(), 0, 2)))
                 path.unlink()
 
 

@@ -12,7 +12,7 @@ import yaml
 from segline.core import seal
 from segline.dataset import processed, raw
 from segline.dataset.preparation import FULL, Preparation
-from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from stages import preprocess
 
 CLASSES = (
@@ -93,8 +93,8 @@ def _pair(folder: Path, split: str, number: int, bands: int) -> raw.Pair:
     mask[-2:] = VOID.value
     stem = f"{split}{number}"
     paths = {"image": f"images/{stem}.png", "mask": f"masks/{stem}.png"}
-    images.write_png(folder / paths["image"], image)
-    images.write_png(folder / paths["mask"], mask)
+    png.write_png(folder / paths["image"], image)
+    png.write_png(folder / paths["mask"], mask)
     hashes = {f"sha256_{k}": hashlib.sha256((folder / path).read_bytes()).hexdigest() for k, path in paths.items()}
     return raw.Pair(stem=stem, group=None, **paths, **hashes)
 

@@ -7,11 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segline.commands import inspect_layouts, inspect_names, inspect_preparation, inspect_section, inspect_survey
+from segline.commands import (
+    inspect_exports,
+    inspect_layouts,
+    inspect_names,
+    inspect_preparation,
+    inspect_section,
+    inspect_survey,
+)
+from segline.commands.inspect_exports import Export
 from segline.commands.inspect_layouts import Layout
 from segline.commands.inspect_masks import MOST_CLASSES, Labels
 from segline.commands.inspect_survey import Survey
-from segline.core.errors import DataError, PipelineError, combined
+from segline.core import params, plugins
+from segline.core.errors import DataError, PipelineError, Problems, combined
 from segline.monitoring import console
 from segline.sources.collecting import splitting, unsupported_formats
 from segline.sources.collecting.listing import Entry
@@ -20,8 +29,11 @@ SHOWN = 20  # problems
 MANY, RARE = 64, 0.01  # labels, and the share of the pixels of a rare one: said to be doubtful classes
 KNOWN = (
     "Known layouts: images beside masks (or labels, annotations, gt), with or without train, val, test in or above "
-    "them; train beside trainannot; a.png beside a_mask.png; PASCAL VOC. PNG, JPEG, TIFF, BMP, WebP and GIF."
+    "them; train beside trainannot; a.png beside a_mask.png; PASCAL VOC; Cityscapes; ADE20K; exports of CVAT, Label "
+    "Studio and labelme; COCO instances. PNG, JPEG, TIFF, BMP, WebP and GIF."
 )
+GROUPS = 'Frames of one video must stay in one split: if there are any, set group, such as "(.+)_[0-9]+".'
+NO_TEST = "There is no split test: set evaluate.split to val."
 PROPOSED = "# Proposed from the images, to replace the section of this name:"
 
 
@@ -41,6 +53,8 @@ def inspect(root: Path) -> Inspection:
     """The inspection of `root`. Raises DataError if it is not a folder or its layout is unknown."""
     if not root.is_dir():
         raise DataError(root, "no such folder", "Name the folder that holds your images and masks.")
+    if export := inspect_exports.recognise(root):
+        return _of_export(root, export)
     layouts = inspect_layouts.recognise(root)
     if not layouts:
         if links := list(inspect_layouts.links_out(root))[:SHOWN]:
@@ -65,6 +79,7 @@ def inspect(root: Path) -> Inspection:
     values, _ = inspect_section.class_values(labels)
     names = inspect_names.matched(inspect_layouts.places(root, layout), values, labels)
     labels.palette.update(names.rgb)
+    labels.void = names.void
     is_voc = not names.of and inspect_section.is_voc(layout, labels)
     if is_voc:
         lines = inspect_section.voc_section(root, layout)
@@ -75,6 +90,42 @@ def inspect(root: Path) -> Inspection:
     doubts = [*inspect_layouts.rivals(layouts), *labels.doubts, *names.doubts, *_doubts(layout, labels)]
     doubts += inspect_preparation.doubts(survey.pictures)
     return Inspection("\n".join([*lines, *facts, *prepared]), [*shown, *doubts])
+
+
+def _of_export(root: Path, export: Export) -> Inspection:
+    """The inspection of what a labelling tool wrote, or of a published layout."""
+    lines = inspect_section.export_section(root, export)
+    problems = _problems_of(root, export, "\n".join(lines))
+    survey = inspect_survey.survey_images(export.images)
+    shown = [*problems, *map(str, survey.problems)]
+    shown = [*shown[:SHOWN], *([f"and {len(shown) - SHOWN} more"] if len(shown) > SHOWN else [])]
+    facts = [*_facts_of(export, survey), *_tracking(inspect_section.place(root))]
+    lines += [f"# {line}" for line in facts]
+    if survey.pictures:
+        lines += ["", PROPOSED, *inspect_preparation.section(survey.pictures)]
+    doubts = [] if survey.pictures else ["no image can be read, so no section preprocess is proposed"]
+    return Inspection("\n".join(lines), [*shown, *doubts, *inspect_preparation.doubts(survey.pictures)])
+
+
+def _problems_of(root: Path, export: Export, text: str) -> list[str]:
+    """What the source says of its own section."""
+    module = plugins.choose("segline.sources", export.source, key="data.source")
+    try:
+        document = params.parse(text.encode(), f"the section proposed for {root}")
+        module.require_input(params.section(document, f"data.{export.source}", module.Section), root)
+    except PipelineError as error:
+        return [str(each) for each in (error.problems if isinstance(error, Problems) else [error])]
+    return []
+
+
+def _facts_of(export: Export, survey: Survey) -> Iterator[str]:
+    yield _images(survey)
+    form = export.keys.get("split")
+    splits = splitting.names(form) if form else export.keys["splits"]
+    if isinstance(form, splitting.ByRatio | splitting.DrawsVal):
+        yield GROUPS
+    if "test" not in splits and "val" in splits:
+        yield NO_TEST
 
 
 def _contents(root: Path) -> str:
@@ -93,10 +144,7 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey
     """What the survey found, and what the user may want to change."""
     labels = survey.labels
     yield f"Pairs: {', '.join(f'{split} {len(entries)}' for split, entries in listed.items())}."
-    kinds, sizes = (Counter(getattr(picture, name) for picture in survey.pictures) for name in ("kind", "size"))
-    shown = [f"{width}x{height}" for (height, width), _ in sizes.most_common(3)]
-    more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
-    yield f"Images: {_counted(kinds)}; {', '.join(shown)}{more}."
+    yield _images(survey)
     yield f"Masks: {_counted(labels.kinds)}."
     if is_voc:
         yield f"Labels: {', '.join(f'{value} in {labels.masks[value]} masks' for value in sorted(labels.masks))}."
@@ -104,15 +152,22 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey
     values = set(labels.pixels)
     if labels.threshold is None and labels.encoding == "index" and values == {0, 255}:
         yield "Binary masks: 0 and 255 are taken as two classes."
-    elif labels.threshold is None and min(values, default=1) == 0 and not is_voc:
+    elif labels.threshold is None and labels.void is None and min(values, default=1) == 0 and not is_voc:
         which = "Value 0" if labels.encoding == "index" else "The colour [0, 0, 0]"
         yield f'{which} is taken as a class, a guess: if it means "not labelled", make it void instead.'
     if (drawn := isinstance(layout.form, splitting.DrawsVal)) or layout.form.by == "ratio":
-        yield 'Frames of one video must stay in one split: if there are any, set group, such as "(.+)_[0-9]+".'
+        yield GROUPS
     if drawn:
         yield "There is no split val: val_from_train draws it from train."
     if "test" not in listed and "val" in listed:
-        yield "There is no split test: set evaluate.split to val."
+        yield NO_TEST
+
+
+def _images(survey: Survey) -> str:
+    kinds, sizes = (Counter(getattr(picture, name) for picture in survey.pictures) for name in ("kind", "size"))
+    shown = ", ".join(f"{width}x{height}" for (height, width), _ in sizes.most_common(3))
+    more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
+    return f"Images: {_counted(kinds)}; {shown}{more}."
 
 
 def _counted(kinds: Counter[str]) -> str:

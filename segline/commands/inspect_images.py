@@ -11,10 +11,11 @@ from segline.core import untrusted
 from segline.core.errors import PipelineError
 from segline.dataset.preparation import FULL, Preparation
 from segline.dataset.raw import FORMATS
-from segline.preprocessing import image_file, images, intensity, levels, tiff
-from segline.preprocessing.formats import Source
-from segline.preprocessing.image_file import ImageFile
-from segline.preprocessing.stored_samples import Array, Samples
+from segline.preprocessing import intensity, levels
+from segline.preprocessing.image_files import image_file, reading, tiff
+from segline.preprocessing.image_files.formats import Source
+from segline.preprocessing.image_files.image_file import ImageFile
+from segline.preprocessing.image_files.stored_samples import Array, Samples
 
 _AT_ONCE = 1 << 22  # samples
 
@@ -43,13 +44,13 @@ class Picture:
 def source(path: Path) -> tuple[Source, str]:
     """The content of a file, or the path of a TIFF, which may be larger than memory; and its SHA-256."""
     if path.suffix.lower() not in FORMATS["TIFF"]:
-        content = images.read(path)
+        content = reading.read(path)
         return content, hashlib.sha256(content).hexdigest()
     try:
         with untrusted.opened(path, tiff.MAX_BYTES) as stream:
             return path, hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise images.unreadable(path, error) from None
+        raise reading.unreadable(path, error) from None
 
 
 def picture(image: ImageFile, content: Source, path: Path, page: int | None) -> Picture:

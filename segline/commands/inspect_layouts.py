@@ -182,7 +182,7 @@ def _form(root: Path, images: str, masks: str, splits: Sequence[str]) -> splitti
         named = [split for split in _lists(root / folder) if _most(*_listed(root, f"{folder}{split}.txt", there))]
         if len(named) > 1:
             return _named(named, by="lists", file=f"{folder}{splitting.SPLIT}.txt")
-    return splitting.ByRatio(by="ratio", shares=_shares(len(there)), seed=1)
+    return splitting.ByRatio(by="ratio", shares=shares(len(there)), seed=1)
 
 
 def _named(there: Sequence[str], **form: str) -> splitting.Form:
@@ -282,7 +282,7 @@ def not_splits(root: Path, layout: Layout) -> Iterator[PipelineError]:
             yield DataError(place, problem, f"Rename it, or map a split to it, such as names: {{val: {name}}}.")
 
 
-def _shares(count: int) -> dict[str, float]:
+def shares(count: int) -> dict[str, float]:
     """Shares that leave no split empty if there are at least three pairs."""
     train, other = (0.8, 0.1) if count >= 10 else (0.6, 0.2) if count >= 5 else (0.34, 0.33)
     return {"train": train, "val": other, "test": other}

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from segline.core.errors import DataError, PipelineError
-from segline.preprocessing import masks as mask_files
 from segline.preprocessing import palettes, smears
-from segline.preprocessing.formats import Source
-from segline.preprocessing.masks import MaskFile
-from segline.preprocessing.stored_samples import Array
+from segline.preprocessing.image_files import masks as mask_files
+from segline.preprocessing.image_files.formats import Source
+from segline.preprocessing.image_files.masks import MaskFile
+from segline.preprocessing.image_files.stored_samples import Array
 
 MOST = 256  # values of one mask that are counted; there can be 255 classes at most
 MOST_CLASSES = 255
@@ -59,6 +59,7 @@ class Labels:
     `encoding` is that of most masks. `pixels` and `masks` count the pixels of each mask value and the masks it is in.
     `fullest` is the number of values in the mask that has the most, and its path. In masks with smeared edges only the
     values in `common` are classes; if a `threshold` divides them, `pixels` and `masks` count all values on its sides.
+    `void` is known only if something beside the masks says so.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -69,6 +70,7 @@ class Labels:
     fullest: tuple[int, Path] = (0, Path())
     common: list[int] = field(default_factory=list)
     threshold: int | None = None
+    void: int | None = None
     doubts: list[str] = field(default_factory=list)
     problems: list[PipelineError] = field(default_factory=list)
 

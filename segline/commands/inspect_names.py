@@ -12,6 +12,7 @@ from segline.preprocessing.palettes import Rgb
 
 FILES = ("labels.txt", "classes.txt", "class_names.txt")  # one name per line; line k names value k, the first is 0
 ROBOFLOW = "_classes.csv"  # "Pixel Value, Class", then a line for each value
+ADE20K = "objectInfo150.txt"  # columns with tabs, the first is the value and the last the name; 0 has no label
 CVAT = "labelmap.txt"  # "name:r,g,b::" for each class, in the order of the values; comments start with #
 _LENGTH = 60
 _LABEL = re.compile(r"(?P<name>[^#:][^:]*):(?P<rgb>\d{1,3},\d{1,3},\d{1,3})(:.*)?")
@@ -23,11 +24,12 @@ Table = dict[int, str]
 
 @dataclass(frozen=True)
 class Names:
-    """The names `of` mask values, the colours to draw them in, as far as the file has them, and what is doubtful."""
+    """The names `of` mask values, what is doubtful, and as far as the file has them colours to draw, and void."""
 
     of: Table = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     rgb: dict[int, Rgb] = field(default_factory=dict)
+    void: int | None = None
 
 
 def matched(places: Sequence[Path], values: Sequence[int], labels: Labels) -> Names:
@@ -42,7 +44,11 @@ def matched(places: Sequence[Path], values: Sequence[int], labels: Labels) -> Na
         if labels.encoding != "index":
             return Names({}, [f"{path}: unused names: nothing says which colour is which of the {len(names)}"])
         return _by_value(path, names, list(values))
-    readers: dict[str, Callable[[Path, Sequence[int], Labels], Names]] = {ROBOFLOW: _roboflow, CVAT: _cvat}
+    readers: dict[str, Callable[[Path, Sequence[int], Labels], Names]] = {
+        ROBOFLOW: _roboflow,
+        CVAT: _cvat,
+        ADE20K: _ade20k,
+    }
     for name, read in readers.items():
         if paths := [place / name for place in places if (place / name).is_file()]:
             others = [path for path in paths if path.read_bytes() != paths[0].read_bytes()]
@@ -75,6 +81,23 @@ def _roboflow(path: Path, values: Sequence[int], labels: Labels) -> Names:
     if problem := problem or _problem([row[1] for row in rows]):
         return Names({}, [f"{path}: unused names: {problem}"])
     return _known(path, {int(number): name for number, name in rows}, values)
+
+
+def _ade20k(path: Path, values: Sequence[int], labels: Labels) -> Names:
+    rows = [line.split("\t") for line in _lines(path)[1:] if line]
+    numbers = [int(row[0]) for row in rows if re.fullmatch(r"\d{1,3}", row[0].strip())]
+    names = [_first_synonyms(row[-1].strip()) for row in rows]
+    is_known = len({*numbers, 0}) == len(rows) + 1 and labels.encoding == "index"
+    problem = None if is_known else "expected a number of its own and a name in each line, and index masks"
+    if problem := problem or _problem(names):
+        return Names({}, [f"{path}: unused names: {problem}"])
+    known = _known(path, dict(zip(numbers, names, strict=True)), [value for value in values if value])
+    return replace(known, void=0)
+
+
+def _first_synonyms(text: str) -> str:
+    """As many of the words between commas as fit into a name."""
+    return text if len(text) <= _LENGTH else text[: text.rfind(",", 0, _LENGTH + 1)].strip()
 
 
 def _cvat(path: Path, values: Sequence[int], labels: Labels) -> Names:

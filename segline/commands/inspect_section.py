@@ -5,14 +5,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from segline.commands.inspect_exports import Export
 from segline.commands.inspect_layouts import Layout
 from segline.commands.inspect_masks import MOST_CLASSES, Labels
 from segline.core import params
 from segline.sources import voc
+from segline.sources.collecting import labels as label_rules
 from segline.sources.collecting import splitting
 
 VOID = {"index": 255, "palette": 0xE0E0C0, "rgb": 0xE0E0C0}  # what usually means "not labelled"
 _BELOW = range(240, 255)  # if one of these is a value too, 255 is a value like the others
+
+_GROUND, _VOID = ("background", "bg", "_background_"), ("void", "ignore", "unlabeled", "unlabelled")  # names
+_CLASS_NAME: TypeAdapter[str] = TypeAdapter(label_rules.ClassName)
+
+_GUESS = "a guess: if it is a class, move it there, and write void: null"
 
 Rgb = tuple[int, int, int]
 
@@ -38,6 +47,8 @@ def class_values(labels: Labels) -> tuple[list[int], int | None]:
     Void is guessed only if two or more classes remain without it, and never where masks look smeared.
     """
     values = sorted(labels.common or [value for value, _ in labels.pixels.most_common(MOST_CLASSES + 1)])
+    if labels.void in values:
+        return [value for value in values if value != labels.void], labels.void
     void = VOID[labels.encoding]
     is_like_others = labels.encoding == "index" and any(value in _BELOW for value in values)
     if labels.common or is_like_others or void not in values or len(values) <= 2:
@@ -63,7 +74,7 @@ def _colours(labels: Labels, values: Sequence[int]) -> list[Rgb]:
         return [(value >> 16, value >> 8 & 255, value & 255) for value in values]
     own = [labels.palette[value] for value in values if value in labels.palette]
     distinct = len(set(own)) == len(values) and any(len(set(rgb)) > 1 for rgb in own)
-    return own if distinct else [voc.colour(place) for place in range(len(values))]
+    return own if distinct else [label_rules.colour(place) for place in range(len(values))]
 
 
 def _shown(value: int, labels: Labels) -> str:
@@ -91,6 +102,54 @@ def voc_section(root: Path, layout: Layout) -> list[str]:
     return [*_head(root, "voc"), f"    splits: [{', '.join(splitting.names(layout.form))}]"]
 
 
+def export_section(root: Path, export: Export) -> list[str]:
+    """The lines of the section of a labelling tool, or of a published layout."""
+    lines = _head(root, export.source)
+    if export.objects:
+        lines += _rules(export)
+    for key, value in export.keys.items():
+        if isinstance(value, str | list):
+            lines.append(f"    {key}: {_text(value) if isinstance(value, str) else _flow(value)}")
+        else:
+            lines += [f"    {key}:", *(f"      {name}: {_entry_of(each)}" for name, each in value.model_dump().items())]
+    return lines
+
+
+def _entry_of(value: object) -> str:
+    return _text(value) if isinstance(value, str) else _flow(value)
+
+
+def _rules(export: Export) -> list[str]:
+    """The classes with their counts, and what becomes of everything else."""
+    usable = [name for name in export.objects if name not in export.special and _is_usable(name)]
+    usable.sort(key=lambda name: -export.objects[name])
+    names = list({label_rules.key(name): name for name in reversed(usable)}.values())  # the most frequent spelling
+    names = sorted(names, key=list(export.objects).index if export.is_ordered else str.casefold)[: MOST_CLASSES - 1]
+    ground = next((name for name in names if label_rules.key(name) in _GROUND), None)
+    lines = ["    classes:"]
+    for name in names if ground else ["background", *names]:
+        count, files = export.objects[name], export.files[name]
+        objects = f"{count} objects " if count > files else ""
+        lines.append(f"      - {_text(name):<40} # {f'{objects}in {files} images' if count else 'in no image'}")
+    others = [name for name in export.objects if label_rules.key(name) in _VOID and name not in names]
+    unknown = f"void{'':<36} # labels that are no class: {', '.join(map(_text, others))}" if others else "refuse"
+    guess = "of pixels without an object, a guess: void if they are not labelled"
+    return [
+        *lines,
+        f"    unlabelled: {_text(ground or 'background'):<31} # {guess}",
+        f"    unknown: {unknown}",
+        "    faults: refuse",
+    ]
+
+
+def _is_usable(name: str) -> bool:
+    try:
+        _CLASS_NAME.validate_python(name, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
 def folder_section(root: Path, layout: Layout, labels: Labels, names: Mapping[int, str]) -> list[str]:
     """The lines of the section with source folder. `names` are those of mask values, as far as they are known."""
     classes, void = _table(labels, names)
@@ -106,7 +165,7 @@ def folder_section(root: Path, layout: Layout, labels: Labels, names: Mapping[in
         lines.append(f"      - {entry:<60} # {_share(each.value, labels)}")
     if void is None:
         return [*lines, "    void: null"]
-    guess = "a guess: if it is a class, move it there, and write void: null"
+    guess = "what has no label" if void.value == labels.void else _GUESS
     return [*lines, f"    void: {{{_entry(void, labels)}}}  # {guess}; {_share(void.value, labels)}"]
 
 

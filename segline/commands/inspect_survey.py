@@ -15,11 +15,12 @@ from segline.core import parallel
 from segline.core.errors import PipelineError
 from segline.dataset.raw import FORMATS
 from segline.monitoring import console
-from segline.preprocessing import audit, decoder_warnings, image_file, images, pair_files
-from segline.preprocessing import masks as mask_files
-from segline.preprocessing.formats import Source
-from segline.preprocessing.image_file import ImageFile
-from segline.preprocessing.masks import MaskFile
+from segline.preprocessing import audit, images, pair_files
+from segline.preprocessing.image_files import decoder_warnings, image_file, reading
+from segline.preprocessing.image_files import masks as mask_files
+from segline.preprocessing.image_files.formats import Source
+from segline.preprocessing.image_files.image_file import ImageFile
+from segline.preprocessing.image_files.masks import MaskFile
 from segline.sources.collecting.listing import Entry
 
 Value = TypeVar("Value")
@@ -36,6 +37,12 @@ class Survey:
     problems: list[PipelineError] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Files:
+    image: Path
+    mask: Path | None
+
+
 @dataclass
 class _Pair:
     sha256: str = ""
@@ -46,27 +53,37 @@ class _Pair:
 
 def survey_pairs(listed: Mapping[str, Sequence[Entry]]) -> Survey:
     """The survey of all pairs of all splits."""
+    return _survey(
+        [(split, _Files(entry.image, entry.mask)) for split, entries in listed.items() for entry in entries], "pair"
+    )
+
+
+def survey_images(paths: Sequence[Path]) -> Survey:
+    """The survey of images whose masks are yet to be drawn, of one split."""
+    return _survey([("", _Files(path, None)) for path in paths], "image")
+
+
+def _survey(everything: Sequence[tuple[str, "_Files"]], unit: str) -> Survey:
     images.single_threaded()
-    everything = [(split, entry) for split, entries in listed.items() for entry in entries]
     survey = Survey()
     places: dict[str, list[tuple[str, Path]]] = {}
     masks: list[tuple[Path, Mask]] = []
     with decoder_warnings.muffled() as heard, ThreadPoolExecutor(parallel.count()) as pool:
         read = pool.map(lambda each: _read(each[1]), everything)
-        for (split, entry), pair in zip(
-            everything, console.progress(read, len(everything), "inspect", "pair"), strict=True
+        for (split, files), pair in zip(
+            everything, console.progress(read, len(everything), "inspect", unit), strict=True
         ):
             survey.problems += pair.problems
             survey.pictures += pair.pictures
-            masks += [(entry.mask, mask) for mask in pair.masks]
+            masks += [(files.mask, mask) for mask in pair.masks if files.mask]
             if pair.pictures:
-                places.setdefault(pair.sha256, []).append((split, entry.image))
+                places.setdefault(pair.sha256, []).append((split, files.image))
         survey.problems += decoder_warnings.damaged(
             (
                 (path, partial(_decode_jpeg, path))
-                for _, entry in everything
-                for path in (entry.image, entry.mask)
-                if path.suffix.lower() in FORMATS["JPEG"]
+                for _, files in everything
+                for path in (files.image, files.mask)
+                if path and path.suffix.lower() in FORMATS["JPEG"]
             ),
             heard,
         )
@@ -76,13 +93,14 @@ def survey_pairs(listed: Mapping[str, Sequence[Entry]]) -> Survey:
     return survey
 
 
-def _read(entry: Entry) -> _Pair:
+def _read(files: _Files) -> _Pair:
     pair = _Pair()
-    image = _tried(pair, lambda: inspect_images.source(entry.image))
-    mask = _tried(pair, lambda: inspect_images.source(entry.mask))
+    image, mask = (
+        _tried(pair, partial(inspect_images.source, path)) if path else None for path in (files.image, files.mask)
+    )
     pair.sha256 = image[1] if image else ""
-    for page in _tried(pair, lambda: _pages(entry, image, mask)) or ():
-        _read_page(pair, entry, image, mask, page)
+    for page in _tried(pair, lambda: _pages(files, image, mask)) or ():
+        _read_page(pair, files, image, mask, page)
     pair.problems = [*{str(problem): problem for problem in pair.problems}.values()]  # pages may have the same
     return pair
 
@@ -95,39 +113,37 @@ def _tried(pair: _Pair, action: Callable[[], Value]) -> Value | None:
         return None
 
 
-def _pages(entry: Entry, image: _Source | None, mask: _Source | None) -> Sequence[int | None]:
+def _pages(files: _Files, image: _Source | None, mask: _Source | None) -> Sequence[int | None]:
     """The numbers of the pages, None for the only one. Raises DataError if image and mask differ in them."""
-    counts = [
-        image_file.pages(source[0], path)
-        for source, path in ((image, entry.image), (mask, entry.mask))
-        if source is not None
-    ]
-    if len(set(counts)) > 1:
-        raise pair_files.other_pages(entry.image, entry.mask, *counts)
+    found = ((image, files.image), (mask, files.mask))
+    counts = [image_file.pages(source[0], path) for source, path in found if source and path]
+    if len(set(counts)) > 1 and files.mask:
+        raise pair_files.other_pages(files.image, files.mask, *counts)
     return [None] if max(counts, default=1) == 1 else range(1, counts[0] + 1)
 
 
-def _read_page(pair: _Pair, entry: Entry, image: _Source | None, mask: _Source | None, page: int | None) -> None:
-    with ExitStack() as files:
+def _read_page(pair: _Pair, files: _Files, image: _Source | None, mask: _Source | None, page: int | None) -> None:
+    with ExitStack() as stack:
 
         def opened(file: AbstractContextManager[File]) -> File | None:
-            return _tried(pair, lambda: files.enter_context(file))
+            return _tried(pair, lambda: stack.enter_context(file))
 
         picture = values = None
         if image:
-            picture = opened(image_file.opened(image[0], entry.image, page, "drop", windows=True))
-        if mask:
-            values = opened(mask_files.opened(mask[0], entry.mask, None, page=page, windows=True))
-        if picture and values and (misfit := pair_files.misfit(entry.image, entry.mask, picture, values, "check")):
-            pair.problems.append(misfit)
+            picture = opened(image_file.opened(image[0], files.image, page, "drop", windows=True))
+        if mask and files.mask:
+            values = opened(mask_files.opened(mask[0], files.mask, None, page=page, windows=True))
+            if picture and values and (misfit := pair_files.misfit(files.image, files.mask, picture, values, "check")):
+                pair.problems.append(misfit)
         if image and picture:
-            seen = _tried(pair, lambda: inspect_images.picture(picture, image[0], entry.image, page))
+            seen = _tried(pair, lambda: inspect_images.picture(picture, image[0], files.image, page))
             pair.pictures += [seen] if seen else []
-        if mask and values:
-            counted = _tried(pair, lambda: inspect_masks.surveyed(values, mask[0], entry.mask))
+        if mask and files.mask and values:
+            path = files.mask
+            counted = _tried(pair, lambda: inspect_masks.surveyed(values, mask[0], path))
             pair.masks += [counted] if counted else []
 
 
 def _decode_jpeg(path: Path) -> None:
-    with image_file.opened(images.read(path), path) as image:
+    with image_file.opened(reading.read(path), path) as image:
         image.read(0, 0, 1, 1)

@@ -22,9 +22,9 @@ def is_intact(text: str, others: bytes = b"") -> bool | None:
 
     Keys are sorted, and what comes after the digest has no keys of a user's choice: so it is the last under `KEY`.
     """
-    *_, stored = [None, *_STORED.finditer(text)]
-    if stored is None:
+    if not (found := list(_STORED.finditer(text))):
         return None
+    stored = found[-1]
     return _digest(text[: stored.start(1)] + text[stored.end(1) :], others) == stored[1]
 
 

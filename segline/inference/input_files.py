@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segline.core.errors import DataError, PipelineError, combined
 from segline.dataset.raw import FORMATS, SUFFIXES
-from segline.preprocessing import image_file
+from segline.preprocessing.image_files import image_file
 
 IMAGES, MASKS = "images", ("masks", "labels", "annotations")  # names of folders in a data set
 

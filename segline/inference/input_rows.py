@@ -20,8 +20,9 @@ from segline.dataset import onehot, raw, tiling
 from segline.dataset.preparation import Preparation
 from segline.inference import instances, overlay
 from segline.inference.input_files import InputImage
-from segline.preprocessing import decoder_warnings, image_file, images, intensity, working_image
-from segline.preprocessing.image_file import Georeference, ImageFile, Samples
+from segline.preprocessing import images, intensity, working_image
+from segline.preprocessing.image_files import decoder_warnings, image_file
+from segline.preprocessing.image_files.image_file import Georeference, ImageFile, Samples
 
 Uint8 = npt.NDArray[np.uint8]
 
@@ -113,14 +114,9 @@ class Reader:
     def _rows(self, source: InputImage) -> Iterator[Row | Failure]:
         form = self.preparation
         try:
+            turn, windows = form.orientation != "stored", form.fit == "tile"
             with image_file.opened(
-                source.path,
-                source.path,
-                source.page,
-                form.alpha,
-                bands=form.bands,
-                turn=form.orientation != "stored",
-                windows=form.fit == "tile",
+                source.path, source.path, source.page, form.alpha, bands=form.bands, turn=turn, windows=windows
             ) as file:
                 yield from self._rows_of(source, file)
         except PipelineError as problem:

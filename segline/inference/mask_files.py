@@ -13,8 +13,8 @@ from segline.core import atomic
 from segline.core.errors import DataError
 from segline.dataset import onehot
 from segline.inference.line_blocks import LineBlocks
-from segline.preprocessing import tiff
-from segline.preprocessing.image_file import Georeference
+from segline.preprocessing.image_files import tiff
+from segline.preprocessing.image_files.image_file import Georeference
 
 Uint8 = npt.NDArray[np.uint8]
 

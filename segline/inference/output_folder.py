@@ -24,7 +24,7 @@ from segline.core.errors import ParameterError
 from segline.dataset import raw
 from segline.inference import instances, mask_files
 from segline.inference.input_rows import Image
-from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 
 SUMMARY, INSTANCES = "summary.csv", "instances.csv"
 KINDS = ("masks", "overlays", "instances")
@@ -79,8 +79,8 @@ class OutputFolder:
             if self.counted:
                 self._number(image, np.concatenate(kept))
         if not image.is_tiff:
-            images.write_png(self._path("masks", image), np.concatenate(kept))
-        images.write_png(self._path("overlays", image), image.canvas.picture(counts[:num_classes] > 0))
+            png.write_png(self._path("masks", image), np.concatenate(kept))
+        png.write_png(self._path("overlays", image), image.canvas.picture(counts[:num_classes] > 0))
         shares = counts[:num_classes] / max(1, counts[:num_classes].sum())
         self._rows[name] = [name, height, width, *shares.tolist()]
 
@@ -123,7 +123,9 @@ def opened(
 ) -> Iterator[OutputFolder]:
     """A new output folder in place of an earlier prediction in `folder`. However the block ends, its tables then list
     what was added, in the order of `names`. Raises ParameterError for a folder that contains anything else."""
-    _clear(folder, earlier(folder))
+    names_before = earlier(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder, names_before)
     results = OutputFolder(folder, classes, counted)
     results.announce(names)
     try:

@@ -23,7 +23,8 @@ from segline.inference.input_rows import Failure, Image, Reader
 from segline.inference.sliding_window import Predictor
 from segline.model import checkpoint, device, randomness, receptive_field
 from segline.monitoring import console
-from segline.preprocessing import decoder_warnings, images
+from segline.preprocessing import images
+from segline.preprocessing.image_files import decoder_warnings
 from segline.sources.collecting import unsupported_formats
 
 Uint8 = npt.NDArray[np.uint8]

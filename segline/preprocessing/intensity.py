@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from segline.core import params
 from segline.core.errors import DataError
 from segline.dataset.preparation import FULL, Band, Bands, Intensity, Preparation
-from segline.preprocessing.stored_samples import Array, Samples
+from segline.preprocessing.image_files.stored_samples import Array, Samples
 
 Uint8 = npt.NDArray[np.uint8]
 

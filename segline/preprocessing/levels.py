@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from segline.dataset.preparation import Intensity, Preparation
 from segline.preprocessing import intensity
-from segline.preprocessing.stored_samples import Array, Samples
+from segline.preprocessing.image_files.stored_samples import Array, Samples
 
 FEW = 64
 _NARROWER = "{by: percentile, low: 2, high: 98}"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from segline.core.errors import DataError
 from segline.dataset import onehot
 from segline.preprocessing import smears
+from segline.preprocessing.image_files.masks import colour
 
 _SHOWN = 8  # runs of values in a message
 
@@ -61,11 +62,6 @@ def unknown(pieces: Iterable[npt.NDArray[Any]], where: Path, lookup: onehot.Look
             problem = f"binary mask with smeared edges: {problem}"
             remedy = f"Set data.folder.threshold to {smeared.threshold}, or export it again without smoothing or JPEG."
     return DataError(where, f"{problem}, {allowed}", remedy)
-
-
-def colour(code: int) -> tuple[int, int, int]:
-    """(r, g, b) of a colour code r << 16 | g << 8 | b."""
-    return code >> 16, code >> 8 & 255, code & 255
 
 
 def runs(values: Sequence[int]) -> str:

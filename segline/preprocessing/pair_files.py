@@ -9,9 +9,10 @@ from segline.core.errors import DataError, PipelineError
 from segline.dataset import tiling
 from segline.dataset.preparation import Orientation, Preparation
 from segline.dataset.raw import DATASET_FILE, FORMATS, Pair
-from segline.preprocessing import image_file, images, intensity, masks
-from segline.preprocessing.image_file import ImageFile
-from segline.preprocessing.masks import MaskFile
+from segline.preprocessing import intensity
+from segline.preprocessing.image_files import image_file, masks, reading
+from segline.preprocessing.image_files.image_file import ImageFile
+from segline.preprocessing.image_files.masks import MaskFile
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def pages(folder: Path, pair: Pair) -> list[Page]:
 
     A file that cannot be opened counts as its partner does: opening the first page tells what is wrong.
     """
-    paths = [images.listed_path(folder, name) for name in (pair.image, pair.mask)]
+    paths = [reading.listed_path(folder, name) for name in (pair.image, pair.mask)]
     known = [count for count in map(_pages, paths) if count is not None]
     if len(set(known)) > 1:
         for path in paths:
@@ -88,7 +89,7 @@ def opened_image(folder: Path, page: Page, preparation: Preparation, *, verify: 
     """
     pair = page.pair
     verify = verify and page.number in (None, 1)  # once a file
-    path, source = images.listed_source(folder, pair.image, pair.sha256_image, DATASET_FILE, verify=verify)
+    path, source = reading.listed_source(folder, pair.image, pair.sha256_image, DATASET_FILE, verify=verify)
     alpha, bands = preparation.alpha, preparation.bands
     turn, windows = preparation.orientation != "stored", preparation.fit == "tile"
     with image_file.opened(source, path, page.number, alpha, bands=bands, turn=turn, windows=windows) as image:
@@ -103,7 +104,7 @@ def opened_mask(
     """The mask of a page, turned as its image is. Raises as `opened_image` does."""
     pair = page.pair
     verify = page.number in (None, 1)
-    path, source = images.listed_source(folder, pair.mask, pair.sha256_mask, DATASET_FILE, verify=verify)
+    path, source = reading.listed_source(folder, pair.mask, pair.sha256_mask, DATASET_FILE, verify=verify)
     turn, windows = preparation.orientation != "stored", preparation.fit == "tile"
     with masks.opened(source, path, encoding, threshold, page.number, turn=turn, windows=windows) as mask:
         yield mask

@@ -22,19 +22,11 @@ from segline.dataset import processed, tiling
 from segline.dataset.onehot import VOID, Lookup, lookup, pack, packed_size, present
 from segline.dataset.preparation import Alpha, Fit, Intensity, Orientation, Preparation
 from segline.dataset.raw import DATASET_FILE, ENCODINGS, FORMATS, Dataset, Name
-from segline.preprocessing import (
-    class_table,
-    decoder_warnings,
-    intensity,
-    levels,
-    mask_values,
-    pair_files,
-    palettes,
-    working_image,
-)
-from segline.preprocessing.image_file import ImageFile
-from segline.preprocessing.masks import Mask, MaskFile
-from segline.preprocessing.stored_samples import Samples
+from segline.preprocessing import class_table, intensity, levels, mask_values, pair_files, palettes, working_image
+from segline.preprocessing.image_files import decoder_warnings
+from segline.preprocessing.image_files.image_file import ImageFile
+from segline.preprocessing.image_files.masks import Mask, MaskFile
+from segline.preprocessing.image_files.stored_samples import Samples
 
 Uint8 = npt.NDArray[np.uint8]
 File = TypeVar("File", ImageFile, MaskFile)

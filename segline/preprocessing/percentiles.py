@@ -18,7 +18,7 @@ import numpy.typing as npt
 from segline.core.errors import DataError
 from segline.dataset.preparation import Bands, Intensity
 from segline.preprocessing import intensity
-from segline.preprocessing.stored_samples import Array, Samples
+from segline.preprocessing.image_files.stored_samples import Array, Samples
 
 Int64 = npt.NDArray[np.int64]
 Add = Callable[[Path, Samples], None]

@@ -20,8 +20,9 @@ from segline.dataset.preparation import Preparation
 from segline.dataset.processed import IMAGES, ONEHOT, Index, Origin, Row, write_index, writing
 from segline.dataset.raw import Dataset
 from segline.monitoring import console
-from segline.preprocessing import audit, decoder_warnings, images, pair_files, pairs, percentiles, working_image
+from segline.preprocessing import audit, images, pair_files, pairs, percentiles, working_image
 from segline.preprocessing.all_pairs import AllPairs
+from segline.preprocessing.image_files import decoder_warnings
 from segline.preprocessing.pair_files import Page
 
 Item = TypeVar("Item")

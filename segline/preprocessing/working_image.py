@@ -13,9 +13,9 @@ import numpy.typing as npt
 from segline.dataset.preparation import Preparation
 from segline.dataset.tiling import UNIT, Grid, grid
 from segline.preprocessing import images, intensity
-from segline.preprocessing.image_file import ImageFile
-from segline.preprocessing.masks import Mask, MaskFile
-from segline.preprocessing.stored_samples import Array, Samples
+from segline.preprocessing.image_files.image_file import ImageFile
+from segline.preprocessing.image_files.masks import Mask, MaskFile
+from segline.preprocessing.image_files.stored_samples import Array, Samples
 
 Uint8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]

@@ -18,7 +18,7 @@ from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError, combined
 from segline.dataset.raw import Dataset, Label, Void
 from segline.monitoring import console
-from segline.preprocessing import images, masks
+from segline.preprocessing.image_files import masks, reading
 from segline.sources.collecting import drawn, listing, splitting
 from segline.sources.collecting.listing import Entry
 
@@ -144,7 +144,7 @@ def _notes(listed: Mapping[str, Sequence[Entry]], labelled: Mapping[str, int]) -
 
 def decode(entry: Entry) -> Drawn:
     """The mask of an entry, and its objects where there are instance ids. Raises DataError."""
-    ids = masks.decode(images.read(entry.mask), entry.mask, "index")
+    ids = masks.decode(reading.read(entry.mask), entry.mask, "index")
     if (highest := int(ids.max())) >= IDS:
         problem = f"the value {highest}, expected label ids from 0 to {IDS - 1}"
         raise DataError(entry.mask, problem, "Take the files *_labelIds.png, not *_color.png or *_labelTrainIds.png.")
@@ -156,7 +156,7 @@ def decode(entry: Entry) -> Drawn:
 
 
 def _numbers(path: Path, ids: Mask, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
-    instances = masks.decode(images.read(path), path, "index").astype(np.uint16)
+    instances = masks.decode(reading.read(path), path, "index").astype(np.uint16)
     if instances.shape != ids.shape:
         problem = (
             f"{instances.shape[1]}x{instances.shape[0]} pixels, expected {ids.shape[1]}x{ids.shape[0]} as labelIds has"

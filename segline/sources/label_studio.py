@@ -22,7 +22,7 @@ from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError, combined
 from segline.dataset.raw import SUFFIXES, Dataset
 from segline.monitoring import console
-from segline.preprocessing import image_file, images
+from segline.preprocessing.image_files import image_file, reading
 from segline.sources.collecting import brush_runs, coco_runs, drawn, json_file, labels, listing, shapes, splitting
 from segline.sources.collecting.annotation_places import File, Folder, Split
 from segline.sources.collecting.json_file import TOP, Elements
@@ -201,7 +201,7 @@ class _Reader:
         """The results of an image, in their order."""
         task = self._tasks[entry.image]
         if task.size is None:
-            with image_file.opened(images.read(entry.image), entry.image, alpha="drop", windows=True) as image:
+            with image_file.opened(reading.read(entry.image), entry.image, alpha="drop", windows=True) as image:
                 return Canvas(image.height, image.width, self._section.background)
         canvas = Canvas(*task.size, self._section.background)
         annotation = counted(task.file.parse(TOP, task.number, TASK))

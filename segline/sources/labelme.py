@@ -24,11 +24,11 @@ from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError, combined
 from segline.dataset.raw import SUFFIXES, Dataset
 from segline.monitoring import console
-from segline.preprocessing import image_file, png_jpeg
-from segline.preprocessing.headers import PNG
-from segline.preprocessing.stored_samples import MAX_TILED_PIXELS, Stored
-from segline.preprocessing.upright import TURNS
-from segline.sources.collecting import drawn, json_file, labels, listing, shapes, splitting
+from segline.preprocessing.image_files import image_file, png_jpeg
+from segline.preprocessing.image_files.headers import PNG
+from segline.preprocessing.image_files.stored_samples import MAX_TILED_PIXELS, Stored
+from segline.preprocessing.image_files.upright import TURNS
+from segline.sources.collecting import annotation_places, drawn, json_file, labels, listing, shapes, splitting
 from segline.sources.collecting.listing import Entry
 from segline.sources.collecting.shapes import Canvas, Faults, Points, Region
 
@@ -53,16 +53,10 @@ def _json(text: str, info: ValidationInfo) -> str:
     return text
 
 
-def _no_lists(form: splitting.Form) -> splitting.Form:
-    if isinstance(form, splitting.ByLists):
-        raise ValueError("expected by: folder or by: ratio, got by: lists")  # noqa: TRY004 - pydantic passes it on
-    return form
-
-
 class Section(labels.Rules):
     """data.labelme: which files are annotations, such as "*.json" or "{split}/*.json", and how they are split."""
 
-    split: Annotated[splitting.Form, AfterValidator(_no_lists)]
+    split: annotation_places.Split
     annotations: Annotated[str, AfterValidator(_json)]
     group: splitting.Group
 
@@ -213,12 +207,11 @@ def _beside(file: Path, root: Path, document: Document) -> _Picture:
         raise DataError(file, f"imagePath {document.imagePath!a} leads out of its folder", remedy)
     path = file.parent / name.as_posix()
     if path.suffix.lower() not in SUFFIXES:
-        problem = f"imagePath {document.imagePath!a}, expected one of {', '.join(SUFFIXES)}"
-        raise DataError(file, problem, "Convert the image, and write its new name.")
-    if (unusable := listing.unusable(root, path)) is not None:
-        raise DataError(
-            file, f"imagePath {document.imagePath!a} is {unusable}", "Put the image beside its annotations."
-        )
+        known = ", ".join(SUFFIXES)
+        raise DataError(file, f"imagePath {document.imagePath!a}, expected one of {known}", "Convert the image.")
+    problem = listing.unusable(root, path) if path.exists() else "missing"
+    if problem is not None:
+        raise DataError(file, f"imagePath {document.imagePath!a} is {problem}", "Put the image beside its JSON.")
     with image_file.opened(path, path, windows=True) as image:
         return _Picture(path, image.height, image.width)
 
@@ -296,7 +289,9 @@ class _Drawing:
             self.faults.add(file, which, "labelme itself draws no such shape")
         elif wanted is not None and len(points) != wanted:
             self.faults.add(file, which, f"{len(points)} points, expected {wanted}")
-        elif kind in _LINES and not np.abs(np.diff(points, axis=0)).max(axis=1).sum() <= shapes.MAX_OUTLINE:
+        elif kind in _LINES and not len(points) > 0:
+            self.faults.add(file, which, "0 points, expected at least 1")
+        elif kind in _LINES and not _length(points) <= shapes.MAX_OUTLINE:
             self.faults.add(file, which, f"a line of more than {shapes.MAX_OUTLINE} pixels, or not finite")
         elif self.faults.passes(outline := _around(kind, points), *size, file, which):
             if kind == "mask":
@@ -331,13 +326,20 @@ def _points(shape: Shape) -> Points:
     return np.array(shape.points, np.float64).reshape(-1, 2)
 
 
+def _length(points: Points) -> float:
+    """Of a line, in pixels; not finite if a point is not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.abs(np.diff(points, axis=0)).max(axis=1).sum())
+
+
 def _around(kind: str, points: Points) -> Points:
     """The polygon itself, or the corners of the box that the shape fills."""
     if kind in _POLYGONS:
         return points
     if kind == "circle":
-        (x, y), (along_x, along_y) = points[0], points[1] - points[0]
-        radius = math.sqrt(along_x * along_x + along_y * along_y)
+        x, y = points[0].tolist()
+        across, down = (points[1] - points[0]).tolist()
+        radius = math.sqrt(across * across + down * down)
         low, high = (x - radius, y - radius), (x + radius, y + radius)
     else:
         margin = {"line": LINE_WIDTH / 2, "linestrip": LINE_WIDTH / 2, "point": POINT_RADIUS}.get(kind, 0)
@@ -365,8 +367,8 @@ class _Pencil:
             self._draw.line([tuple(point) for point in points.tolist()], fill=1, width=LINE_WIDTH)
         else:
             self._draw.polygon([tuple(point) for point in points.tolist()], outline=1, fill=1)
-        low = np.maximum(outline.min(axis=0) - _MARGIN, 0).astype(int)
-        high = np.minimum(outline.max(axis=0) + _MARGIN + 1, self._image.size).astype(int)
+        low = np.clip(outline.min(axis=0) - _MARGIN, 0, self._image.size).astype(int)
+        high = np.clip(outline.max(axis=0) + _MARGIN + 1, 0, self._image.size).astype(int)
         box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
         inside = np.asarray(self._image.crop(box)) != 0
         self._image.paste(0, box)

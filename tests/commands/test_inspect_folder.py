@@ -12,7 +12,7 @@ from segline.__main__ import main
 from segline.commands import inspect_folder
 from segline.core import params
 from segline.core.errors import DataError, Problems
-from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from segline.sources import voc
 from segline.sources.collecting import splitting
 from tests import folders
@@ -121,11 +121,11 @@ def test_of_three_smeared_values_only_these_are_classes_and_255_is_one(tmp_path)
             values[10:40, 10:110], values[50:80, 10:110] = 128, 255
             values[10, 10:110], values[9, 10:110] = np.arange(118, 128).repeat(10), np.arange(1, 11).repeat(10)
             values[50, 10:110], values[49, 10:110] = np.arange(245, 255).repeat(10), np.arange(1, 11).repeat(10)
-            images.write_png(
+            png.write_png(
                 root / f"images/{number}.png", np.random.default_rng(number).integers(0, 256, (90, 120, 3), np.uint8)
             )
             folders.mask(root / f"masks/{number}.png", [0])
-            images.write_png(root / f"masks/{number}.png", values)
+            png.write_png(root / f"masks/{number}.png", values)
 
     section, _, (problem,) = inspected(tmp_path, build)
 
@@ -149,7 +149,7 @@ def test_very_many_labels_are_doubted(tmp_path):
             folders.mask(root / f"masks/{number}.png", [0])
             values = np.zeros(folders.SIZE, np.uint8)
             values.flat[:100] = np.arange(100)
-            images.write_png(root / f"masks/{number}.png", values)
+            png.write_png(root / f"masks/{number}.png", values)
 
     assert (
         "100 labels, 99 of them on under 1 % of the pixels each: masks with smeared edges or numbered objects"
@@ -306,7 +306,7 @@ def test_what_is_wrong_is_told_and_the_rest_is_still_described(tmp_path):
         (root / "masks/train/t2.png").unlink()
         shutil.copy(root / "images/train/t1.png", root / "images/val/v1.png")
         folders.image(root / "images/test/big.png")
-        images.write_png(root / "masks/test/big.png", np.zeros((5, 7), np.uint8))
+        png.write_png(root / "masks/test/big.png", np.zeros((5, 7), np.uint8))
         folders.image(root / "images/test/cut.png")
         folders.mask(root / "masks/test/cut.png", [0, 1])
         (root / "masks/test/cut.png").write_bytes((root / "masks/test/cut.png").read_bytes()[:-6])

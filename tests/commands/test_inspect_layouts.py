@@ -160,7 +160,7 @@ def test_numbers_in_names_are_no_endings(tmp_path):
 
 @pytest.mark.parametrize("count", range(3, 40))
 def test_the_proposed_shares_leave_no_split_empty(count):
-    shares = inspect_layouts._shares(count)
+    shares = inspect_layouts.shares(count)
     exact = {split: Fraction(str(share)) for split, share in shares.items()}
     problems = []
     splitting._shared_out(Path(), [Entry(str(n), None, Path(), Path()) for n in range(count)], exact, 1, problems)

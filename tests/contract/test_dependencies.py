@@ -78,9 +78,10 @@ class Choice:
 
 
 def inputs() -> dict[str, str]:
-    """What each source starts from, as the presets say."""
+    """What each source starts from, as the presets say; a folder of the user's for one without a preset."""
     presets = [params.load(path) for path in sorted((ROOT / "presets").glob("*.yaml"))]
-    return {params.text(preset, "data.source"): params.text(preset, "data.input") for preset in presets}
+    known = {params.text(preset, "data.source"): params.text(preset, "data.input") for preset in presets}
+    return dict.fromkeys(plugins.names("segline.sources"), "data/mine") | known
 
 
 CHOICES = [

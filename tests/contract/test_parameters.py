@@ -40,6 +40,22 @@ SOURCES = {
         "classes": [{"name": "ground", "value": 0, "rgb": [0, 0, 0]}],
         "void": {"value": 9, "rgb": [1, 2, 3]},
     },
+    "coco": {
+        "classes": ["cat"],
+        "unlabelled": "void",
+        "unknown": "void",
+        "faults": "skip",
+        "split": {"by": "ratio", "shares": {"val": 1.0}, "seed": 1},
+        "annotations": "instances.json",
+        "images": "images",
+        "group": "",
+    },
+}
+# What the sources of labelling tools find, with one label that is no class.
+ANNOTATIONS = {
+    "instances.json": """{"images": [{"id": 1, "file_name": "a.png", "height": 9, "width": 9}],
+        "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}],
+        "categories": [{"id": 1, "name": "bird"}]}""",
 }
 PLOT = [
     *("--history", "metrics/history.csv", "--train", "metrics/train.json", "--eval", "metrics/eval.json"),
@@ -150,10 +166,13 @@ def test_download(source, project, reads):
         "camvid": ROOT / "segline/sources/camvid.sha256",
         "folder": Path("source"),
         "voc": Path("source"),
+        "coco": Path("source"),
     }
     for name in ("images/a.png", "masks/a.png"):
         Path("source", name).parent.mkdir(parents=True)
         Path("source", name).write_bytes(b"pixels")
+    for name, content in ANNOTATIONS.items():
+        Path("source", name).write_text(content)
     with contextlib.suppress(PipelineError):  # the archive is missing, which is found out after all is read
         download.main(["--input", str(starts_from[source]), "--raw", "data/new"])
 

@@ -13,7 +13,7 @@ from segline.core import records
 from segline.core.errors import DataError, ParameterError
 from segline.dataset import onehot, raw, tiling
 from segline.inference import input_files, input_rows, output_folder, overlay
-from segline.preprocessing.image_file import Samples
+from segline.preprocessing.image_files.image_file import Samples
 from tests import tiny
 from tests.contract.closure import ROOT
 

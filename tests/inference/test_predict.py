@@ -21,6 +21,7 @@ from segline.core.errors import DataError, IntegrityError, ParameterError
 from segline.dataset import processed
 from segline.model import batches, checkpoint, forward
 from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from stages import train
 from tests import tiny
 from tests.contract.closure import ROOT
@@ -70,7 +71,7 @@ def picture(path: str, height: int, width: int, channels: int = 3) -> np.ndarray
     bands = np.arange(width)[None] * 3 // width * 100
     noise = np.random.default_rng(height * width).integers(0, 30, (height, width, channels))
     pixels = np.broadcast_to((bands[..., None] + noise), (height, width, channels)).astype(np.uint8)
-    images.write_png(Path(path), pixels)
+    png.write_png(Path(path), pixels)
     return pixels
 
 
@@ -136,7 +137,7 @@ def test_the_shares_are_those_of_the_mask_and_sum_to_1(project):
 def test_with_flip_the_mirrored_image_gives_the_mirrored_mask(project):
     """At the model's own input size, without any resize."""
     pixels = picture("in/plain.png", 12, 20)
-    images.write_png(Path("in/mirrored.png"), np.ascontiguousarray(pixels[:, ::-1]))
+    png.write_png(Path("in/mirrored.png"), np.ascontiguousarray(pixels[:, ::-1]))
     plain, flipped = run(project, "in", out="plain"), run(project, "in", out="flip", options=("--flip",))
 
     assert (mask(flipped, "mirrored") == mask(flipped, "plain")[:, ::-1]).all()

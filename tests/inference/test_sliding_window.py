@@ -1,11 +1,13 @@
 """`segline predict` of rows: what evaluate finds, however images are stretched, padded or cut into tiles."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,10 @@ from segline import __main__ as command
 from segline.core import records
 from segline.core.errors import DataError
 from segline.dataset import processed
-from segline.dataset.preparation import FULL, Preparation
+from segline.dataset.preparation import FULL, Intensity, Preparation
 from segline.inference import input_rows, instances, mask_files
 from segline.model import checkpoint, forward, randomness, receptive_field, stitching
-from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from segline.scoring import score_split
 from stages import preprocess
 from tests import tiny
@@ -34,6 +36,7 @@ from tests.contract.closure import ROOT
 TILES = {"fit": "tile", "height": 32, "width": 64, "overlap": 0.5}
 UNET = {"width": 4, "depth": 1, "norm": "batch", "dropout": 0.0}
 MODEL = Path("model.safetensors")
+LOGITS = forward.logits
 
 
 def tiles(**changes: Any) -> Preparation:
@@ -124,7 +127,7 @@ def test_a_tiff_gives_a_mask_in_the_same_place_as_tiled_tiff_and_the_same_classe
     Path("in").mkdir()
     write_tiff("in/stripes.tif", pixels, crs="EPSG:32632", transform=place)
     write_tiff("in/plain.tiff", pixels, tiled=True, blockxsize=64, blockysize=32, compress="lzw")
-    images.write_png(Path("in/photo.png"), pixels)
+    png.write_png(Path("in/photo.png"), pixels)
     out = predict("in")
 
     assert {"stripes.tif", "plain.tif", "photo.png"} == {path.name for path in (out / "masks").iterdir()}
@@ -145,7 +148,7 @@ def test_each_page_is_an_image_of_its_own():
     _, content = cv2.imencodemulti(".tif", [page[:, :, ::-1] for page in pages])
     Path("in/stack.tif").write_bytes(content.tobytes())
     for number, page in enumerate(pages, 1):
-        images.write_png(Path(f"in/page{number}.png"), page)
+        png.write_png(Path(f"in/page{number}.png"), page)
     out = predict("in")
 
     assert ["page1", "page2", "stack-page-1", "stack-page-2"] == [
@@ -176,8 +179,8 @@ def test_the_classes_come_in_bands_that_are_smaller_than_the_image(monkeypatch):
 def test_with_flip_the_mirrored_image_gives_the_mirrored_mask():
     """Where the tiles of the mirrored image are those of the image, mirrored."""
     write_model(tiles())
-    images.write_png(Path("in/plain.png"), scene(64, 128))
-    images.write_png(Path("in/mirrored.png"), np.ascontiguousarray(scene(64, 128)[:, ::-1]))
+    png.write_png(Path("in/plain.png"), scene(64, 128))
+    png.write_png(Path("in/mirrored.png"), np.ascontiguousarray(scene(64, 128)[:, ::-1]))
     out = predict("in", options=("--flip",))
 
     assert np.mean(read(out / "masks/mirrored.png") != read(out / "masks/plain.png")[:, ::-1]) < 0.001, "ties"
@@ -185,7 +188,7 @@ def test_with_flip_the_mirrored_image_gives_the_mirrored_mask():
 
 def test_views_at_other_scales_are_those_of_each_tile():
     write_model(tiles())
-    images.write_png(Path("in/a.png"), scene(64, 128))
+    png.write_png(Path("in/a.png"), scene(64, 128))
     masks = [
         read(predict("in", options=("--scales", *scales), out="-".join(scales)) / "masks/a.png")
         for scales in (["1.0"], ["1.0", "1.0"], ["0.5", "1.0", "1.5"])
@@ -217,7 +220,7 @@ def test_an_image_whose_results_cannot_be_written_is_given_up_and_the_others_are
     """It ends early: the network does not compute the tiles of an image that nobody will see."""
     write_model(tiles())
     for name in ("a", "b", "c"):
-        images.write_png(Path(f"in/{name}.png"), scene(640, 70))
+        png.write_png(Path(f"in/{name}.png"), scene(640, 70))
     Path("in/b.png").unlink()
     write_tiff("in/b.tif", scene(640, 70))
     Path("out/masks/b.tif/taken").mkdir(parents=True)
@@ -229,9 +232,29 @@ def test_an_image_whose_results_cannot_be_written_is_given_up_and_the_others_are
     assert ["a", "c"] == [row["image"] for row in records.read_csv(Path("out/summary.csv"))]
 
 
+def test_a_full_disk_ends_everything_amid_an_image(monkeypatch):
+    @contextmanager
+    def full(path: Path, *_: object):
+        def append(_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+        yield append
+
+    write_model(tiles())
+    for name in ("a", "b", "c"):
+        write_tiff(f"{name}.tif", scene(2000, 70))
+    batches = []
+    monkeypatch.setattr(mask_files, "written", full)
+    monkeypatch.setattr(forward, "logits", lambda *given: (batches.append(1), LOGITS(*given))[1])
+    with pytest.raises(OSError, match=r"No space left on device: 'out/masks/a.tif'"):
+        predict("a.tif", "b.tif", "c.tif")
+
+    assert len(batches) < 20, "of 94: the rest would be computed for nothing"
+
+
 def test_objects_are_numbered_in_tiled_images_up_to_a_limit(monkeypatch, capsys):
     write_model(tiles())
-    images.write_png(Path("in/large.png"), scene(100, 101))
+    png.write_png(Path("in/large.png"), scene(100, 101))
     write_tiff("in/small.tif", scene(100, 100))
     monkeypatch.setattr(instances, "MAX_PIXELS", 10_000)
     with pytest.raises(DataError, match="out: 1 of 2 images could not be predicted"):
@@ -257,13 +280,23 @@ def test_pixels_without_data_have_no_class():
     assert (a[there] == b[there]).all()
 
 
+def test_a_band_that_the_model_does_not_use_may_lack_values():
+    write_model(tiles(bands=(2, 1), intensity=Intensity("window", (0.0, 0.0), (255.0, 255.0))))
+    pixels = scene(64, 64).astype(np.float32)
+    pixels[:, 40:, 2] = pixels[10, 10, 0] = np.nan
+    write_tiff("a.tif", pixels)
+    mask = read(predict("a.tif") / "masks/a.tif")
+
+    assert [(10, 10)] == list(zip(*np.nonzero(mask == 255), strict=True))
+
+
 @pytest.mark.parametrize("orientation", ["check", "stored"])
 def test_photos_are_turned_upright_unless_the_model_knows_them_as_stored(orientation, capsys):
     write_model(tiles(orientation=orientation))
     pixels = scene(96, 64)
-    images.write_png(Path("in/upright.png"), pixels)
+    png.write_png(Path("in/upright.png"), pixels)
     stored = np.rot90(pixels, 1)  # counted counter-clockwise; orientation 6 is turned clockwise
-    images.write_png(Path("in/stored.png"), np.ascontiguousarray(stored))
+    png.write_png(Path("in/stored.png"), np.ascontiguousarray(stored))
     write_tiff("turned.tif", stored)
     _turn(Path("turned.tif"), Path("in/turned.tif"), 6)
     out = predict("in")

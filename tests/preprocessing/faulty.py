@@ -11,7 +11,7 @@ import pytest
 from segline.core.errors import PipelineError, Problems
 from segline.dataset import raw as raw_dataset
 from segline.dataset.raw import Void
-from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from tests.preprocessing.test_images import encoded
 from tests.stages.test_preprocess import Raw, parameters, run
 
@@ -56,7 +56,7 @@ def colour_masks(raw: Raw) -> None:
     for split, stems in raw.splits.items():
         for stem in stems:
             mask = cv2.imread(str(raw.mask(split, stem)), cv2.IMREAD_GRAYSCALE)
-            images.write_png(raw.mask(split, stem), COLOURS[np.minimum(mask, 3)])
+            png.write_png(raw.mask(split, stem), COLOURS[np.minimum(mask, 3)])
 
 
 def reported(raw: Raw) -> list[str]:

@@ -32,10 +32,10 @@ from segline.dataset import onehot, processed
 from tests.pictures import geotiff, saved
 from tests.preprocessing import faulty
 from tests.preprocessing.faulty import COLOURS, IMAGE, MASK, PHOTO, colour_masks, put, reported
-from tests.preprocessing.test_headers import chunk, png
-from tests.preprocessing.test_image_file import values
+from tests.preprocessing.image_files.test_headers import chunk, png
+from tests.preprocessing.image_files.test_image_file import values
+from tests.preprocessing.image_files.test_tiff import damaged
 from tests.preprocessing.test_images import encoded, stored
-from tests.preprocessing.test_tiff import damaged
 from tests.stages.test_preprocess import run
 
 PALETTE = chunk(b"PLTE", bytes(range(48)))

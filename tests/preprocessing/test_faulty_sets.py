@@ -20,7 +20,7 @@ from segline.core.errors import DataError
 from segline.dataset import processed
 from segline.dataset import raw as raw_dataset
 from segline.dataset.raw import Pair
-from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from segline.sources.collecting import splitting
 from stages import evaluate, preprocess, train
 from tests import folders, tiny
@@ -52,7 +52,7 @@ def test_object_numbers_are_files_of_the_set(raw):
     """Listed and there: no word. Listed and not there: an error."""
     raw.write()
     (raw.folder / "train/objects").mkdir()
-    images.write_png(raw.folder / "train/objects/train_1.png", np.zeros((12, 16), np.uint16))
+    png.write_png(raw.folder / "train/objects/train_1.png", np.zeros((12, 16), np.uint16))
     relist(raw, 1, objects="objects/train_1.png", sha256_objects="0" * 64)
     shutil.rmtree(run())
     relist(raw, 2, objects="objects/train_2.png", sha256_objects="0" * 64)
@@ -95,7 +95,7 @@ def test_a21_images_that_only_shrink_to_the_same_are_no_leak(raw):
         for number, stem in enumerate(raw.splits[split]):
             pixels = np.full((12, 16, 3), 100, np.uint8)
             pixels[number, {"train": 0, "val": 1}[split]] += 1
-            images.write_png(raw.image(split, stem), pixels)
+            png.write_png(raw.image(split, stem), pixels)
     raw.write()
 
     assert run().is_dir()
@@ -138,11 +138,9 @@ def blank(split: str, pair: Pair) -> Pair:
     """The pair with an image of one gray, which differs between images; in test without the class "bright"."""
     folder = Path("data/raw", split)
     shade = int(hashlib.sha256(f"{split}{pair.stem}".encode()).hexdigest()[:2], 16)
-    images.write_png(folder / pair.image, np.full((*tiny.SIZE, 3), shade, np.uint8))
+    png.write_png(folder / pair.image, np.full((*tiny.SIZE, 3), shade, np.uint8))
     mask = cv2.imread(str(folder / pair.mask), cv2.IMREAD_GRAYSCALE)
-    images.write_png(
-        folder / pair.mask, np.where((mask == 2) & (split == "test"), tiny.VOID.value, mask).astype(np.uint8)
-    )
+    png.write_png(folder / pair.mask, np.where((mask == 2) & (split == "test"), tiny.VOID.value, mask).astype(np.uint8))
     digests = {f"sha256_{kind}": hashlib.sha256((folder / path).read_bytes()).hexdigest()
                for kind, path in (("image", pair.image), ("mask", pair.mask))}  # fmt: skip
     return replace(pair, **digests)

@@ -13,7 +13,7 @@ from segline.dataset import processed
 from tests import pictures, tiny
 from tests.preprocessing import faulty
 from tests.preprocessing.faulty import relist, reported
-from tests.preprocessing.test_tiff import damaged
+from tests.preprocessing.image_files.test_tiff import damaged
 from tests.stages.test_preprocess import Raw, run
 
 SIZE = 12, 16  # of all masks

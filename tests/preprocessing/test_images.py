@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from segline.core.errors import DataError
 from segline.preprocessing import images
-from tests.preprocessing.test_headers import png
+from segline.preprocessing.image_files import png, reading
+from tests.preprocessing.image_files.test_headers import png as png_bytes
 
 RGB = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 MASK = np.random.default_rng(1).integers(0, 12, (30, 40), np.uint8)
@@ -26,18 +27,18 @@ def stored(values: np.ndarray, depth: int, colour: int, before: bytes = b"") -> 
     bits = (values[..., None] >> np.arange(depth)[::-1]) & 1
     rows = np.packbits(bits.reshape(len(values), -1), axis=1)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
-    return png(*values.shape[:2], depth=depth, colour=colour, before=before, data=zlib.compress(lines))
+    return png_bytes(*values.shape[:2], depth=depth, colour=colour, before=before, data=zlib.compress(lines))
 
 
 def test_colours_are_written_in_the_order_red_green_blue(tmp_path):
-    images.write_png(tmp_path / "a.png", RGB)
+    png.write_png(tmp_path / "a.png", RGB)
 
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"))[:, :, ::-1], RGB)
 
 
 def test_writing_twice_gives_equal_bytes(tmp_path):
-    images.write_png(tmp_path / "a.png", RGB)
-    images.write_png(tmp_path / "b.png", RGB)
+    png.write_png(tmp_path / "a.png", RGB)
+    png.write_png(tmp_path / "b.png", RGB)
 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
@@ -57,7 +58,7 @@ def test_only_regular_files_are_read_and_nothing_hangs(tmp_path, kind):
         path.symlink_to(tmp_path / "gone")
 
     with pytest.raises(DataError, match=r"a\.png: "):
-        images.read(path)
+        reading.read(path)
 
 
 def test_a_link_to_a_file_is_followed(tmp_path):
@@ -65,15 +66,15 @@ def test_a_link_to_a_file_is_followed(tmp_path):
     (tmp_path / "cached").write_bytes(b"content")
     (tmp_path / "a.png").symlink_to(tmp_path / "cached")
 
-    assert images.read(tmp_path / "a.png") == b"content"
+    assert reading.read(tmp_path / "a.png") == b"content"
 
 
 def test_a_file_too_large_for_an_image_is_not_read(tmp_path):
     with (tmp_path / "a.png").open("wb") as stream:
-        stream.truncate(images.MAX_BYTES + 1)
+        stream.truncate(reading.MAX_BYTES + 1)
 
     with pytest.raises(DataError, match="expected at most"):
-        images.read(tmp_path / "a.png")
+        reading.read(tmp_path / "a.png")
 
 
 @given(hnp.arrays(st.sampled_from([np.uint8, np.uint16, np.uint32]), st.tuples(SIDES, SIDES)), SIDES, SIDES)

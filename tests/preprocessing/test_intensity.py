@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from segline.core.errors import DataError
 from segline.dataset.preparation import FULL, Intensity, Preparation
 from segline.preprocessing import intensity
-from segline.preprocessing.stored_samples import Samples
+from segline.preprocessing.image_files.stored_samples import Samples
 
 INTEGERS = ["uint8", "uint16", "uint32", "int16", "int32"]
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from segline.dataset.preparation import FULL, Intensity, Preparation
 from segline.preprocessing import intensity, levels
-from segline.preprocessing.stored_samples import Samples
+from segline.preprocessing.image_files.stored_samples import Samples
 
 ALL = Intensity("percentile", (0.0,), (65_535.0,))
 

@@ -14,7 +14,7 @@ from segline.dataset.preparation import FULL, Intensity
 from segline.dataset.raw import Dataset, Label, Pair
 from segline.preprocessing import pair_files, pairs
 from tests import pictures, tiny
-from tests.preprocessing.test_tiff import damaged
+from tests.preprocessing.image_files.test_tiff import damaged
 
 CLASSES = tuple(Label(name, (number, number, number)) for number, name in enumerate(("sky", "road", "tree")))
 TILE = {"fit": "tile", "height": 32, "width": 32, "bands": "gray"}

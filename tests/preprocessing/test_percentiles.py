@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 
 from segline.core.errors import DataError
 from segline.preprocessing import intensity, percentiles
-from segline.preprocessing.stored_samples import Samples
+from segline.preprocessing.image_files.stored_samples import Samples
 
 TYPES = ["uint8", "uint16", "uint32", "int16", "int32", "float32"]
 TRAIN = Path("data/raw/train")
@@ -170,7 +170,7 @@ from pathlib import Path
 import numpy as np
 from segline.dataset.preparation import FULL, Intensity, Preparation
 from segline.preprocessing import intensity, percentiles
-from segline.preprocessing.stored_samples import Samples
+from segline.preprocessing.image_files.stored_samples import Samples
 form = intensity.Percentile(by="percentile", low=1.5, high=97.0)
 for name in sys.argv[1:]:
     window = Samples(np.load(name), None)

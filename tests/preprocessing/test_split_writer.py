@@ -24,7 +24,7 @@ from segline.dataset.onehot import VOID, unpack
 from segline.preprocessing import pair_files, pairs, split_writer
 from tests import pictures, tiny
 from tests.preprocessing import faulty
-from tests.preprocessing.test_headers import chunk
+from tests.preprocessing.image_files.test_headers import chunk
 from tests.preprocessing.test_images import encoded, stored
 
 SIZE = 8 * 6 * (3 + 1) * 5  # 8x6 pixels of 3 channels and a byte of one-hot bits, five pairs

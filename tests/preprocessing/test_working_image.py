@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segline.dataset import tiling
-from segline.preprocessing import image_file, images, working_image
-from segline.preprocessing.stored_samples import Samples
+from segline.preprocessing import images, working_image
+from segline.preprocessing.image_files import image_file
+from segline.preprocessing.image_files.stored_samples import Samples
 from tests import pictures, tiny
 
 TILE = replace(tiny.stretched(64, 96), fit="tile")

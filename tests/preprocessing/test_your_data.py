@@ -18,8 +18,8 @@ from segline.dataset import onehot, processed
 from segline.dataset import raw as raw_dataset
 from tests.contract.closure import ROOT
 from tests.pictures import GRAY, RGB, geotiff, saved
+from tests.preprocessing.image_files.test_upright import marked
 from tests.preprocessing.test_images import encoded
-from tests.preprocessing.test_upright import marked
 from tests.stages.test_preprocess import CLASSES, VOID, parameters, run
 
 MASK = GRAY % 3

@@ -20,7 +20,7 @@ from segline.model import forward, stitching
 from segline.preprocessing import pairs, split_writer
 from segline.scoring import confusion, evaluation, score_split
 from tests import tiny
-from tests.preprocessing.test_headers import chunk
+from tests.preprocessing.image_files.test_headers import chunk
 from tests.preprocessing.test_images import encoded, stored
 
 TRUTH = np.arange(2).repeat(9)[:, None].repeat(30, axis=1)

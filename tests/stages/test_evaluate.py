@@ -14,7 +14,7 @@ from segline.core import records
 from segline.core.errors import DataError, IntegrityError
 from segline.dataset import processed
 from segline.model import batches, checkpoint, forward
-from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from segline.scoring import evaluation
 from stages import evaluate, preprocess, train
 from tests import tiny
@@ -41,7 +41,7 @@ def rows(path: str) -> list[dict[str, str]]:
 def write_mask(stem: str, values: np.ndarray) -> None:
     """Another raw mask, as if preprocess had seen it."""
     path = Path(f"data/raw/test/masks/{stem}.png")
-    images.write_png(path, values)
+    png.write_png(path, values)
     listed = json.loads(Path("data/processed/test/index.json").read_text())["origins"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     changed = [origin | {"sha256_mask": digest} if origin["stem"] == stem else origin for origin in listed]
@@ -272,7 +272,7 @@ def test_a_raw_mask_that_is_damaged_is_named(project):
 
 
 def test_a_raw_mask_that_changed_since_preprocess_is_refused_though_it_is_a_valid_one(project):
-    images.write_png(Path("data/raw/test/masks/test0.png"), np.zeros(tiny.SIZE, np.uint8))
+    png.write_png(Path("data/raw/test/masks/test0.png"), np.zeros(tiny.SIZE, np.uint8))
 
     with pytest.raises(IntegrityError, match=r"test0.png: sha256"):
         evaluate.main(tiny.EVALUATE)

@@ -19,9 +19,10 @@ from segline.dataset.onehot import VOID as NO_CLASS
 from segline.dataset.onehot import unpack
 from segline.dataset.raw import Dataset, Label, Pair, Void
 from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from stages import preprocess
 from tests import pictures, tiny
-from tests.preprocessing.test_headers import jpeg
+from tests.preprocessing.image_files.test_headers import jpeg
 
 ROOT = Path(__file__).parents[2]
 CLASSES = tuple(Label(name, (number, number, number)) for number, name in enumerate(("sky", "road", "tree")))
@@ -44,9 +45,9 @@ class Raw:
         seed = int.from_bytes(hashlib.sha256(f"{split}/{stem}".encode()).digest()[:4], "big")
         random = np.random.default_rng(seed)
         shape = (height, width, channels)
-        images.write_png(self.image(split, stem), random.integers(0, 256, shape, np.uint8))
+        png.write_png(self.image(split, stem), random.integers(0, 256, shape, np.uint8))
         values = np.array([*self.values, *([self.void.value] if self.void else [])], np.uint8)
-        images.write_png(self.mask(split, stem), random.choice(values, (height, width)))
+        png.write_png(self.mask(split, stem), random.choice(values, (height, width)))
         self.splits.setdefault(split, []).append(stem)
 
     def image(self, split: str, stem: str) -> Path:
@@ -247,7 +248,7 @@ def test_colour_masks_become_the_classes_of_their_colours(raw):
     for split, stems in raw.splits.items():
         for stem in stems:
             mask = cv2.imread(str(raw.mask(split, stem)), cv2.IMREAD_GRAYSCALE)
-            images.write_png(raw.mask(split, stem), colours[np.minimum(mask, 3)])
+            png.write_png(raw.mask(split, stem), colours[np.minimum(mask, 3)])
             expected[stem] = np.where(mask == VOID.value, NO_CLASS, mask)
     raw.write()
     parameters(12, 16)
@@ -306,7 +307,7 @@ def test_bytes_do_not_depend_on_the_cpu(raw, channels):
     listed = raw_dataset.read(raw.folder)
     photo = raw.folder / "train" / "images" / "photo.jpg"
     photo.write_bytes(content)
-    images.write_png(raw.mask("train", "photo"), np.zeros((60, 90), np.uint8))
+    png.write_png(raw.mask("train", "photo"), np.zeros((60, 90), np.uint8))
     mask_hash = hashlib.sha256(raw.mask("train", "photo").read_bytes()).hexdigest()
     pair = Pair("photo", None, "images/photo.jpg", "masks/photo.png", hashlib.sha256(content).hexdigest(), mask_hash)
     raw_dataset.write(raw.folder, replace(listed, splits={**listed.splits, "train": [*listed.splits["train"], pair]}))
@@ -348,7 +349,7 @@ def test_all_problems_are_reported_in_one_run(raw):
     raw.image("train", "train_0").write_bytes(b"<html>")
     raw.mask("train", "train_0").write_bytes(b"")
     raw.mask("train", "train_1").unlink()
-    images.write_png(raw.mask("val", "val_0"), np.full((12, 16), 5, np.uint8))
+    png.write_png(raw.mask("val", "val_0"), np.full((12, 16), 5, np.uint8))
     (raw.folder / "val" / "images" / "extra.png").write_bytes(b"x")
 
     expected = [
@@ -366,7 +367,7 @@ def test_an_unknown_label_is_reported_with_its_count_and_first_pixel(raw):
     mask = np.zeros((12, 16), np.uint8)
     mask[4, 7] = mask[9, 1] = 3
     mask[5, 5] = 200
-    images.write_png(raw.mask("val", "val_1"), mask)
+    png.write_png(raw.mask("val", "val_1"), mask)
 
     assert lines(raw) == [
         "raw/val/masks/val_1.png: value 3 on 2 pixels, first at (x, y) = (7, 4) (and 1 other unknown value), "
@@ -376,7 +377,7 @@ def test_an_unknown_label_is_reported_with_its_count_and_first_pixel(raw):
 
 @pytest.mark.parametrize("size", [(12, 17), (16, 12), (24, 32)])
 def test_a_mask_of_another_size_is_reported(raw, size):
-    images.write_png(raw.mask("train", "train_1"), np.zeros(size, np.uint8))
+    png.write_png(raw.mask("train", "train_1"), np.zeros(size, np.uint8))
 
     height, width = size
     assert lines(raw) == [
@@ -387,7 +388,7 @@ def test_a_mask_of_another_size_is_reported(raw, size):
 
 def test_a_file_changed_after_the_download_is_reported(raw):
     raw.write()
-    images.write_png(raw.image("val", "val_0"), np.zeros((12, 16, 3), np.uint8))
+    png.write_png(raw.image("val", "val_0"), np.zeros((12, 16, 3), np.uint8))
 
     with pytest.raises(PipelineError, match=r"raw/val/images/val_0\.png: sha256 [0-9a-f]{12}\.\.\., expected"):
         run()
@@ -486,7 +487,7 @@ def test_problems_come_with_the_place_to_fix_them(raw, capsys):
 
 
 def test_masks_of_void_alone_are_accepted_with_a_warning(raw, capsys):
-    images.write_png(raw.mask("train", "train_1"), np.full((12, 16), VOID.value, np.uint8))
+    png.write_png(raw.mask("train", "train_1"), np.full((12, 16), VOID.value, np.uint8))
     raw.write()
 
     split = processed_split.read(run() / "train")
@@ -497,7 +498,7 @@ def test_masks_of_void_alone_are_accepted_with_a_warning(raw, capsys):
 
 def test_classes_without_a_pixel_are_named_with_their_split(raw, capsys):
     for stem in ("val_0", "val_1"):
-        images.write_png(raw.mask("val", stem), np.full((12, 16), 1, np.uint8))
+        png.write_png(raw.mask("val", stem), np.full((12, 16), 1, np.uint8))
     raw.write()
     names = [label.name for label in CLASSES]
 
@@ -539,7 +540,7 @@ def test_a_jpeg_that_is_decoded_though_damaged_is_reported(raw):
     added = []
     for stem, photo in (("cut", cut), ("good", content)):
         (raw.folder / "train" / "images" / f"{stem}.jpg").write_bytes(photo)
-        images.write_png(raw.mask("train", stem), np.zeros((60, 90), np.uint8))
+        png.write_png(raw.mask("train", stem), np.zeros((60, 90), np.uint8))
         mask_hash = hashlib.sha256(raw.mask("train", stem).read_bytes()).hexdigest()
         digest = hashlib.sha256(photo).hexdigest()
         added.append(Pair(stem, None, f"images/{stem}.jpg", f"masks/{stem}.png", digest, mask_hash))

@@ -14,7 +14,7 @@ import yaml
 from segline.commands import presets
 from segline.dataset import raw
 from segline.model import device
-from segline.preprocessing import images
+from segline.preprocessing.image_files import png
 from segline.sources import aerial, camvid, cells, synthetic, voc
 from stages import evaluate, plot, preprocess, train
 from tests import tiny
@@ -49,7 +49,7 @@ def write_raw(folder: Path, names: list[str]) -> None:
             pixels = {"images": rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8), "masks": np.tile(stripes, (SIZE, 1))}
             paths = [f"{kind}/{number}.png" for kind in pixels]
             for path, content in zip(paths, pixels.values(), strict=True):
-                images.write_png(folder / split / path, content)
+                png.write_png(folder / split / path, content)
             hashes = [hashlib.sha256((folder / split / path).read_bytes()).hexdigest() for path in paths]
             splits[split].append(raw.Pair(str(number), None, *paths, *hashes))
     classes = tuple(raw.Label(name, voc.colour(value)) for value, name in enumerate(names))

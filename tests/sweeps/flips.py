@@ -7,7 +7,7 @@ from pathlib import Path
 from segline.core.errors import PipelineError
 from segline.dataset import processed, raw
 from segline.model import checkpoint
-from segline.preprocessing import images
+from segline.preprocessing.image_files import reading
 from tests.sweeps.tally import Clock, Random, Tally
 
 Reader = Callable[[Path], object]
@@ -16,8 +16,8 @@ Reader = Callable[[Path], object]
 def read_pair(split: Path) -> None:
     """Every image and mask of a raw split, as `preprocess` reads them."""
     for pair in raw.read(split.parent).splits[split.name]:
-        images.read_listed(split, pair.image, pair.sha256_image, raw.DATASET_FILE)
-        images.read_listed(split, pair.mask, pair.sha256_mask, raw.DATASET_FILE)
+        reading.read_listed(split, pair.image, pair.sha256_image, raw.DATASET_FILE)
+        reading.read_listed(split, pair.mask, pair.sha256_mask, raw.DATASET_FILE)
 
 
 def files(root: Path) -> list[tuple[Path, Reader, Path]]:

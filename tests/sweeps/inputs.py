@@ -24,7 +24,7 @@ from segline.core.errors import PipelineError
 from segline.dataset import processed, raw
 from segline.dataset.preparation import Alpha
 from segline.gate import pairing, saved_metrics
-from segline.preprocessing import image_file, masks
+from segline.preprocessing.image_files import image_file, masks
 from segline.sources.collecting import archive
 from tests import pictures as valid_pictures
 from tests import tiny

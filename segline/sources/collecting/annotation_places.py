@@ -29,7 +29,7 @@ def _folder(text: str, info: ValidationInfo) -> str:
 
 def _no_lists(form: splitting.Form) -> splitting.Form:
     if isinstance(form, splitting.ByLists):
-        raise ValueError("expected by: folder (one JSON a split) or by: ratio (one for all), got by: lists")  # noqa: TRY004 - pydantic passes it on
+        raise ValueError("expected by: folder or by: ratio, got by: lists")  # noqa: TRY004 - pydantic passes it on
     return form
 
 

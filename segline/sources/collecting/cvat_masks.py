@@ -17,9 +17,9 @@ import numpy.typing as npt
 from segline.core import untrusted
 from segline.core.errors import DataError, PipelineError
 from segline.dataset.raw import SUFFIXES
-from segline.preprocessing import image_file, masks
-from segline.preprocessing.mask_values import colour as rgb
-from segline.preprocessing.masks import MaskFile
+from segline.preprocessing.image_files import image_file, masks
+from segline.preprocessing.image_files.masks import MaskFile
+from segline.preprocessing.image_files.masks import colour as rgb
 from segline.sources.collecting import labels, listing, shapes
 from segline.sources.collecting.labels import Labels, Rules
 from segline.sources.collecting.listing import Entry

@@ -88,7 +88,9 @@ def parsed(kind: str, attributes: Attributes, number: int, value_of: Callable[[s
     if not label:
         raise ValueError("no label")
     value = value_of(label)
-    rotation, runs, ellipse = float(_decimals(attributes, ("rotation",), "0")[0]), None, ()
+    rotation = float(_decimals(attributes, ("rotation",), "0")[0])
+    runs: Runs | None = None
+    ellipse: tuple[float, ...] = ()
     if kind == "polygon":
         points = _points(attributes.get("points", ""))
     elif kind == "box":
@@ -136,7 +138,7 @@ def _decimals(attributes: Attributes, keys: Sequence[str], otherwise: str = "") 
 
 def _rounded(values: Sequence[float] | Points) -> Points:
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.round(np.array(values, np.float64), _DECIMALS)
+        return np.asarray(np.round(np.array(values, np.float64), _DECIMALS), np.float64)
 
 
 def _rotated(corner: Points, size: Points, degrees: float) -> Points:

@@ -92,13 +92,19 @@ def fault_of(points: Points, height: int, width: int) -> str | None:
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return f"outside of its image of {width}x{height} pixels"
     with np.errstate(over="ignore", invalid="ignore"):
-        length = np.abs(np.roll(points, -1, axis=0) - points).max(axis=1).sum()
+        length = np.abs(_following(points) - points).max(axis=1).sum()
     if not length <= MAX_OUTLINE:
         return f"an outline of {length:.0f} pixels, expected at most {MAX_OUTLINE}"
     x, y = (points - points[0]).T
-    if np.dot(x, np.roll(y, -1)) == np.dot(y, np.roll(x, -1)):
+    far = np.argmax(np.maximum(np.abs(x), np.abs(y)))
+    if (x[far] * y == y[far] * x).all():  # all points are on one line; a figure of eight, whose halves cancel, is not
         return "a polygon of zero area"
     return None
+
+
+def _following(points: Points) -> Points:
+    """The point after each; after the last one the first."""
+    return np.concatenate([points[1:], points[:1]])
 
 
 def reaches_out(points: Points, height: int, width: int) -> bool:
@@ -110,7 +116,7 @@ def crosses_itself(points: Points) -> bool:
     """Whether two edges of a polygon cross; to touch is not to cross. Outlines of over 2048 points are not searched."""
     if not 4 <= len(points) <= _MOST_SEARCHED:
         return False
-    (x, y), (along_x, along_y) = points.T, (np.roll(points, -1, axis=0) - points).T
+    (x, y), (along_x, along_y) = points.T, (_following(points) - points).T
     side = along_x[:, None] * (y - y[:, None]) - along_y[:, None] * (x - x[:, None])  # of edge i, on which point j lies
     parts = side * np.roll(side, -1, axis=1) < 0  # the line of edge i parts the ends of edge j
     return bool((parts & parts.T).any())

@@ -16,10 +16,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from segline.core.errors import DataError
-from segline.preprocessing import image_file, tiff, tiff_directories
+from segline.preprocessing.image_files import image_file, tiff, tiff_directories
 from tests.contract.closure import ROOT
 from tests.pictures import GRAY, RGB, geotiff, saved
-from tests.preprocessing.test_image_file import read, refusal, values
+from tests.preprocessing.image_files.test_image_file import read, refusal, values
 
 LARGE = cv2.resize(RGB, (70, 50), interpolation=cv2.INTER_NEAREST)
 TYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float32")
@@ -420,7 +420,7 @@ def test_a_file_may_be_opened_read_and_closed_by_different_threads():
 
 def test_gdal_is_imported_only_for_a_tiff():
     code = (
-        "import sys\nfrom pathlib import Path\nfrom tests.preprocessing.test_headers import jpeg\n"
+        "import sys\nfrom pathlib import Path\nfrom tests.preprocessing.image_files.test_headers import jpeg\n"
         "from segline.preprocessing import image_file, masks\n"
         "with image_file.opened(jpeg(), Path('a.jpg')) as image: image.read(0, 0, 1, 1)\n"
         "sys.exit('rasterio' in sys.modules)"

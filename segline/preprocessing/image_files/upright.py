@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from segline.preprocessing.stored_samples import Array, Georeference
+from segline.preprocessing.image_files.stored_samples import Array, Georeference
 
 Window = tuple[int, int, int, int]  # top, left, height, width
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from segline.core import untrusted
 from segline.core.errors import DataError
-from segline.preprocessing.decoder_warnings import GdalWarnings
-from segline.preprocessing.headers import AGAIN
-from segline.preprocessing.stored_samples import Array, Georeference, Rgb, Samples, Stored, require_size
-from segline.preprocessing.tiff_directories import Directory, Reader
+from segline.preprocessing.image_files.decoder_warnings import GdalWarnings
+from segline.preprocessing.image_files.headers import AGAIN
+from segline.preprocessing.image_files.stored_samples import Array, Georeference, Rgb, Samples, Stored, require_size
+from segline.preprocessing.image_files.tiff_directories import Directory, Reader
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

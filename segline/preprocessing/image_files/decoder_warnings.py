@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segline.core.errors import DataError, PipelineError
-from segline.preprocessing import headers
+from segline.preprocessing.image_files import headers
 
 _JPEG_DAMAGE = re.compile(r"(Corrupt JPEG|Premature end of JPEG).*")
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from segline.core.errors import DataError
 from segline.dataset.preparation import Alpha
-from segline.preprocessing import formats
-from segline.preprocessing.formats import Source
-from segline.preprocessing.stored_samples import Array, Georeference, Samples, Stored
-from segline.preprocessing.upright import TURNS
+from segline.preprocessing.image_files import formats
+from segline.preprocessing.image_files.formats import Source
+from segline.preprocessing.image_files.stored_samples import Array, Georeference, Samples, Stored
+from segline.preprocessing.image_files.upright import TURNS
 
 __all__ = ["Georeference", "ImageFile", "Samples", "opened", "pages"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError
-from segline.preprocessing.headers import AGAIN
+from segline.preprocessing.image_files.headers import AGAIN
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192 of an image that is in memory at once
 MAX_TILED_PIXELS = 1 << 28  # of one that is decoded whole and cut into tiles

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from segline.core.errors import DataError
-from segline.preprocessing import headers
-from segline.preprocessing.stored_samples import Array, Stored, cut_out_of, require_size
+from segline.preprocessing.image_files import headers
+from segline.preprocessing.image_files.stored_samples import Array, Stored, cut_out_of, require_size
 
 _COLOURS: dict[str, tuple[Literal["gray", "RGB", "palette"], int]] = {
     "gray": ("gray", cv2.IMREAD_GRAYSCALE),

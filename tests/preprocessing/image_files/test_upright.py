@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from segline.preprocessing import image_file, masks
-from segline.preprocessing.stored_samples import Georeference
-from segline.preprocessing.upright import TURNS
+from segline.preprocessing.image_files import image_file, masks
+from segline.preprocessing.image_files.stored_samples import Georeference
+from segline.preprocessing.image_files.upright import TURNS
 from tests.pictures import RGB, saved
 
 CODES = np.arange(9 * 14).reshape(9, 14)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError
-from segline.preprocessing.headers import AGAIN
+from segline.preprocessing.image_files.headers import AGAIN
 
 MOST_DIRECTORIES = 1 << 14
 _MOST_ENTRIES = 1 << 10  # of a directory

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError
-from segline.preprocessing import formats
-from segline.preprocessing.formats import Source
-from segline.preprocessing.image_file import through_palette
-from segline.preprocessing.stored_samples import Array, Stored
-from segline.preprocessing.upright import TURNS
+from segline.preprocessing.image_files import formats
+from segline.preprocessing.image_files.formats import Source
+from segline.preprocessing.image_files.image_file import through_palette
+from segline.preprocessing.image_files.stored_samples import Array, Stored
+from segline.preprocessing.image_files.upright import TURNS
 
 Mask = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -166,3 +166,8 @@ def _remedy(colour: str, encoding: str) -> str:
     if colour == "gray":
         return "It looks like an index mask; set the encoding to index, or save all masks in the same way."
     return "Save it as 8-bit gray, palette or RGB."
+
+
+def colour(code: int) -> tuple[int, int, int]:
+    """(r, g, b) of a colour code r << 16 | g << 8 | b."""
+    return code >> 16, code >> 8 & 255, code & 255

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from segline.core import untrusted
 from segline.core.errors import DataError
-from segline.preprocessing import bmp_webp_gif, headers, images, png_jpeg, tiff
-from segline.preprocessing.stored_samples import MAX_PIXELS, MAX_TILED_PIXELS, MAX_WINDOWED_PIXELS, Stored
+from segline.preprocessing.image_files import bmp_webp_gif, headers, png_jpeg, reading, tiff
+from segline.preprocessing.image_files.stored_samples import MAX_PIXELS, MAX_TILED_PIXELS, MAX_WINDOWED_PIXELS, Stored
 
 Source = bytes | Path
 _START = 16  # bytes
@@ -25,7 +25,7 @@ def opened(source: Source, where: Path, page: int | None, *, windows: bool) -> I
         with tiff.opened(source, where, page, MAX_WINDOWED_PIXELS if windows else MAX_PIXELS) as stored:
             yield stored
         return
-    content = source if isinstance(source, bytes) else images.read(source)
+    content = source if isinstance(source, bytes) else reading.read(source)
     if page not in (None, 1):
         raise DataError(where, f"no page {page}, as it has 1", "Export it again with all pages.")
     most = MAX_TILED_PIXELS if windows else MAX_PIXELS
@@ -48,4 +48,4 @@ def _is_tiff(source: Source) -> bool:
         with untrusted.opened(source, tiff.MAX_BYTES) as stream:
             return stream.read(_START).startswith(tiff.STARTS)
     except OSError as error:
-        raise images.unreadable(source, error) from None
+        raise reading.unreadable(source, error) from None

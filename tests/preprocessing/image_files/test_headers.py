@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segline.core.errors import DataError
-from segline.preprocessing import headers
-from segline.preprocessing.headers import Header
+from segline.preprocessing.image_files import headers
+from segline.preprocessing.image_files.headers import Header
 from tests.contract.closure import ROOT
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -111,7 +111,7 @@ def test_any_exif_block_gives_an_orientation_without_a_warning(content, start):
 def test_pillow_is_imported_only_for_an_exif_block():
     code = (
         "import sys\nfrom pathlib import Path\nfrom segline.preprocessing import headers\n"
-        "from tests.preprocessing.test_headers import jpeg\n"
+        "from tests.preprocessing.image_files.test_headers import jpeg\n"
         "headers.inspect(jpeg(), Path('a.jpg'))\nprint('PIL' in sys.modules)\n"
         "headers.inspect(jpeg(6), Path('a.jpg'))\nprint('PIL' in sys.modules)"
     )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from segline.core.errors import DataError
-from segline.preprocessing.headers import AGAIN, exif_orientation, refuse_rest
-from segline.preprocessing.stored_samples import Array, Rgb, Stored, cut_out_of, require_size
+from segline.preprocessing.image_files.headers import AGAIN, exif_orientation, refuse_rest
+from segline.preprocessing.image_files.stored_samples import Array, Rgb, Stored, cut_out_of, require_size
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

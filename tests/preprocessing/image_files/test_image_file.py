@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segline.core.errors import DataError
-from segline.preprocessing import image_file
-from segline.preprocessing.stored_samples import Samples
+from segline.preprocessing.image_files import image_file
+from segline.preprocessing.image_files.stored_samples import Samples
 from tests.pictures import GRAY, RGB, geotiff, saved
-from tests.preprocessing.test_headers import chunk, jpeg, png
+from tests.preprocessing.image_files.test_headers import chunk, jpeg, png
 from tests.preprocessing.test_images import stored
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp", "GIF": ".gif"}

@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from segline.core.errors import DataError
-from segline.preprocessing import masks
+from segline.preprocessing.image_files import masks
 from tests.pictures import GRAY, RGB, geotiff, saved
-from tests.preprocessing.test_headers import chunk, jpeg, png
+from tests.preprocessing.image_files.test_headers import chunk, jpeg, png
 from tests.preprocessing.test_images import encoded, stored
 
 MASK = GRAY % 5

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segline.core.errors import DataError
-from segline.preprocessing import decoder_warnings
+from segline.preprocessing.image_files import decoder_warnings
 
 
 @pytest.mark.parametrize(
