@@ -1,5 +1,6 @@
 """`segline inspect`: a folder of images and masks -> `data` and `preprocess` for params.yaml, and its problems."""
 
+import itertools
 import shlex
 from argparse import Namespace
 from collections import Counter
@@ -59,6 +60,8 @@ def inspect(root: Path) -> Inspection:
     if not layouts:
         if links := list(inspect_layouts.links_out(root))[:SHOWN]:
             raise combined(root, links)
+        if damaged := [*itertools.islice(inspect_exports.unreadable(root), SHOWN)]:
+            raise combined(root, damaged)
         raise DataError(root, f"no images with masks found; it contains {_contents(root)}", KNOWN)
     layout = layouts[0][0]
     problems: list[PipelineError] = []

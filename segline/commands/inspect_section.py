@@ -128,7 +128,7 @@ def _rules(export: Export) -> list[str]:
     ground = next((name for name in names if label_rules.key(name) in _GROUND), None)
     lines = ["    classes:"]
     for name in names if ground else ["background", *names]:
-        count, files = export.objects[name], export.files[name]
+        count, files = export.objects[name], export.within[name]
         objects = f"{count} objects " if count > files else ""
         lines.append(f"      - {_text(name):<40} # {f'{objects}in {files} images' if count else 'in no image'}")
     others = [name for name in export.objects if label_rules.key(name) in _VOID and name not in names]

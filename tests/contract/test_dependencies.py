@@ -20,8 +20,15 @@ from tests.contract.closure import ROOT, closure, modules
 EXEMPT = frozenset(name for name in modules() if name.startswith("segline.monitoring."))
 # Files of a declared folder that the stage does not import.
 NOT_IMPORTED = {
-    "download": {"core/git", "core/pipeline", "core/records", "core/seal"},
-    "preprocess": {"core/git", "core/pipeline", "core/plugins", "core/records", "dataset/history"},
+    "download": {"core/git", "core/pipeline", "core/records", "core/seal", "preprocessing/image_files/png"},
+    "preprocess": {
+        "core/git",
+        "core/pipeline",
+        "core/plugins",
+        "core/records",
+        "dataset/history",
+        "preprocessing/image_files/png",
+    },
     "train": {"core/git", "model/receptive_field", "model/stitching"},
     "evaluate": {
         "core/git",
@@ -30,6 +37,7 @@ NOT_IMPORTED = {
         "preprocessing/all_pairs",
         "preprocessing/audit",
         "preprocessing/class_table",
+        "preprocessing/image_files/png",
         "preprocessing/levels",
         "preprocessing/pairs",
         "preprocessing/palettes",

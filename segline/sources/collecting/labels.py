@@ -49,9 +49,10 @@ def _class_name(name: str) -> str:
 def _told_apart(names: list[str]) -> list[str]:
     first: dict[str, str] = {}
     for name in names:
-        if (other := first.setdefault(key(name), name)) is not name:
+        if (other := first.get(key(name))) is not None:
             same = f"duplicate {name!r}" if other == name else f"{other!r} and {name!r} differ in case or spaces alone"
             raise ValueError(same)
+        first[key(name)] = name
     return names
 
 
