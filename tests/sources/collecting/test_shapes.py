@@ -1,0 +1,162 @@
+"""Objects drawn one above the other; shapes that cannot be drawn."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segline.sources.collecting import shapes
+from segline.sources.collecting.shapes import Canvas, Faults, Region
+
+FILE = Path("a.json")
+
+
+def points(*values: float) -> np.ndarray:
+    return np.array(values, float).reshape(-1, 2)
+
+
+@st.composite
+def regions(draw: st.DrawFn, height: int = 5, width: int = 6) -> Region:
+    top, left = draw(st.integers(0, height)), draw(st.integers(0, width))
+    size = draw(st.integers(0, height - top)), draw(st.integers(0, width - left))
+    values = draw(st.lists(st.booleans(), min_size=size[0] * size[1], max_size=size[0] * size[1]))
+    return Region(top, left, np.array(values, bool).reshape(size))
+
+
+@given(st.lists(st.tuples(regions(), st.integers(0, 255), st.booleans()), max_size=6))
+def test_the_last_region_that_holds_a_pixel_owns_it(drawn) -> None:
+    """Pixel by pixel, as one would do by hand."""
+    canvas = Canvas(5, 6, 9)
+    for region, value, is_object in drawn:
+        canvas.draw(value, region, is_object=is_object)
+    covered, empty = 0, 0
+    mask, objects = np.full((5, 6), 9), np.zeros((5, 6), int)
+    number = 0
+    for region, value, is_object in drawn:
+        number += is_object
+        empty += not region.inside.any()
+        for y, x in zip(*np.nonzero(region.inside), strict=True):
+            place = region.top + y, region.left + x
+            covered += objects[place] > 0
+            mask[place], objects[place] = value, number if is_object else 0
+
+    assert np.array_equal(mask, canvas.mask)
+    assert np.array_equal(objects, canvas.objects)
+    assert (np.uint8, np.uint16) == (canvas.mask.dtype, canvas.objects.dtype)
+    assert (covered, empty, number) == (canvas.covered, canvas.empty, canvas.drawn)
+
+
+def test_a_region_may_be_part_of_an_object_drawn_before() -> None:
+    canvas = Canvas(1, 4, 255)
+    first = canvas.draw(0, Region(0, 0, np.ones((1, 1), bool)))
+    canvas.draw(1, Region(0, 1, np.ones((1, 2), bool)))
+    canvas.draw(0, Region(0, 2, np.ones((1, 2), bool)), part_of=first)
+
+    assert [[1, 2, 1, 1]] == canvas.objects.tolist()
+    assert (2, 1) == (canvas.drawn, canvas.covered)
+
+
+@pytest.mark.parametrize(
+    ("polygon", "fault"),
+    [
+        (points(0, 0, 4, 0, 4, 4), None),
+        (points(-3, -3, 90, -3, 90, 90), None),  # is cut off
+        (points(0, 0, 2, 2, 2, 0, 0, 2), None),  # a bow tie: its halves would cancel
+        (points(0, 0, 4, 0), "2 points, expected 3 to"),
+        (points(), "0 points"),
+        (points(0, 0, 4, float("nan"), 4, 4), "a point that is not finite"),
+        (points(0, 0, 4, float("inf"), 4, 4), "a point that is not finite"),
+        (points(16, 0, 20, 0, 20, 4), "outside of its image of 16x12 pixels"),
+        (points(0, 12, 4, 12, 4, 15), "outside of its image of 16x12 pixels"),
+        (points(-4, -4, 0, 0, -4, 0), "outside of its image of 16x12 pixels"),
+        (points(0.1, 0.1, 0.7, 0.7, 0.3, 0.3, 5.5, 5.5), "a polygon of zero area"),
+        (points(3, 3, 3, 3, 3, 3), "a polygon of zero area"),
+        (points(0, 0, 1e308, 0, -1e308, 4), "an outline of inf pixels, expected at most 4000000"),
+        (points(0, 0, 3e6, 0, 3e6, 4), "an outline of 6000004 pixels, expected at most 4000000"),
+    ],
+)
+def test_a_polygon_is_drawable_or_its_fault_is_told(polygon, fault) -> None:
+    found = shapes.fault_of(polygon, 12, 16)
+
+    assert found is None if fault is None else str(found).startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("polygon", "crosses"),
+    [
+        (points(0, 0, 4, 0, 4, 4, 0, 4), False),
+        (points(0, 0, 2, 2, 2, 0, 0, 2), True),
+        (points(0, 0, 4, 0, 4, 4, 2, 0, 0, 4), False),  # touches its own edge
+        (points(0, 0, 4, 0, 4, 4, 2, -0.1, 0, 4), True),
+        (points(0, 0, 4, 0, 4, 0, 4, 4), False),  # a point twice
+        (points(0, 0, 4, 0, 4, 4), False),
+    ],
+)
+def test_a_polygon_crosses_itself_where_two_edges_do(polygon, crosses) -> None:
+    assert crosses == shapes.crosses_itself(polygon)
+    assert crosses == shapes.crosses_itself(polygon[::-1])
+
+
+@given(st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=3, max_size=8))
+def test_crossings_are_those_found_edge_by_edge(corners) -> None:
+    def side(a, b, p) -> int:
+        return np.sign((b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0]))
+
+    edges = [*zip(corners, corners[1:] + corners[:1], strict=True)]
+    expected = any(
+        side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0 for a, b in edges for c, d in edges
+    )
+
+    assert expected == shapes.crosses_itself(np.array(corners, float))
+
+
+def test_faults_are_errors_or_counted() -> None:
+    refuse, skip = Faults("refuse"), Faults("skip")
+    for faults in (refuse, skip):
+        assert faults.passes(points(-5, 0, 4, 0, 4, 4), 12, 16, FILE, "first")
+        assert not faults.passes(points(1, 1), 12, 16, FILE, "second")
+
+    assert ["a.json: second: 1 points, expected 3 to 10000000"] == [
+        str(each).split(". Correct")[0] for each in refuse.problems()
+    ]
+    assert [] == skip.problems()
+    for faults in (refuse, skip):
+        assert faults.notes()[0].startswith(
+            "1 shapes cannot be drawn and are left out, the first: a.json: second: 1 po"
+        )
+        assert "1 shapes reach out of their image and are cut off at its edge" == faults.notes()[1]
+
+
+def test_a_million_faults_are_a_thousand_lines() -> None:
+    faults = Faults("refuse")
+    for number in range(1500):
+        faults.add(FILE, f"shape {number}", "bad")
+
+    assert 1001 == len(faults.problems())
+    assert "and 500 more of such shapes" in str(faults.problems()[-1])
+
+
+def test_what_a_canvas_counted_is_told() -> None:
+    faults, canvas = Faults("skip"), Canvas(2, 2, 0)
+    for _ in range(2):
+        canvas.draw(1, Region(0, 0, np.ones((1, 2), bool)))
+    canvas.draw(1, Region(0, 0, np.zeros((0, 0), bool)))
+    faults.crossing += 1
+    faults.drawn(canvas)
+
+    assert [
+        "1 polygons cross themselves and are drawn by the rule of the labelling tool",
+        "1 shapes are so thin that they have no pixel",
+        "2 pixels of objects are covered by later ones",
+    ] == faults.notes()
+
+
+def test_images_and_objects_have_limits() -> None:
+    assert shapes.too_large(1, 1) is None
+    assert shapes.too_large(16384, 32768) is None
+    assert shapes.too_large(16384, 32769) == "32769x16384 pixels, expected 1 to 536870912"
+    assert shapes.too_large(0, 5) == "5x0 pixels, expected 1 to 536870912"
+    assert shapes.too_many(65535) is None
+    assert shapes.too_many(65536) == "65536 objects, expected at most 65535"
