@@ -1,0 +1,176 @@
+"""Outlined regions -> what labelling tools open: COCO instances, one JSON of LabelMe an image, XML of CVAT.
+
+annotations.json           coco: of all images. A region is an annotation: with tolerance 0 its exact pixels as run
+                           lengths, otherwise a polygon that goes around its holes
+annotations/<image>.json   labelme: to be copied beside the images. Polygons, each above those before it
+annotations.xml            cvat: "CVAT for images 1.1" of all images. Polygons, each with a z-order of its own
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import numpy.typing as npt
+
+from segline.core import atomic
+from segline.core.errors import DataError
+from segline.dataset import raw
+from segline.inference import annotations
+from segline.inference.annotations import Region, Request
+
+Uint8 = npt.NDArray[np.uint8]
+Json = dict[str, Any]
+
+FOLDER = "annotations"
+NAMES = {"coco": "annotations.json", "labelme": f"{FOLDER}/<image>.json", "cvat": "annotations.xml"}
+_LABELME = "6.3.1"  # the version whose form this is
+# LabelMe's exporter cuts coordinates off to whole numbers and draws these pixels, the outline among them: a quarter of a
+# pixel inside of its region, each point is in the right one, and the outline is seen where it belongs.
+_INSET = 0.25
+
+
+class Annotations:
+    """The annotations of a prediction, added image by image from any thread, and written once all are there."""
+
+    def __init__(self, folder: Path, classes: Sequence[raw.Label], request: Request) -> None:
+        self._folder, self._classes, self._request = folder, classes, request
+        self._lock = Lock()
+        self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
+        self._places: dict[str, tuple[int, int]] = {}  # begin and end of what an image has in it
+
+    def add(self, name: str, file: Path, mask: Uint8) -> None:
+        """The regions of an image, whose file is named as the tool will find it. Raises OSError."""
+        found = [*annotations.regions(mask, self._request.least_area)]
+        height, width = mask.shape
+        file_name = f"{name}{file.suffix}"
+        if self._request.form == "labelme":
+            document = labelme(found, height, width, Path(file_name).name, self._classes, self._request)
+            with atomic.file(self._folder / FOLDER / f"{name}.json") as temporary:
+                temporary.write_bytes(_json(document))
+            return
+        if self._request.form == "coco":
+            objects = coco(found, height, width, self._request)
+            content = _json({"file_name": file_name, "height": height, "width": width, "objects": objects})
+        else:
+            content = ET.tostring(cvat(found, height, width, file_name, self._classes, self._request), "utf-8")
+        with self._lock:
+            begin = self._spool.seek(0, 2)
+            self._spool.write(content)
+            self._places[name] = begin, self._spool.tell()
+
+    def drop(self, name: str) -> None:
+        """Takes back what was added of an image."""
+        self._places.pop(name, None)
+        with suppress(OSError):
+            (self._folder / FOLDER / f"{name}.json").unlink()
+
+    def write(self, order: Sequence[str]) -> None:
+        """Writes the file of all images, in this order. Raises OSError."""
+        added = (self._content(name) for name in order if name in self._places)
+        if self._request.form == "coco":
+            lines = _coco_lines(added, self._classes)
+        elif self._request.form == "cvat":
+            lines = _cvat_lines(added, self._classes)
+        else:
+            return
+        with atomic.file(self._folder / NAMES[self._request.form]) as temporary, temporary.open("wb") as stream:
+            stream.writelines(lines)
+
+    def _content(self, name: str) -> bytes:
+        begin, end = self._places[name]
+        self._spool.seek(begin)
+        return self._spool.read(end - begin)
+
+
+def require_names(form: str, sources: Sequence[tuple[Path, str, int | None]]) -> None:
+    """Raises DataError for an image, of (file, name, page), that no labelling tool, or not this one's form, can name."""
+    for path, name, page in sources:
+        if page is not None:
+            problem = "has several pages, and labelling tools open one"
+            raise DataError(path, problem, "Save each page as a file of its own, or predict without --annotations.")
+        if form == "cvat" and not name.isprintable():
+            raise DataError(path, "a name with characters that XML cannot hold", "Rename the file.")
+
+
+def labelme(
+    found: Sequence[Region], height: int, width: int, file_name: str, classes: Sequence[raw.Label], request: Request
+) -> Json:
+    """The document of an image that lies beside it. A hole is a polygon of its class that follows."""
+    kept: Json = {"group_id": None, "description": "", "shape_type": "polygon", "flags": {}, "mask": None}
+    shapes = []
+    for region in annotations.stacked(found, height, width, request.unlabelled):
+        outline = annotations.simplified(annotations.inset(region.outline, _INSET), request.tolerance)
+        shapes.append({"label": classes[region.value].name, "points": outline.tolist(), **kept})
+    size = {"imageHeight": height, "imageWidth": width}
+    return {"version": _LABELME, "flags": {}, "shapes": shapes, "imagePath": file_name, "imageData": None, **size}
+
+
+def coco(found: Sequence[Region], height: int, width: int, request: Request) -> list[Json]:
+    """The annotations of an image, without their numbers."""
+    from pycocotools import mask as coco_mask  # noqa: PLC0415
+
+    objects = []
+    for region in found:
+        if region.value == request.unlabelled:
+            continue
+        rings = [annotations.simplified(ring, request.tolerance) for ring in (region.outline, *region.holes)]
+        polygon = annotations.keyhole(rings[0], rings[1:]).ravel().tolist()
+        (runs,) = coco_mask.frPyObjects([polygon], height, width)
+        exact = {"size": [height, width], "counts": runs["counts"].decode("ascii")}
+        shape = {"segmentation": [polygon] if request.tolerance else exact, "iscrowd": 0}
+        box = [float(value) for value in coco_mask.toBbox(runs)]
+        objects.append({"category_id": region.value + 1, "area": int(coco_mask.area(runs)), "bbox": box, **shape})
+    return objects
+
+
+def cvat(
+    found: Sequence[Region], height: int, width: int, file_name: str, classes: Sequence[raw.Label], request: Request
+) -> ET.Element:
+    """The element of an image, without its number. A hole is a polygon of its class with a higher z-order."""
+    image = ET.Element("image", {"name": file_name, "width": str(width), "height": str(height)})
+    for order, region in enumerate(annotations.stacked(found, height, width, request.unlabelled)):
+        outline = annotations.simplified(region.outline, request.tolerance)
+        points = ";".join(f"{x:.2f},{y:.2f}" for x, y in outline.tolist())
+        given = {"label": classes[region.value].name, "source": "auto", "occluded": "0"}
+        ET.SubElement(image, "polygon", {**given, "points": points, "z_order": str(order)})
+    return image
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
+def _coco_lines(added: Iterator[bytes], classes: Sequence[raw.Label]) -> Iterator[bytes]:
+    """The lines of the file, one for each annotation; images and categories are numbered from 1."""
+    categories = [{"id": number, "name": label.name} for number, label in enumerate(classes, start=1)]
+    yield b'{"categories": ' + _json(categories) + b',\n"annotations": ['
+    images, count = [], 0
+    for number, content in enumerate(added, start=1):
+        image = json.loads(content)
+        objects = image.pop("objects")
+        images.append({"id": number, **image})
+        for each in objects:
+            count += 1
+            yield (b",\n" if count > 1 else b"\n") + _json({"id": count, "image_id": number, **each})
+    yield b'],\n"images": [\n' + b",\n".join(map(_json, images)) + b"\n]}\n"
+
+
+def _cvat_lines(added: Iterator[bytes], classes: Sequence[raw.Label]) -> Iterator[bytes]:
+    """The lines of the file, one for each image; images are numbered from 0."""
+    labels = ET.Element("labels")
+    for label in classes:
+        element = ET.SubElement(labels, "label")
+        ET.SubElement(element, "name").text = label.name
+        ET.SubElement(element, "color").text = "#{:02x}{:02x}{:02x}".format(*label.rgb)
+        ET.SubElement(element, "attributes")
+    yield b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task>'
+    yield ET.tostring(labels, "utf-8") + b"</task></meta>\n"
+    for number, content in enumerate(added):
+        yield b'<image id="%d"' % number + content.removeprefix(b"<image") + b"\n"
+    yield b"</annotations>\n"

@@ -1,0 +1,134 @@
+"""The classes of an image -> outlined regions of one class each, as labelling tools hold them. H x W pixels.
+
+Pixels of a class that share an edge are a region. Coordinates are x and y of pixel corners: pixel (0, 0) covers 0 to 1.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segline.core.errors import DataError, ParameterError, suggestion
+from segline.dataset import onehot, raw
+
+Uint8 = npt.NDArray[np.uint8]
+Points = npt.NDArray[np.float32]
+
+FORMS = ("coco", "labelme", "cvat")
+MAX_PIXELS = 1 << 26  # of a mask, which is then in memory at once
+MAX_TOLERANCE = 100.0
+_BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Request:
+    """How masks become annotations: the tool's form, the distance in pixels by which an outline may leave its region's,
+    the pixels that a region needs, and the class that is what unlabelled pixels are; None if each class is drawn."""
+
+    form: str
+    tolerance: float
+    least_area: int
+    unlabelled: int | None
+
+
+@dataclass(frozen=True)
+class Region:
+    """Pixels of class `value`: a closed outline, float32 (N, 2), without its first point again, and those of its holes.
+
+    Outlines turn at each point. The region is on the same side of both kinds: holes go around the other way.
+    """
+
+    value: int
+    outline: Points
+    holes: Sequence[Points]
+
+
+def request(
+    form: str, tolerance: float, least_area: int, unlabelled: str | None, classes: Sequence[raw.Label]
+) -> Request:
+    """The checked options. Without a name, the unlabelled class is that named background, if there is one.
+
+    Case, spaces and underscores around it do not matter. Raises ParameterError.
+    """
+    if not 0 <= tolerance <= MAX_TOLERANCE:
+        problem = f"expected 0 to {MAX_TOLERANCE:g} pixels, got {tolerance}"
+        raise ParameterError("--tolerance", problem, "0 keeps the outline of each pixel.")
+    if not 0 <= least_area < MAX_PIXELS:
+        raise ParameterError("--least-area", f"expected 0 pixels or more, got {least_area}", "0 keeps every speck.")
+    names = [label.name for label in classes]
+    if unlabelled is None:
+        plain = [name.strip(" _").casefold() for name in names]
+        return Request(form, tolerance, least_area, plain.index(_BACKGROUND) if _BACKGROUND in plain else None)
+    if unlabelled not in names:
+        remedy = f"{suggestion(unlabelled, names, '')} The model knows: {', '.join(names)}."
+        raise ParameterError("--unlabelled", f"{unlabelled!r} is not a class of the model", remedy)
+    return Request(form, tolerance, least_area, names.index(unlabelled))
+
+
+def require_size(where: Path, height: int, width: int) -> None:
+    """Raises DataError that names `where` for an image too large to outline regions in."""
+    if height * width > MAX_PIXELS:
+        problem = f"{width}x{height} pixels, expected at most {MAX_PIXELS} in all for --annotations"
+        raise DataError(where, problem, "Predict it without.")
+
+
+def regions(mask: Uint8, least_area: int) -> Iterator[Region]:
+    """The regions of a mask (H, W) by exact outlines; pixels without a class are in none.
+
+    One of fewer than `least_area` pixels first becomes part of its largest neighbour.
+    """
+    from rasterio import features  # noqa: PLC0415 - 0.2 s, which only annotations need
+
+    valid = mask != onehot.VOID
+    if least_area > 1:
+        mask = features.sieve(mask, least_area, mask=valid, connectivity=4)
+    for shape, value in features.shapes(mask, mask=valid, connectivity=4):
+        outline, *holes = (np.array(ring[:-1], np.float32) for ring in shape["coordinates"])
+        yield Region(int(value), outline, holes)
+
+
+def stacked(found: Sequence[Region], height: int, width: int, unlabelled: int | None) -> list[Region]:
+    """The regions in an order in which those drawn later cover the holes of earlier ones, whose outlines are filled.
+
+    Of the class `unlabelled` only those within a filled outline are kept: they are holes of another region.
+    """
+    covered = np.zeros((height, width), np.uint8)
+    kept = []
+    for region in sorted(found, key=lambda each: -cv2.contourArea(each.outline)):
+        pixels = inset(region.outline, 0.5).astype(np.int32)  # centres of the pixels along the outline
+        left, top = pixels[0]
+        if region.value != unlabelled:
+            cv2.fillPoly(covered, [pixels], 1)
+        elif not covered[top, left]:
+            continue
+        kept.append(region)
+    return kept
+
+
+def inset(outline: Points, by: float) -> Points:
+    """An exact outline, moved into its region by less than a pixel."""
+    along = np.sign(np.roll(outline, -1, axis=0) - outline)  # one pixel along the edge that follows each point
+    inward = np.stack([along[:, 1], -along[:, 0]], axis=1)
+    return np.asarray(outline + by * (inward + np.roll(inward, 1, axis=0)), np.float32)
+
+
+def simplified(outline: Points, tolerance: float) -> Points:
+    """The outline by fewer of its points, at most `tolerance` away from it (Douglas and Peucker 1973).
+
+    It stays as it is if fewer than three points, or no area, would be left.
+    """
+    if not tolerance:
+        return outline
+    fewer = np.asarray(cv2.approxPolyDP(outline[:, None], tolerance, closed=True), np.float32)[:, 0]
+    return fewer if len(fewer) >= 3 and cv2.contourArea(fewer) > 0 else outline
+
+
+def keyhole(outline: Points, holes: Sequence[Points]) -> Points:
+    """One outline that leaves out the holes: a line goes to each and back, so it parts no pixels."""
+    for hole in holes:
+        at = int(np.abs(outline - hole[0]).sum(axis=1).argmin())
+        outline = np.concatenate([outline[: at + 1], hole, hole[:1], outline[at:]])
+    return outline
