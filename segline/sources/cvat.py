@@ -149,6 +149,7 @@ class _Masks:
                 export = Export(self._root, path.parent, images, cvat_masks.label_map(_inside(self._root, path)))
             except DataError as error:
                 problems.append(error)
+                yield from ((split, []) for split in (splitting.folders(form) if form.by == "lists" else [name]))
                 continue
             lists = {name: export.lists()}
             if form.by == "lists":
@@ -292,7 +293,7 @@ class _Xml:
             return None
         if not self._faults.passes(shape.points, image.height, image.width, path, which):
             return None
-        if kind == "mask" and shapes.reaches_out(shape.points, image.height, image.width):
+        if kind == "mask" and ((shape.points < 0) | (shape.points > (image.width, image.height))).any():
             self._faults.add(path, which, f"reaches out of its image of {image.width}x{image.height} pixels")
             return None
         self._faults.crossing += kind == "polygon" and shapes.crosses_itself(shape.points)

@@ -105,9 +105,10 @@ def parsed(kind: str, attributes: Attributes, number: int, value_of: Callable[[s
         ellipse = x, y, across, down, rotation
     else:
         left, top, width, height = (cvat_xml.number(attributes, key) for key in ("left", "top", "width", "height"))
+        if min(width, height) < 1:
+            raise ValueError(f"{width}x{height} pixels")
         points = np.array([left, top]) + np.array([width, height]) * _CORNERS
-        lengths = [int(text) for text in attributes.get("rle", "").split(",")]
-        runs = coco_runs.of_lengths(lengths, width, height)
+        runs = coco_runs.of_lengths(_lengths(attributes.get("rle", "")), width, height)
     z_order, group = cvat_xml.number(attributes, "z_order"), cvat_xml.number(attributes, "group_id")
     place = kind == "box" and rotation != 0, number
     return Shape(kind, label, value, z_order, group, place, points, runs, ellipse)
@@ -122,6 +123,13 @@ def _points(text: str) -> Points:
     if len(values) % 2:
         raise ValueError("an odd number of coordinates")
     return _rounded(values).reshape(-1, 2)
+
+
+def _lengths(text: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise ValueError("run lengths that are no whole numbers") from None
 
 
 def _decimals(attributes: Attributes, keys: Sequence[str], otherwise: str = "") -> Points:

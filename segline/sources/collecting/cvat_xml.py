@@ -153,9 +153,12 @@ def _parse(
 
     parser.StartElementHandler, parser.EndElementHandler = starts, ends
     parser.StartDoctypeDeclHandler = doctype
-    for chunk in chunks:
-        parser.Parse(chunk)
-        fed += len(chunk)
-        if not closing and fed - parser.CurrentByteIndex > MAX_TAG + _CHUNK:
-            raise ValueError(f"a tag of more than {MAX_TAG} bytes at byte {parser.CurrentByteIndex}")
-    parser.Parse(closing if depth else b"", True)
+    try:
+        for chunk in chunks:
+            parser.Parse(chunk)
+            fed += len(chunk)
+            if not closing and fed - parser.CurrentByteIndex > MAX_TAG + _CHUNK:
+                raise ValueError(f"a tag of more than {MAX_TAG} bytes at byte {parser.CurrentByteIndex}")
+        parser.Parse(closing if depth else b"", True)
+    finally:  # a parser and its handlers hold each other
+        parser.StartElementHandler = parser.EndElementHandler = parser.StartDoctypeDeclHandler = None
