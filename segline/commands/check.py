@@ -145,18 +145,17 @@ def _splits(document: params.Document) -> list[PipelineError]:
     """Splits that train and evaluate need and the source does not have; all sections are valid at this point."""
     source, module = _source(document)
     there = module.splits(params.section(document, f"data.{source}", module.Section))
-    needed = {
-        "train": "train needs it",
-        "val": "train needs it",
-        params.text(document, "evaluate.split"): "evaluate.split",
-    }
-    return [
-        ParameterError(
-            f"{params.FILE}: data.{source}", f"has no split {split!r} ({why})", f"It has: {', '.join(there)}."
-        )
-        for split, why in needed.items()
+    where, found = f"{params.FILE}: data.{source}", f"It has: {', '.join(there)}."
+    errors = [
+        ParameterError(where, f"has no split {split!r} (train needs it)", found)
+        for split in ("train", "val")
         if split not in there
     ]
+    scored = params.text(document, "evaluate.split")
+    if scored not in there and scored not in ("train", "val"):
+        remedy = f"{found} Set evaluate.split to the one to be scored."
+        errors.append(ParameterError(where, f"has no split {scored!r} (evaluate.split)", remedy))
+    return errors
 
 
 def _require_fit(document: params.Document) -> None:

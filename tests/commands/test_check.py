@@ -237,8 +237,9 @@ def test_a_split_that_the_source_does_not_have_is_refused(tmp_path, split):
     document = copy.deepcopy(committed())
     document["evaluate"]["split"] = split
 
-    assert f"data.synthetic: has no split '{split}' (evaluate.split). It has: train, val, test." in reported(
-        tmp_path, document
+    assert (
+        f"data.synthetic: has no split '{split}' (evaluate.split). It has: train, val, test. Set evaluate.split to "
+        in reported(tmp_path, document)
     )
 
 
