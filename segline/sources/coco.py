@@ -114,7 +114,7 @@ def describe(section: Section, source_input: Path) -> Dataset:
 
 
 def require_input(section: Section, source_input: Path) -> None:
-    """Raises what `collect` would. Reads no images: 100,000 annotations take some ten seconds."""
+    """Raises what `collect` would. Reads no images: 100,000 annotations take some five seconds."""
     with ExitStack() as files:
         _Reader(section, source_input).read(files)
 

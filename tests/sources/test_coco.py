@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +357,32 @@ def test_a_polygon_whose_outline_would_take_all_memory_is_refused(far, tmp_path)
     root = write(tmp_path, [annotation([[0, 0, far, 0, far, far, 0, 9]])])
 
     assert "an outline of" in problems(root)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    place=st.floats(0, 1), length=st.integers(0, 3), new=st.binary(max_size=3), rule=st.sampled_from(["refuse", "skip"])
+)
+def test_a_file_with_other_bytes_somewhere_is_read_or_refused(damaged, place, length, new, rule) -> None:
+    """Never with a traceback, nor a hang."""
+    root, content = damaged
+    at = int(place * len(content))
+    (root / "instances.json").write_bytes(content[:at] + new + content[at + length :])
+    with suppress(PipelineError):
+        reader = coco._Reader(section(faults=rule, unknown="void"), root)
+        with ExitStack() as files:
+            for entry in reader.read(files)["train"]:
+                reader.draw(entry)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory) -> tuple[Path, bytes]:
+    """A data set with a shape of each kind, and its JSON."""
+    mask = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.2
+    shapes = [[SQUARE], [SQUARE, SQUARE[::-1]]]
+    shapes += [{"size": [HEIGHT, WIDTH], "counts": counts} for counts in (runs(mask), compressed(mask))]
+    root = write(tmp_path_factory.mktemp("damaged"), [annotation(shape) for shape in shapes])
+    return root, (root / "instances.json").read_bytes()
 
 
 def test_a_link_out_of_the_input_is_refused(tmp_path) -> None:

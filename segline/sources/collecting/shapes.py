@@ -4,6 +4,7 @@ A source turns each shape into a `Region` as its own labelling tool would, and d
 tool's order: `fault_of` and `Faults` first, `Canvas.draw` then.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -86,9 +87,9 @@ def fault_of(points: Points, height: int, width: int) -> str | None:
     """
     if not MAX_POINTS >= len(points) >= 3:
         return f"{len(points)} points, expected 3 to {MAX_POINTS}"
-    if not np.isfinite(points).all():
+    left, top, right, bottom = extent = [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
+    if not all(map(math.isfinite, extent)):  # NaN is the extreme of whatever it is among
         return "a point that is not finite"
-    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return f"outside of its image of {width}x{height} pixels"
     with np.errstate(over="ignore", invalid="ignore"):
@@ -109,7 +110,8 @@ def _following(points: Points) -> Points:
 
 def reaches_out(points: Points, height: int, width: int) -> bool:
     """Whether any part of a polygon lies more than a pixel outside of its image."""
-    return bool((points < -1).any() or (points > (width + 1, height + 1)).any())
+    right, bottom = points.max(axis=0)
+    return bool(points.min() < -1 or right > width + 1 or bottom > height + 1)
 
 
 def crosses_itself(points: Points) -> bool:
