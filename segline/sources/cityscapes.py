@@ -85,12 +85,12 @@ def require_input(section: Section, source_input: Path) -> None:
 
 
 def _entries(section: Section, source_input: Path) -> dict[str, list[Entry]]:
+    form = splitting.ByFolder(by="folder", names=list(section.splits))
     absent = [name for name in ("leftImg8bit", "gtFine") if not (source_input / name).is_dir()]
     if absent:
         problem = f"no such folder: {source_input / absent[0] if source_input.is_dir() else source_input}"
         remedy = "Unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip there, or name the folder above them."
         raise ParameterError(f"{params.FILE}: data.input", problem, remedy)
-    form = splitting.ByFolder(by="folder", names=list(section.splits))
     problems: list[PipelineError] = []
     listed = splitting.usable(source_input, IMAGES, MASKS, form, CITY, problems=problems)
     problems += [

@@ -19,11 +19,19 @@ from segline.networks import small_unet
 from segline.reporting import report
 from segline.training import pretrained
 from stages import download, evaluate, plot, preprocess, train
-from tests import tiny
+from tests import folders, tiny
 from tests.contract.closure import ROOT
 from tests.networks.test_networks import SECTIONS as NETWORKS
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def labelled(**places: str) -> dict[str, Any]:
+    """The section of a labelling tool. Each has its own lists: YAML would name those that are shared."""
+    rules = {"classes": ["cat"], "unlabelled": "void", "unknown": "void", "faults": "skip", "group": ""}
+    return {**rules, "split": {"by": "ratio", "shares": {"val": 1.0}, "seed": 1}, **places}
+
+
 SOURCES = {
     "synthetic": {"seed": 1, "height": 96, "width": 96, "train": 1, "val": 1, "test": 1},
     "aerial": {"seed": 1, "size": 256, "train": 1, "val": 1, "test": 1},
@@ -40,22 +48,24 @@ SOURCES = {
         "classes": [{"name": "ground", "value": 0, "rgb": [0, 0, 0]}],
         "void": {"value": 9, "rgb": [1, 2, 3]},
     },
-    "coco": {
-        "classes": ["cat"],
-        "unlabelled": "void",
-        "unknown": "void",
-        "faults": "skip",
-        "split": {"by": "ratio", "shares": {"val": 1.0}, "seed": 1},
-        "annotations": "instances.json",
-        "images": "images",
-        "group": "",
-    },
+    "cityscapes": {"splits": ["val"]},
+    "cvat": labelled(annotations="annotations.xml", images="images"),
+    "labelme": labelled(annotations="labelme_*.json"),
+    "coco": labelled(annotations="instances.json", images="images"),
+    "label_studio": labelled(annotations="export.json", images="images", field="image"),
 }
 # What the sources of labelling tools find, with one label that is no class.
 ANNOTATIONS = {
     "instances.json": """{"images": [{"id": 1, "file_name": "a.png", "height": 9, "width": 9}],
         "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}],
         "categories": [{"id": 1, "name": "bird"}]}""",
+    "annotations.xml": """<annotations><image name="a.png" width="9" height="9">
+        <polygon label="bird" points="0,0;9,0;9,9"/></image></annotations>""",
+    "labelme_a.json": """{"imagePath": "images/a.png", "imageData": null, "shapes": [
+        {"label": "bird", "points": [[0, 0], [9, 0], [9, 9]], "shape_type": "polygon"}]}""",
+    "export.json": """[{"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": [{"type": "polygonlabels",
+        "value": {"points": [[0, 0], [50, 0], [50, 50]], "polygonlabels": ["bird"]}, "original_width": 9,
+        "original_height": 9}]}]}]""",
 }
 PLOT = [
     *("--history", "metrics/history.csv", "--train", "metrics/train.json", "--eval", "metrics/eval.json"),
@@ -164,17 +174,12 @@ def test_download(source, project, reads):
         "aerial": ROOT / "segline/sources/aerial.py",
         "cells": ROOT / "segline/sources/cells.py",
         "camvid": ROOT / "segline/sources/camvid.sha256",
-        "folder": Path("source"),
-        "voc": Path("source"),
-        "coco": Path("source"),
     }
-    for name in ("images/a.png", "masks/a.png"):
-        Path("source", name).parent.mkdir(parents=True)
-        Path("source", name).write_bytes(b"pixels")
+    folders.pairs(Path("source"), "images/{}.png", "masks/{}.png", "a")
     for name, content in ANNOTATIONS.items():
         Path("source", name).write_text(content)
     with contextlib.suppress(PipelineError):  # the archive is missing, which is found out after all is read
-        download.main(["--input", str(starts_from[source]), "--raw", "data/new"])
+        download.main(["--input", str(starts_from.get(source, "source")), "--raw", "data/new"])
 
     assert declared("download", project) == reads | templated("download") & declared("download", project)
 
