@@ -101,7 +101,8 @@ def network_alone(predictor: Predictor, rows: int) -> None:
 
 def files_to_files(predictor: Predictor, inputs: Sequence[input_files.InputImage], out: Path) -> None:
     """The command, after the model is loaded."""
-    with output_folder.opened(out, predictor.model.classes, (), [image.name for image in inputs]) as results:
+    names = [image.name for image in inputs]
+    with output_folder.opened(out, predictor.model.classes, output_folder.Contents(), names) as results:
         predict_all(predictor, inputs, results)
 
 

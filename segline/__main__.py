@@ -72,6 +72,18 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=int, default=8, metavar="N", help=batch)
     objects = "number the objects of these classes, such as car pedestrian"
     command.add_argument("--instances", nargs="+", default=[], metavar="CLASS", help=objects)
+    rank = "put the least certain images first, with the entropy and the margin of each, and show them in one picture"
+    command.add_argument("--rank", action="store_true", help=rank)
+    planes = "write the probability of each class as a plane of a TIFF file, 0 to 255"
+    command.add_argument("--probabilities", action="store_true", help=planes)
+    forms = "write what a labelling tool opens: polygons, or exact pixels with coco and --tolerance 0"
+    command.add_argument("--annotations", choices=("coco", "labelme", "cvat"), help=forms)
+    away = "how far, in pixels, the outline of an annotation may be from the predicted one (default: %(default)s)"
+    command.add_argument("--tolerance", type=float, default=1.0, metavar="PIXELS", help=away)
+    specks = "annotated regions of fewer pixels become part of their largest neighbour (default: %(default)s)"
+    command.add_argument("--least-area", type=int, default=20, metavar="PIXELS", help=specks)
+    rest = "the class that gets no annotations, but is what is left (default: background, if the model has that class)"
+    command.add_argument("--unlabelled", metavar="CLASS", help=rest)
 
 
 def _gate_arguments(command: argparse.ArgumentParser) -> None:

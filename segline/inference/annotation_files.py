@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
@@ -23,6 +24,7 @@ from segline.core.errors import DataError
 from segline.dataset import raw
 from segline.inference import annotations
 from segline.inference.annotations import Region, Request
+from segline.inference.input_files import InputImage
 
 Uint8 = npt.NDArray[np.uint8]
 Json = dict[str, Any]
@@ -30,9 +32,19 @@ Json = dict[str, Any]
 FOLDER = "annotations"
 NAMES = {"coco": "annotations.json", "labelme": f"{FOLDER}/<image>.json", "cvat": "annotations.xml"}
 _LABELME = "6.3.1"  # the version whose form this is
-# LabelMe's exporter cuts coordinates off to whole numbers and draws these pixels, the outline among them: a quarter of a
-# pixel inside of its region, each point is in the right one, and the outline is seen where it belongs.
+# LabelMe's exporter cuts coordinates off to whole numbers and draws these pixels, the outline among them: a quarter of
+# a pixel inside of its region, each point is in the right one, and the outline is seen where it belongs.
 _INSET = 0.25
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """An image as a labelling tool knows it, and its regions."""
+
+    file_name: str
+    height: int
+    width: int
+    regions: Sequence[Region]
 
 
 class Annotations:
@@ -46,19 +58,19 @@ class Annotations:
 
     def add(self, name: str, file: Path, mask: Uint8) -> None:
         """The regions of an image, whose file is named as the tool will find it. Raises OSError."""
-        found = [*annotations.regions(mask, self._request.least_area)]
         height, width = mask.shape
-        file_name = f"{name}{file.suffix}"
+        regions = [*annotations.regions(mask, self._request.least_area)]
+        image = Outlined(f"{name}{file.suffix}", height, width, regions)
         if self._request.form == "labelme":
-            document = labelme(found, height, width, Path(file_name).name, self._classes, self._request)
+            document = labelme(image, self._classes, self._request)
             with atomic.file(self._folder / FOLDER / f"{name}.json") as temporary:
                 temporary.write_bytes(_json(document))
             return
         if self._request.form == "coco":
-            objects = coco(found, height, width, self._request)
-            content = _json({"file_name": file_name, "height": height, "width": width, "objects": objects})
+            size = {"height": image.height, "width": image.width}
+            content = _json({"file_name": image.file_name, **size, "objects": coco(image, self._request)})
         else:
-            content = ET.tostring(cvat(found, height, width, file_name, self._classes, self._request), "utf-8")
+            content = ET.tostring(cvat(image, self._classes, self._request), "utf-8")
         with self._lock:
             begin = self._spool.seek(0, 2)
             self._spool.write(content)
@@ -88,58 +100,58 @@ class Annotations:
         return self._spool.read(end - begin)
 
 
-def require_names(form: str, sources: Sequence[tuple[Path, str, int | None]]) -> None:
-    """Raises DataError for an image, of (file, name, page), that no labelling tool, or not this one's form, can name."""
-    for path, name, page in sources:
-        if page is not None:
+def require_names(form: str, sources: Sequence[InputImage]) -> None:
+    """Raises DataError for an image that a file of this form cannot name."""
+    for source in sources:
+        if source.page is not None:
             problem = "has several pages, and labelling tools open one"
-            raise DataError(path, problem, "Save each page as a file of its own, or predict without --annotations.")
-        if form == "cvat" and not name.isprintable():
-            raise DataError(path, "a name with characters that XML cannot hold", "Rename the file.")
+            raise DataError(
+                source.path, problem, "Save each page as a file of its own, or predict without --annotations."
+            )
+        if form == "cvat" and not source.name.isprintable():
+            raise DataError(source.path, "a name with characters that XML cannot hold", "Rename the file.")
 
 
-def labelme(
-    found: Sequence[Region], height: int, width: int, file_name: str, classes: Sequence[raw.Label], request: Request
-) -> Json:
+def labelme(image: Outlined, classes: Sequence[raw.Label], request: Request) -> Json:
     """The document of an image that lies beside it. A hole is a polygon of its class that follows."""
     kept: Json = {"group_id": None, "description": "", "shape_type": "polygon", "flags": {}, "mask": None}
     shapes = []
-    for region in annotations.stacked(found, height, width, request.unlabelled):
+    for region in annotations.stacked(image.regions, image.height, image.width, request.unlabelled):
         outline = annotations.simplified(annotations.inset(region.outline, _INSET), request.tolerance)
         shapes.append({"label": classes[region.value].name, "points": outline.tolist(), **kept})
-    size = {"imageHeight": height, "imageWidth": width}
-    return {"version": _LABELME, "flags": {}, "shapes": shapes, "imagePath": file_name, "imageData": None, **size}
+    size = {"imageHeight": image.height, "imageWidth": image.width}
+    name = image.file_name.rpartition("/")[2]
+    return {"version": _LABELME, "flags": {}, "shapes": shapes, "imagePath": name, "imageData": None, **size}
 
 
-def coco(found: Sequence[Region], height: int, width: int, request: Request) -> list[Json]:
+def coco(image: Outlined, request: Request) -> list[Json]:
     """The annotations of an image, without their numbers."""
     from pycocotools import mask as coco_mask  # noqa: PLC0415
 
-    objects = []
-    for region in found:
+    size, objects = (image.height, image.width), []
+    for region in image.regions:
         if region.value == request.unlabelled:
             continue
         rings = [annotations.simplified(ring, request.tolerance) for ring in (region.outline, *region.holes)]
         polygon = annotations.keyhole(rings[0], rings[1:]).ravel().tolist()
-        (runs,) = coco_mask.frPyObjects([polygon], height, width)
-        exact = {"size": [height, width], "counts": runs["counts"].decode("ascii")}
+        (runs,) = coco_mask.frPyObjects([polygon], *size)
+        exact = {"size": [*size], "counts": runs["counts"].decode("ascii")}
         shape = {"segmentation": [polygon] if request.tolerance else exact, "iscrowd": 0}
         box = [float(value) for value in coco_mask.toBbox(runs)]
         objects.append({"category_id": region.value + 1, "area": int(coco_mask.area(runs)), "bbox": box, **shape})
     return objects
 
 
-def cvat(
-    found: Sequence[Region], height: int, width: int, file_name: str, classes: Sequence[raw.Label], request: Request
-) -> ET.Element:
+def cvat(image: Outlined, classes: Sequence[raw.Label], request: Request) -> ET.Element:
     """The element of an image, without its number. A hole is a polygon of its class with a higher z-order."""
-    image = ET.Element("image", {"name": file_name, "width": str(width), "height": str(height)})
-    for order, region in enumerate(annotations.stacked(found, height, width, request.unlabelled)):
+    given = {"name": image.file_name, "width": str(image.width), "height": str(image.height)}
+    element = ET.Element("image", given)
+    for order, region in enumerate(annotations.stacked(image.regions, image.height, image.width, request.unlabelled)):
         outline = annotations.simplified(region.outline, request.tolerance)
         points = ";".join(f"{x:.2f},{y:.2f}" for x, y in outline.tolist())
-        given = {"label": classes[region.value].name, "source": "auto", "occluded": "0"}
-        ET.SubElement(image, "polygon", {**given, "points": points, "z_order": str(order)})
-    return image
+        shown = {"label": classes[region.value].name, "source": "auto", "occluded": "0"}
+        ET.SubElement(element, "polygon", {**shown, "points": points, "z_order": str(order)})
+    return element
 
 
 def _json(content: Any) -> bytes:

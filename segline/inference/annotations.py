@@ -5,20 +5,19 @@ Pixels of a class that share an edge are a region. Coordinates are x and y of pi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segline.core.errors import DataError, ParameterError, suggestion
+from segline.core.errors import ParameterError, suggestion
 from segline.dataset import onehot, raw
+from segline.inference import instances
 
 Uint8 = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
 
 FORMS = ("coco", "labelme", "cvat")
-MAX_PIXELS = 1 << 26  # of a mask, which is then in memory at once
 MAX_TOLERANCE = 100.0
 _BACKGROUND = "background"
 
@@ -56,8 +55,9 @@ def request(
     if not 0 <= tolerance <= MAX_TOLERANCE:
         problem = f"expected 0 to {MAX_TOLERANCE:g} pixels, got {tolerance}"
         raise ParameterError("--tolerance", problem, "0 keeps the outline of each pixel.")
-    if not 0 <= least_area < MAX_PIXELS:
-        raise ParameterError("--least-area", f"expected 0 pixels or more, got {least_area}", "0 keeps every speck.")
+    if not 0 <= least_area <= instances.MAX_PIXELS:
+        problem = f"expected 0 to {instances.MAX_PIXELS} pixels, got {least_area}"
+        raise ParameterError("--least-area", problem, "0 keeps every speck.")
     names = [label.name for label in classes]
     if unlabelled is None:
         plain = [name.strip(" _").casefold() for name in names]
@@ -66,13 +66,6 @@ def request(
         remedy = f"{suggestion(unlabelled, names, '')} The model knows: {', '.join(names)}."
         raise ParameterError("--unlabelled", f"{unlabelled!r} is not a class of the model", remedy)
     return Request(form, tolerance, least_area, names.index(unlabelled))
-
-
-def require_size(where: Path, height: int, width: int) -> None:
-    """Raises DataError that names `where` for an image too large to outline regions in."""
-    if height * width > MAX_PIXELS:
-        problem = f"{width}x{height} pixels, expected at most {MAX_PIXELS} in all for --annotations"
-        raise DataError(where, problem, "Predict it without.")
 
 
 def regions(mask: Uint8, least_area: int) -> Iterator[Region]:

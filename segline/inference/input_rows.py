@@ -44,11 +44,16 @@ class NoData:
             self._bits[self._top : bottom] = np.packbits(~samples.valid, axis=1)
         self._top = bottom
 
+    def missing(self, top: int, lines: int) -> npt.NDArray[np.bool_] | None:
+        """Which pixels of the lines from `top` on, bool (n, W), have no value; None if all have."""
+        if self._bits is None:
+            return None
+        return np.unpackbits(self._bits[top : top + lines], axis=1, count=self._size[1]).view(np.bool_)
+
     def cut_from(self, classes: Uint8, top: int) -> None:
         """Makes void the classes (n, W) of pixels without a value, in place; they begin with line `top`."""
-        if self._bits is not None:
-            missing = np.unpackbits(self._bits[top : top + len(classes)], axis=1, count=self._size[1])
-            classes[missing.view(np.bool_)] = onehot.VOID
+        if (missing := self.missing(top, len(classes))) is not None:
+            classes[missing] = onehot.VOID
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +92,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads images as the model's were prepared, for input sizes (height, width). With `numbered`, objects are counted.
+    """Reads images as the model's were prepared, for input sizes (height, width). `whole` is the option, if
+    there is one, for which a mask must be in memory at once.
 
     `heard` gives what decoders complained about, see `decoder_warnings.muffled`.
     """
@@ -95,7 +101,7 @@ class Reader:
     preparation: Preparation
     sizes: Sequence[tuple[int, int]]
     classes: Sequence[raw.Label]
-    numbered: bool
+    whole: str | None
     heard: Callable[[], str]
     _lock: Lock = field(default_factory=Lock, init=False)
 
@@ -125,8 +131,8 @@ class Reader:
     def _rows_of(self, source: InputImage, file: ImageFile) -> Iterator[Row]:
         form = self.preparation
         intensity.require(source.path, file.colour, file.bands, file.dtype, form)
-        if self.numbered:
-            instances.require_size(source.path, file.height, file.width)
+        if self.whole:
+            instances.require_size(source.path, file.height, file.width, self.whole)
         own = tiling.grid(form, file.height, file.width)
         canvas, no_data = overlay.Canvas(file.height, file.width, self.classes), NoData(file.height, file.width)
         notes = file.notes if canvas.factor == 1 else (*file.notes, "overlays scaled down to fit 4096 pixels a side")

@@ -32,10 +32,10 @@ class Instance:
     y: float
 
 
-def require_size(where: Path, height: int, width: int) -> None:
-    """Raises DataError that names `where` for an image too large to find objects in."""
+def require_size(where: Path, height: int, width: int, option: str) -> None:
+    """Raises DataError that names `where` for an image too large to find objects in, as an option asks."""
     if height * width > MAX_PIXELS:
-        problem = f"{width}x{height} pixels, expected at most {MAX_PIXELS} in all for --instances"
+        problem = f"{width}x{height} pixels, expected at most {MAX_PIXELS} in all for {option}"
         raise DataError(where, problem, "Predict it without.")
 
 

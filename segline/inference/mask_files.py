@@ -2,7 +2,7 @@
 
 import errno
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,11 +23,13 @@ _OPTIONS = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 1 << 27}  # no file besid
 
 
 @contextmanager
-def written(path: Path, height: int, width: int, place: Georeference | None) -> Iterator[Callable[[Uint8], None]]:
+def written(
+    path: Path, height: int, width: int, place: Georeference | None, planes: Sequence[str] = ()
+) -> Iterator[Callable[[Uint8], None]]:
     """Yields a function that appends lines (n, width) of classes from the top; `path` appears once the block succeeds.
 
-    `place` is where the image lies. Equal masks give equal bytes. Raises OSError if the disk fails. All calls must come
-    from one thread.
+    Or lines (n, width, P) of values, if there are P names of `planes`. `place` is where the image lies. Equal values
+    give equal bytes. Raises OSError if the disk fails. All calls must come from one thread.
     """
     import rasterio  # noqa: PLC0415 - 0.2 s, which only TIFF needs
     from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: PLC0415
@@ -36,15 +38,19 @@ def written(path: Path, height: int, width: int, place: Georeference | None) -> 
 
     warnings.simplefilter("ignore", NotGeoreferencedWarning)  # most images are not
     where = {} if place is None else {"crs": place.crs, "transform": Affine(*place.transform)}
-    form = {"dtype": "uint8", "count": 1, "height": height, "width": width, "nodata": onehot.VOID, **where}
+    bands = {"count": len(planes), "interleave": "band"} if planes else {"count": 1, "nodata": onehot.VOID}
+    form = {"dtype": "uint8", "height": height, "width": width, **bands, **where}
     tiles = {"tiled": True, "blockysize": SIDE, "blockxsize": SIDE, "compress": "deflate", "BIGTIFF": "IF_SAFER"}
     with atomic.file(path) as temporary:
         try:
             with rasterio.Env(**_OPTIONS), rasterio.open(temporary, "w", driver="GTiff", **form, **tiles) as mask:
 
                 def write(top: int, lines: Uint8) -> None:
-                    mask.write(lines, 1, window=Window(0, top, width, len(lines)))
+                    values = np.ascontiguousarray(lines.transpose(2, 0, 1)) if planes else lines[None]
+                    mask.write(values, window=Window(0, top, width, len(lines)))
 
+                for number, name in enumerate(planes, start=1):
+                    mask.set_band_description(number, name)
                 yield LineBlocks(SIDE, height, write).append
         except RasterioError as error:
             raise _failure(temporary, path, error) from None

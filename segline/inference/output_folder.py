@@ -1,11 +1,15 @@
 """A folder of predictions, and the tables that list them.
 
-    summary.csv             image, height, width, share of each class among the pixels with data
+    summary.csv             image, height, width, share of each class among the pixels with data; ranked: entropy and
+                            margin, see `segline.inference.uncertainty`, and the least certain image first
     masks/<image>.png       the class of each pixel, 8-bit gray; of a TIFF image <image>.tif, with its
                             coordinate system and transform, 255 = no data
     overlays/<image>.png    the image under the colours of its classes, scaled down if it is large
     instances.csv           image, instance, class, area, box, centroid            if objects were requested
     instances/<image>.png   the number of each pixel's object, 16-bit gray, 0 = none
+    probabilities/<image>.tif  a plane for each class, 8 bits, 255 = 1               if they were requested
+    annotations*            see `segline.inference.annotation_files`                if they were requested
+    least_certain.png       overlays of the images that come first                  if they are ranked
 
 The name of an image may be "left/frame": then its results are in subfolders.
 """
@@ -13,6 +17,7 @@ The name of an image may be "left/frame": then its results are in subfolders.
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,52 +27,96 @@ import numpy.typing as npt
 from segline.core import atomic, records
 from segline.core.errors import ParameterError
 from segline.dataset import raw
-from segline.inference import instances, mask_files
+from segline.inference import annotation_files, instances, mask_files, uncertainty
+from segline.inference.annotations import Request
 from segline.inference.input_rows import Image
 from segline.preprocessing.image_files import png
+from segline.reporting import charts
 
-SUMMARY, INSTANCES = "summary.csv", "instances.csv"
-KINDS = ("masks", "overlays", "instances")
+SUMMARY, INSTANCES, LEAST_CERTAIN = "summary.csv", "instances.csv", "least_certain.png"
+KINDS = ("masks", "overlays", "instances", "probabilities")
 COLUMNS = ["image", "height", "width"]
+RANK_COLUMNS = ["entropy", "margin"]
 INSTANCE_COLUMNS = ["image", "instance", "class", "area", "left", "top", "width", "height", "x", "y"]
 
 Uint8 = npt.NDArray[np.uint8]
 Row = list[Any]
 
 
-class OutputFolder:
-    """The folder while any thread adds predictions to it. The objects of the classes `counted` are numbered."""
+@dataclass(frozen=True)
+class Contents:
+    """What is written besides masks and overlays. The objects of the classes `counted` are numbered."""
 
-    def __init__(self, folder: Path, classes: Sequence[raw.Label], counted: Sequence[int]) -> None:
-        self.folder, self.classes, self.counted = folder, classes, counted
-        self._columns = [*COLUMNS, *(f"{label.name}_share" for label in classes)]
+    counted: Sequence[int] = ()
+    annotations: Request | None = None
+    ranked: bool = False
+    probabilities: bool = False
+
+    @property
+    def whole(self) -> str | None:
+        """The option for which a mask must be in memory at once."""
+        return "--instances" if self.counted else "--annotations" if self.annotations else None
+
+
+@dataclass(frozen=True)
+class Band:
+    """Lines of an image: its classes (n, W), and probabilities (n, W, K) if they are written."""
+
+    classes: Uint8
+    probabilities: Uint8 | None = None
+
+
+class OutputFolder:
+    """The folder while any thread adds predictions to it."""
+
+    def __init__(self, folder: Path, classes: Sequence[raw.Label], contents: Contents) -> None:
+        self.folder, self.classes, self.contents = folder, classes, contents
+        rank = RANK_COLUMNS if contents.ranked else []
+        self._columns = [*COLUMNS, *rank, *(f"{label.name}_share" for label in classes)]
         self._rows: dict[str, Row] = {}
         self._instances: dict[str, list[Row]] = {}
+        wanted = contents.annotations
+        self._annotations = annotation_files.Annotations(folder, classes, wanted) if wanted else None
 
-    def add(self, image: Image, bands: Iterable[Uint8]) -> None:
-        """Writes the results of an image whose classes come in bands of lines (n, W) from the top: all or none.
+    def add(self, image: Image, bands: Iterable[Band], doubt: uncertainty.Uncertainty | None = None) -> None:
+        """Writes the results of an image that comes in bands from the top: all or none.
+
+        After the last band, `doubt` has the measures that rank the image.
 
         Raises DataError for too many objects, OSError if a file cannot be written, and what `bands` raises.
         """
         try:
             self._write(image, bands)
+            if self.contents.ranked and doubt is not None:
+                self._rows[image.source.name][len(COLUMNS) : len(COLUMNS)] = doubt.means()
         except BaseException:
+            if self._annotations:
+                self._annotations.drop(image.source.name)
             for kind in KINDS:
                 with suppress(OSError):  # one of them may be why
                     self._path(kind, image).unlink()
             raise
 
-    def _write(self, image: Image, bands: Iterable[Uint8]) -> None:
+    def _write(self, image: Image, bands: Iterable[Band]) -> None:
         name, (height, width) = image.source.name, image.grid.own
         num_classes, top = len(self.classes), 0
         counts = np.zeros(256, np.int64)  # of all values, as pixels without data are void
-        whole = bool(self.counted) or not image.is_tiff
+        whole = self.contents.whole is not None or not image.is_tiff
         kept: list[Uint8] = []
         with ExitStack() as stack:
             if image.is_tiff:
                 place = image.georeference
                 append = stack.enter_context(mask_files.written(self._path("masks", image), height, width, place))
-            for lines in bands:
+            if self.contents.probabilities:
+                path, names = self._path("probabilities", image), [label.name for label in self.classes]
+                planes = mask_files.written(path, height, width, image.georeference, names)
+                append_planes = stack.enter_context(planes)
+            for band in bands:
+                lines, missing = band.classes, image.no_data.missing(top, len(band.classes))
+                if band.probabilities is not None:
+                    if missing is not None:
+                        band.probabilities[missing] = 0
+                    append_planes(band.probabilities)
                 image.no_data.cut_from(lines, top)
                 top += len(lines)
                 counts += np.bincount(lines.ravel(), minlength=256)
@@ -76,8 +125,10 @@ class OutputFolder:
                     append(lines)
                 if whole:
                     kept.append(lines)
-            if self.counted:
+            if self.contents.counted:
                 self._number(image, np.concatenate(kept))
+        if self._annotations:
+            self._annotations.add(name, image.source.path, np.concatenate(kept))
         if not image.is_tiff:
             png.write_png(self._path("masks", image), np.concatenate(kept))
         png.write_png(self._path("overlays", image), image.canvas.picture(counts[:num_classes] > 0))
@@ -85,15 +136,27 @@ class OutputFolder:
         self._rows[name] = [name, height, width, *shares.tolist()]
 
     def _number(self, image: Image, mask: Uint8) -> None:
-        numbers, objects = instances.find(mask, self.counted, image.source.path)
+        numbers, objects = instances.find(mask, self.contents.counted, image.source.path)
         with atomic.file(self._path("instances", image)) as temporary:
             temporary.write_bytes(instances.png(numbers))
         self._instances[image.source.name] = [self._instance_row(image.source.name, one) for one in objects]
 
     @property
-    def tables(self) -> tuple[str, ...]:
-        """The names of the tables."""
-        return (SUMMARY, INSTANCES) if self.counted else (SUMMARY,)
+    def written(self) -> tuple[str, ...]:
+        """The names of folders and files that an image goes to."""
+        contents = self.contents
+        form = contents.annotations.form if contents.annotations else ""
+        listed = (
+            ("masks", True),
+            ("overlays", True),
+            ("instances", contents.counted),
+            ("probabilities", contents.probabilities),
+            (SUMMARY, True),
+            (INSTANCES, contents.counted),
+            (annotation_files.NAMES.get(form, ""), form),
+            (LEAST_CERTAIN, contents.ranked),
+        )
+        return tuple(name for name, is_there in listed if is_there)
 
     def announce(self, names: Sequence[str]) -> None:
         """Lists the images to come, without values, so that a killed run leaves the names of everything it wrote."""
@@ -101,15 +164,31 @@ class OutputFolder:
         records.write_csv(self.folder / SUMMARY, self._columns, [[name, *unknown] for name in names])
 
     def write_tables(self, order: Sequence[str]) -> None:
-        """Writes the tables of the images that were added, in this order."""
+        """Writes what lists the images that were added, in this order; ranked, the least certain come first."""
         done = [name for name in order if name in self._rows]
+        if self.contents.ranked:
+            at = len(COLUMNS)
+            done.sort(key=lambda name: -self._rows[name][at])
+            self._show(done[: uncertainty.SHOWN])
+        if self._annotations:
+            self._annotations.write(done)
         records.write_csv(self.folder / SUMMARY, self._columns, [self._rows[name] for name in done])
-        if self.counted:
+        if self.contents.counted:
             rows = [row for name in done for row in self._instances[name]]
             records.write_csv(self.folder / INSTANCES, INSTANCE_COLUMNS, rows)
 
+    def _show(self, least_certain: Sequence[str]) -> None:
+        """Writes the contact sheet."""
+        shown = []
+        for place, name in enumerate(least_certain, start=1):
+            entropy, margin = self._rows[name][len(COLUMNS) :][:2]
+            text = f"{place}. {charts.short(name)}\nentropy {entropy:.3f}, margin {margin:.3f}"
+            shown.append((self.folder / f"overlays/{name}.png", text))
+        if shown:
+            uncertainty.sheet(self.folder / LEAST_CERTAIN, shown)
+
     def _path(self, kind: str, image: Image) -> Path:
-        suffix = ".tif" if kind == "masks" and image.is_tiff else ".png"
+        suffix = ".tif" if kind == "probabilities" or (kind == "masks" and image.is_tiff) else ".png"
         return self.folder / kind / f"{image.source.name}{suffix}"
 
     def _instance_row(self, name: str, one: instances.Instance) -> Row:
@@ -119,14 +198,14 @@ class OutputFolder:
 
 @contextmanager
 def opened(
-    folder: Path, classes: Sequence[raw.Label], counted: Sequence[int], names: Sequence[str]
+    folder: Path, classes: Sequence[raw.Label], contents: Contents, names: Sequence[str]
 ) -> Iterator[OutputFolder]:
     """A new output folder in place of an earlier prediction in `folder`. However the block ends, its tables then list
     what was added, in the order of `names`. Raises ParameterError for a folder that contains anything else."""
     names_before = earlier(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _clear(folder, names_before)
-    results = OutputFolder(folder, classes, counted)
+    results = OutputFolder(folder, classes, contents)
     results.announce(names)
     try:
         yield results
@@ -149,6 +228,10 @@ def earlier(folder: Path) -> list[str]:
     if header[: len(COLUMNS)] != COLUMNS:
         problem = f"neither empty nor an earlier prediction: {SUMMARY} is missing or of another kind"
         raise ParameterError(where, problem, "Name a new folder, or empty this one.")
+    for name in (annotation_files.FOLDER, *annotation_files.NAMES.values()):
+        if (folder / name).exists():
+            problem = f"has {name} of an earlier prediction, which someone may have corrected"
+            raise ParameterError(where, problem, "Name a new folder, or move it away.")
     return [row[0] for row in rows if row]
 
 
@@ -158,6 +241,7 @@ def _clear(folder: Path, names: Sequence[str]) -> None:
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
             continue  # not written by `OutputFolder`
-        for kind, suffix in (*((kind, ".png") for kind in KINDS), ("masks", ".tif")):
+        for kind, suffix in (*((kind, ".png") for kind in KINDS), ("masks", ".tif"), ("probabilities", ".tif")):
             (folder / kind / f"{name}{suffix}").unlink(missing_ok=True)
-    (folder / INSTANCES).unlink(missing_ok=True)
+    for table in (INSTANCES, LEAST_CERTAIN):
+        (folder / table).unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import math
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,22 +12,21 @@ from pathlib import Path
 from queue import Full, Queue
 from threading import Event
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from segline.core import atomic, parallel
 from segline.core.errors import DataError, ParameterError, PipelineError, suggestion
-from segline.inference import input_files, output_folder
+from segline.dataset import raw
+from segline.inference import annotation_files, annotations, input_files, output_folder, uncertainty
 from segline.inference.input_rows import Failure, Image, Reader
+from segline.inference.output_folder import Band, Contents
 from segline.inference.sliding_window import Predictor
-from segline.model import checkpoint, device, randomness, receptive_field
+from segline.inference.uncertainty import Uncertainty
+from segline.model import checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import console
 from segline.preprocessing import images
 from segline.preprocessing.image_files import decoder_warnings
 from segline.sources.collecting import unsupported_formats
-
-Uint8 = npt.NDArray[np.uint8]
 
 MAX_SIDE = 8192
 MANY_WINDOWS = 100  # of an image: from here on it has a progress bar of its own
@@ -36,25 +35,30 @@ AHEAD = 2  # bands of classes that wait to be written
 
 @dataclass(frozen=True)
 class Request:
-    """Images per batch, input sizes relative to the model's own, whether to average with the mirrored image, and the
-    names of the classes whose objects are numbered."""
+    """Images per batch, input sizes relative to the model's own, and whether to average with the mirrored image.
+
+    `contents` says, once the classes of the model are known, what to write.
+    """
 
     batch_size: int
     scales: tuple[float, ...]
     flip: bool
-    instances: tuple[str, ...]
+    contents: Callable[[Sequence[raw.Label]], Contents]
 
 
 class _Bands:
-    """The classes of an image on their way from the network to the thread that writes them, in bands of lines."""
+    """The classes of an image on their way from the network to the thread that writes them, in bands of lines.
+
+    `doubt` is complete after the last of them.
+    """
 
     def __init__(self, image: Image) -> None:
-        self.image = image
-        self._queue: Queue[Uint8 | Exception | None] = Queue(AHEAD)
+        self.image, self.doubt = image, Uncertainty()
+        self._queue: Queue[Band | Exception | None] = Queue(AHEAD)
         self._closed = Event()
         self._fatal: OSError | None = None
 
-    def put(self, band: Uint8 | Exception | None) -> bool:
+    def put(self, band: Band | Exception | None) -> bool:
         """Adds a band; None is the end, an exception an end too early. False if the writer has given up."""
         while not self._closed.is_set():
             try:
@@ -66,7 +70,7 @@ class _Bands:
             raise self._fatal
         return False
 
-    def __iter__(self) -> Iterator[Uint8]:
+    def __iter__(self) -> Iterator[Band]:
         while (band := self._queue.get()) is not None:
             if isinstance(band, Exception):
                 raise band
@@ -90,18 +94,18 @@ def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> Non
     total = len(sources) + len(problems)
     network, description = checkpoint.read_named(model)
     sizes = _sizes(description, request)
-    counted = [_class_index(description, name) for name in request.instances]
+    contents = request.contents(description.classes)
+    _require_annotated(contents, description, sources)
     margin = receptive_field.of_tiles(network, description.preparation)
     predictor = Predictor(network.to(device.pick()), description, sizes, request.batch_size, request.flip, margin)
     randomness.deterministic(0)  # the same kernels as `evaluate`
-    with output_folder.opened(out, description.classes, counted, [source.name for source in sources]) as results:
+    with output_folder.opened(out, description.classes, contents, [source.name for source in sources]) as results:
         problems += predict_all(predictor, sources, results)
     for problem in problems:
         console.warn(str(problem))
     if len(problems) == total:
         raise DataError(out, f"none of {total} images could be predicted", "They are named above.")
-    contents = ", ".join((*output_folder.KINDS[: 3 if counted else 2], *results.tables))
-    console.say(f"predict: {total - len(problems)} of {total} images -> {out}: {contents}")
+    console.say(f"predict: {total - len(problems)} of {total} images -> {out}: {', '.join(results.written)}")
     if problems:
         failed = f"{len(problems)} of {total} images could not be predicted"
         raise DataError(out, failed, "They are named above; all others were.")
@@ -120,10 +124,10 @@ def predict_all(
         ThreadPoolExecutor(parallel.count() + 2) as pool,  # writers wait for the disk
         device.within_memory("lower --batch-size, or give smaller images"),
     ):
-        reader = Reader(model.preparation, predictor.sizes, model.classes, bool(results.counted), heard)
+        reader = Reader(model.preparation, predictor.sizes, model.classes, results.contents.whole, heard)
         with (
             closing(reader.ahead(pool, sources, ahead)) as rows,
-            closing(_predictions(predictor, predictor.logits(rows), notes)) as predicted,
+            closing(_predictions(predictor, predictor.logits(rows), results.contents, notes)) as predicted,
         ):
             written = parallel.ahead(pool, lambda bands: _write(results, bands), predicted, ahead)
             outcomes = console.progress(written, len(sources), "predict")
@@ -134,7 +138,10 @@ def predict_all(
 
 
 def _predictions(
-    predictor: Predictor, logits: Iterator[tuple[Image, list[Tensor]] | Failure], notes: Counter[str]
+    predictor: Predictor,
+    logits: Iterator[tuple[Image, list[Tensor]] | Failure],
+    contents: Contents,
+    notes: Counter[str],
 ) -> Generator[_Bands | Failure]:
     """Each image before its classes are computed, with the bands that take them, or why it cannot be read.
 
@@ -153,8 +160,13 @@ def _predictions(
         bands = _Bands(image)
         try:
             yield bands
-            for band in predictor.classes(image.grid, _rows_of(image, views, logits)):
-                if not bands.put(band):
+            top = 0
+            for merged in predictor.merged(image.grid, _rows_of(image, views, logits)):
+                if contents.ranked:
+                    bands.doubt.add(merged, image.no_data.missing(top, merged.shape[1]))
+                top += merged.shape[1]
+                planes = uncertainty.planes(merged) if contents.probabilities else None
+                if not bands.put(Band(forward.classes(merged[None])[0], planes)):
                     image.dropped.set()
                     dropped.add(image.source)
                     break
@@ -183,7 +195,7 @@ def _write(results: output_folder.OutputFolder, bands: _Bands | Failure) -> Pipe
         return bands.problem
     fatal = None
     try:
-        results.add(bands.image, bands)
+        results.add(bands.image, bands, bands.doubt)
     except PipelineError as error:
         return error
     except OSError as error:
@@ -210,8 +222,18 @@ def _sizes(model: checkpoint.Description, request: Request) -> list[tuple[int, i
     return [(max(1, round(height * scale)), max(1, round(width * scale))) for scale in request.scales]
 
 
-def _class_index(model: checkpoint.Description, name: str) -> int:
-    known = [label.name for label in model.classes]
+def _require_annotated(
+    contents: Contents, model: checkpoint.Description, sources: Sequence[input_files.InputImage]
+) -> None:
+    if contents.annotations is None:
+        return
+    annotation_files.require_names(contents.annotations.form, sources)
+    if model.preparation.orientation == "stored":
+        console.warn("the model takes images as they are stored; labelling tools turn them upright by their Exif tag")
+
+
+def _class_index(classes: Sequence[raw.Label], name: str) -> int:
+    known = [label.name for label in classes]
     if name not in known:
         remedy = f"{suggestion(name, known, '')} The model knows: {', '.join(known)}."
         raise ParameterError("--instances", f"{name!r} is not a class of the model", remedy)
@@ -220,6 +242,14 @@ def _class_index(model: checkpoint.Description, name: str) -> int:
 
 def command(args: Namespace) -> None:
     """`segline predict`."""
-    instances = tuple(dict.fromkeys(args.instances))
-    request = Request(args.batch_size, tuple(args.scales), args.flip, instances)
+
+    def contents(classes: Sequence[raw.Label]) -> Contents:
+        counted = [_class_index(classes, name) for name in dict.fromkeys(args.instances)]
+        wanted = None
+        if args.annotations:
+            options = args.tolerance, args.least_area, args.unlabelled
+            wanted = annotations.request(args.annotations, *options, classes)
+        return Contents(counted, wanted, args.rank, args.probabilities)
+
+    request = Request(args.batch_size, tuple(args.scales), args.flip, contents)
     run(args.inputs, args.model, args.out, request)

@@ -1,4 +1,4 @@
-"""The rows of images -> their logits, batch by batch, and the classes of each image, band by band.
+"""The rows of images -> their logits, batch by batch, and those of each whole image, band by band.
 
 K classes. An image is never whole in memory: only the rows of a batch, and the logits of one line of its windows.
 """
@@ -7,16 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from segline.dataset import tiling
 from segline.inference import test_time_augmentation
 from segline.inference.input_rows import Failure, Image, Row
-from segline.model import batches, checkpoint, forward, stitching
-
-Uint8 = npt.NDArray[np.uint8]
+from segline.model import batches, checkpoint, stitching
 
 _LINES = 64  # of logits whose classes are found at once
 
@@ -63,16 +60,15 @@ class Predictor:
                 yield row.image, [view[number] for view in views]
                 number += 1
 
-    def classes(self, grid: tiling.Grid, rows: Iterable[list[Tensor]]) -> Iterator[Uint8]:
-        """The classes of an image at its own size, uint8 (n, width), in bands from the top, as `evaluate` finds them.
+    def merged(self, grid: tiling.Grid, rows: Iterable[list[Tensor]]) -> Iterator[Tensor]:
+        """The logits of an image at its own size, (K, n, width), in bands from the top, as `evaluate` has them.
 
         Of several views the probabilities are averaged: of a stretched image at its own size, otherwise at that of a
         row, before the rows are put together.
         """
         if self.model.preparation.fit == "stretch":
-            yield from (test_time_augmentation.classes_at(views, *grid.own) for views in rows)
+            yield from (test_time_augmentation.merged(views, *grid.own) for views in rows)
             return
         logits = (test_time_augmentation.merged(views, *grid.row) for views in rows)
         for band in stitching.at_own_size(grid, stitching.bands(grid, logits, self.margin)):
-            for lines in torch.split(band, _LINES, dim=1) if grid.count > 1 else [band]:
-                yield forward.classes(lines[None])[0]
+            yield from torch.split(band, _LINES, dim=1) if grid.count > 1 else [band]

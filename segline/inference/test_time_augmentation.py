@@ -5,8 +5,6 @@ N images, C channels, K classes, H x W pixels.
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,28 +20,21 @@ def views(network: nn.Module, inputs: Tensor, flip: bool) -> list[Tensor]:
     return logits
 
 
-def classes_at(logits: Sequence[Tensor], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """The classes of one image at (height, width) from the logits (K, h, w) of each view, whose sizes may differ.
-
-    One view gives what `forward.classes_at` does; several are resized, and their probabilities averaged.
-    """
-    if len(logits) == 1:
-        return forward.classes_at(logits[0], height, width)
-    first, *rest = (_probabilities(view, height, width) for view in logits)
-    for probabilities in rest:
-        first += probabilities
-    labels: npt.NDArray[np.uint8] = forward.classes(first)[0]
-    return labels
-
-
 def merged(logits: Sequence[Tensor], height: int, width: int) -> Tensor:
-    """One view's logits (K, height, width) as they are; of several the logarithm of their mean probability there."""
-    if len(logits) == 1:
-        return logits[0]
-    mean = torch.stack([_probabilities(view, height, width)[0] for view in logits]).mean(dim=0)
-    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+    """The logits (K, height, width) of one image from those of each view (K, h, w), whose sizes may differ.
+
+    Those of one view are resized as `forward.classes_at` does. Of several it is the logarithm of the mean probability.
+    """
+    first, *rest = (_resized(view, height, width) for view in logits)
+    if not rest:
+        return first
+    total = first.softmax(dim=0)
+    for view in rest:
+        total += view.softmax(dim=0)
+    return (total / len(logits)).clamp(min=torch.finfo(total.dtype).tiny).log()
 
 
-def _probabilities(logits_khw: Tensor, height: int, width: int) -> Tensor:
-    resized = F.interpolate(logits_khw[None], size=(height, width), mode="bilinear", align_corners=False)
-    return resized.softmax(dim=1)
+def _resized(logits_khw: Tensor, height: int, width: int) -> Tensor:
+    if logits_khw.shape[1:] == (height, width):
+        return logits_khw
+    return F.interpolate(logits_khw[None], size=(height, width), mode="bilinear", align_corners=False)[0]

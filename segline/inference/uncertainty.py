@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,7 +79,7 @@ def sheet(path: Path, pictures: Sequence[tuple[Path, str]]) -> None:
 
 def _shrunk(file: Path) -> Uint8:
     """A picture with `_SIDE` pixels on its longer side."""
-    picture = cv2.cvtColor(cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    picture: Any = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR_RGB)
     factor = _SIDE / max(picture.shape[:2])
     height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST

@@ -13,6 +13,7 @@ from segline.core import records
 from segline.core.errors import DataError, ParameterError
 from segline.dataset import onehot, raw, tiling
 from segline.inference import input_files, input_rows, output_folder, overlay
+from segline.inference.output_folder import Band, Contents
 from segline.preprocessing.image_files.image_file import Samples
 from tests import tiny
 from tests.contract.closure import ROOT
@@ -32,9 +33,9 @@ def shown(name: str, *, is_tiff: bool = False) -> input_rows.Image:
 
 
 def fill(folder: Path, *names: str, counted: tuple[int, ...] = (), is_tiff: bool = False) -> None:
-    with output_folder.opened(folder, CLASSES, counted, names) as results:
+    with output_folder.opened(folder, CLASSES, Contents(counted), names) as results:
         for name in reversed(names):
-            results.add(shown(name, is_tiff=is_tiff), [MASK[:1].copy(), MASK[1:].copy()])
+            results.add(shown(name, is_tiff=is_tiff), [Band(MASK[:1].copy()), Band(MASK[1:].copy())])
 
 
 def files(folder: Path) -> set[str]:
@@ -83,8 +84,8 @@ def test_pixels_without_data_have_no_class_and_no_share(tmp_path):
     valid[0, :2] = valid[2] = False
     image.no_data.add(Samples(IMAGE[:2], valid[:2]))
     image.no_data.add(Samples(IMAGE[2:], valid[2:]))
-    with output_folder.opened(tmp_path, CLASSES, (), ["a"]) as results:
-        results.add(image, [MASK[:1].copy(), MASK[1:].copy()])
+    with output_folder.opened(tmp_path, CLASSES, Contents(), ["a"]) as results:
+        results.add(image, [Band(MASK[:1].copy()), Band(MASK[1:].copy())])
     mask = cv2.imread(str(tmp_path / "masks/a.tif"), cv2.IMREAD_UNCHANGED)
 
     assert (np.where(valid, MASK, onehot.VOID) == mask).all()
@@ -95,8 +96,8 @@ def test_pixels_without_data_have_no_class_and_no_share(tmp_path):
 def test_an_image_without_any_data_has_an_overlay_without_a_legend(tmp_path):
     image = shown("a", is_tiff=True)
     image.no_data.add(Samples(IMAGE, np.zeros(MASK.shape, np.bool_)))
-    with output_folder.opened(tmp_path, CLASSES, (), ["a"]) as results:
-        results.add(image, [MASK.copy()])
+    with output_folder.opened(tmp_path, CLASSES, Contents(), ["a"]) as results:
+        results.add(image, [Band(MASK.copy())])
 
     assert MASK.shape == cv2.imread(str(tmp_path / "overlays/a.png")).shape[:2]
     assert "0.000000,0.000000" in (tmp_path / "summary.csv").read_text()
@@ -105,10 +106,13 @@ def test_an_image_without_any_data_has_an_overlay_without_a_legend(tmp_path):
 @pytest.mark.parametrize("is_tiff", [False, True])
 def test_of_an_image_that_fails_halfway_nothing_is_left(is_tiff, tmp_path):
     def bands():
-        yield MASK[:1].copy()
+        yield Band(MASK[:1].copy())
         raise DataError("a.png", "damaged", "Copy it again.")
 
-    with output_folder.opened(tmp_path, CLASSES, (), ["a"]) as results, pytest.raises(DataError, match="damaged"):
+    with (
+        output_folder.opened(tmp_path, CLASSES, Contents(), ["a"]) as results,
+        pytest.raises(DataError, match="damaged"),
+    ):
         results.add(shown("a", is_tiff=is_tiff), bands())
 
     assert {"summary.csv"} == files(tmp_path)
@@ -176,8 +180,8 @@ def test_a_summary_made_by_others_cannot_make_us_delete_outside(tmp_path, name):
 
 def test_an_interrupted_run_lists_what_it_wrote_and_can_be_run_again(tmp_path):
     def interrupted() -> None:
-        with output_folder.opened(tmp_path, CLASSES, (), ["a", "b"]) as results:
-            results.add(shown("a"), [MASK.copy()])
+        with output_folder.opened(tmp_path, CLASSES, Contents(), ["a", "b"]) as results:
+            results.add(shown("a"), [Band(MASK.copy())])
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -191,9 +195,9 @@ def test_what_a_killed_run_wrote_is_replaced_by_the_next(tmp_path):
     """A killed process does not write its tables at the end."""
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom segline.inference import output_folder\n"
-        "from tests.inference.test_output_folder import CLASSES, MASK, shown\n"
-        "with output_folder.opened(Path(sys.argv[1]), CLASSES, (1,), ['a', 'b']) as results:\n"
-        "    results.add(shown('b'), [MASK.copy()])\n"
+        "from tests.inference.test_output_folder import CLASSES, MASK, Band, Contents, shown\n"
+        "with output_folder.opened(Path(sys.argv[1]), CLASSES, Contents((1,)), ['a', 'b']) as results:\n"
+        "    results.add(shown('b'), [Band(MASK.copy())])\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, check=False)
