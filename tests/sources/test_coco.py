@@ -1,6 +1,9 @@
 """`data.source: coco`: what pycocotools draws, pixel by pixel, in the order of the file."""
 
 import json
+import os
+import subprocess
+import sys
 import tracemalloc
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,8 +24,9 @@ from segline.dataset import processed, raw
 from segline.dataset.raw import Dataset, Void
 from segline.sources import coco
 from segline.sources.collecting import json_file, shapes
-from stages import download, preprocess
-from tests import folders
+from stages import download, evaluate, plot, preprocess, train
+from tests import folders, tiny
+from tests.sources.test_synthetic import OLDER_CPU
 
 ROOT = Path(coco.__file__).parents[2]
 HEIGHT, WIDTH = folders.SIZE
@@ -43,6 +47,8 @@ BY_FOLDER: dict[str, Any] = {
 }
 SQUARE = [2.0, 2.0, 10.0, 2.0, 10.0, 8.0, 2.0, 8.0]
 CATEGORIES = [{"id": 3, "name": "dog"}, {"id": 90, "name": "cat"}, {"id": 4, "name": "bird"}]
+NAMES = ("a.png", "b.png", "c.png", "d.png")
+ARRAYS = (processed.IMAGES, processed.ONEHOT)
 CAT, DOG, BIRD = 90, 3, 4
 
 
@@ -475,26 +481,59 @@ def as_coco(raw_folder: Path, dataset: Dataset, root: Path) -> dict[str, Any]:
         "split": {"by": "folder", "names": list(dataset.splits)},
         "annotations": "{split}.json",
         "images": "{split}",
-        "group": "",
+        "group": "(.+)-.+",
     }
 
 
-def test_the_streets_as_coco_give_the_same_arrays_as_their_masks(tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    document = yaml.safe_load((ROOT / "presets/synthetic.yaml").read_text())
-    document["data"]["synthetic"] |= {"height": 96, "width": 96, "train": 2, "val": 1, "test": 1}
-    streets = ROOT / "segline/sources/streets"
-    params_file = Path("params.yaml")
-    params_file.write_text(yaml.safe_dump(document))
-    download.main(["--input", str(streets), "--raw", "raw"])
-    preprocess.main(["--raw", "raw", "--processed", "processed"])
-    own = as_coco(Path("raw"), raw.read(Path("raw")), Path("mine"))
-    document["data"] = {"source": "coco", "input": "mine", "coco": own}
-    params_file.write_text(yaml.safe_dump(document))
-    download.main(["--input", "mine", "--raw", "raw-coco"])
-    preprocess.main(["--raw", "raw-coco", "--processed", "processed-coco"])
+@pytest.mark.slow
+def test_the_streets_as_coco_go_through_the_whole_pipeline_as_their_masks_do(tmp_path, monkeypatch) -> None:
+    """The same arrays, so the same scores."""
+    monkeypatch.setenv("SEGLINE_TRACKING", "off")
+    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
+    streets = {"seed": 1, "height": 96, "width": 96, "train": 3, "val": 1, "test": 2}
+    run(tmp_path / "masks", monkeypatch, "synthetic", ROOT / "segline/sources/streets", streets)
+    own = as_coco(Path("data/raw"), raw.read(Path("data/raw")), tmp_path / "mine")
+    run(tmp_path / "coco", monkeypatch, "coco", tmp_path / "mine", own)
+    arrays = [
+        f"data/processed/{split}/{name}" for split in streets if split in own["split"]["names"] for name in ARRAYS
+    ]
 
-    for split in ("train", "val", "test"):
-        for name in (processed.IMAGES, processed.ONEHOT):
-            files = [Path(folder, split, name).read_bytes() for folder in ("processed", "processed-coco")]
-            assert files[0] == files[1]
+    assert 6 == len(arrays)
+    for name in (*arrays, "metrics/history.csv", "metrics/per_class.csv", "metrics/per_image.csv"):
+        assert (tmp_path / "masks" / name).read_bytes() == (tmp_path / "coco" / name).read_bytes(), name
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str, source_input: Path, own: dict[str, Any]) -> None:
+    """The whole pipeline in a new folder."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    data = {"source": source, "input": str(source_input), source: own}
+    Path("params.yaml").write_text(yaml.safe_dump({"data": data, **tiny.PARAMETERS}))
+    download.main(["--input", str(source_input), "--raw", "data/raw"])
+    preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
+    train.main(tiny.TRAIN)
+    evaluate.main(tiny.EVALUATE)
+    plot.main(tiny.PLOT)
+
+
+@pytest.mark.slow
+def test_bytes_do_not_depend_on_the_cpu(tmp_path) -> None:
+    """A process that may not use the newer instructions writes the same files."""
+    rng = np.random.default_rng(0)
+    shapes = [[rng.uniform(-3, 18, 2 * rng.integers(3, 9)).round(2).tolist()] for _ in range(40)]
+    root = write(tmp_path / "mine", [annotation(shape, image=7 + n % 4) for n, shape in enumerate(shapes)], NAMES)
+    own = ONE | {"faults": "skip"}
+    program = (
+        "import sys; from pathlib import Path; from segline.sources import coco as s;"
+        f"s.collect(s.Section(**{own}), Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    for folder, environment in (("new", {}), ("old", OLDER_CPU)):
+        command = [sys.executable, "-c", program, str(root), str(tmp_path / folder)]
+        subprocess.run(command, env=os.environ | environment, check=True, timeout=120, cwd=ROOT)
+    new, old = (
+        {str(p.relative_to(tmp_path / f)): p.read_bytes() for p in (tmp_path / f).rglob("*.png")}
+        for f in ("new", "old")
+    )
+
+    assert 12 == len([*(tmp_path / "new").rglob("*.png")])
+    assert new == old
