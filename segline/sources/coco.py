@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo
+from pydantic import Field, TypeAdapter
 
 from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError, combined
 from segline.dataset.raw import SUFFIXES, Dataset
 from segline.monitoring import console
 from segline.sources.collecting import coco_runs, drawn, json_file, labels, listing, shapes, splitting
+from segline.sources.collecting.annotation_places import File, Folder, Split
 from segline.sources.collecting.json_file import Elements
 from segline.sources.collecting.listing import Entry
 from segline.sources.collecting.shapes import Canvas, Faults
@@ -31,38 +32,12 @@ _ARRAYS = ("images", "annotations", "categories")
 _LISTED = 100  # malformed elements of a file; then reading stops
 
 
-def _json(text: str, info: ValidationInfo) -> str:
-    if not listing.relative(text).lower().endswith(".json") or "*" in text:
-        raise ValueError("expected a file that ends in .json, without *")
-    form = info.data.get("split")
-    if form is not None and (splitting.SPLIT in text) != isinstance(form, splitting.ByFolder):
-        raise ValueError(
-            f"expected {'' if isinstance(form, splitting.ByFolder) else 'no '}{{split}} in it with by: {form.by}"
-        )
-    return text
-
-
-def _folder(text: str, info: ValidationInfo) -> str:
-    if text != "." and "*" in listing.relative(text):
-        raise ValueError("expected a folder without *")
-    form = info.data.get("split")
-    if form is not None and splitting.SPLIT in text and not isinstance(form, splitting.ByFolder):
-        raise ValueError(f"expected no {{split}} in it with by: {form.by}")
-    return text
-
-
-def _no_lists(form: splitting.Form) -> splitting.Form:
-    if isinstance(form, splitting.ByLists):
-        raise ValueError("expected by: folder (one JSON a split) or by: ratio (one for all), got by: lists")  # noqa: TRY004 - pydantic passes it on
-    return form
-
-
 class Section(labels.Rules):
     """data.coco: which JSON files, the folder that their `file_name` starts in ("." is data.input), and the splits."""
 
-    split: Annotated[splitting.Form, AfterValidator(_no_lists)]
-    annotations: Annotated[str, AfterValidator(_json)]
-    images: Annotated[str, AfterValidator(_folder)]
+    split: Split
+    annotations: File
+    images: Folder
     group: splitting.Group
 
 
@@ -183,9 +158,9 @@ class _Reader:
         bare = sum(not image.numbers for image in self._images.values())
         counted = (
             (self._crowds, "crowds are void"),
-            (bare, f"images have no annotation: all their pixels are {self._section.unlabelled}"),
+            (bare, f"images without an annotation are {self._section.unlabelled} everywhere"),
         )
-        return [*self._labels.notes(), *(f"{count} {what}" for count, what in counted if count), *self._faults.notes()]
+        return [*self._labels.notes(), *(f"{what}: {count}" for count, what in counted if count), *self._faults.notes()]
 
     def _read(self, file: Elements, folder: Path) -> list[Entry]:
         """The entries of a file, sorted by stem."""
@@ -217,7 +192,7 @@ class _Reader:
                 image.numbers.append(number)
                 image.values.append(value)
         for reference, count in strays.most_common(_LISTED):
-            problem = f"{count} annotations with {reference}"
+            problem = f"annotations with {reference}: {count}"
             self._problems.append(DataError(file.path, problem, "Export the annotations again, as a whole."))
         for entry in entries:
             values = self._images[entry.image].values
