@@ -154,7 +154,7 @@ def test_later_annotations_lie_above_earlier_ones_so_that_one_can_be_a_hole(tmp_
 
     assert np.array_equal(expected, mask)
     assert (0, 1, 2) == (objects[0, 0], objects[2, 2], objects[5, 5])
-    assert "8 pixels of objects are covered by later ones" in capsys.readouterr().err
+    assert "pixels of objects that later ones cover: 8" in capsys.readouterr().err
 
 
 def test_crowds_are_void_and_no_objects(tmp_path, capsys) -> None:
@@ -167,7 +167,7 @@ def test_crowds_are_void_and_no_objects(tmp_path, capsys) -> None:
     assert {255} == set(mask[3:5, 3:5].ravel().tolist())
     assert {0} == set(objects[3:5, 3:5].ravel().tolist())
     assert {0, 1, 2} == set(objects.ravel().tolist())
-    assert "1 crowds are void" in capsys.readouterr().err
+    assert "crowds are void: 1" in capsys.readouterr().err
 
 
 def test_an_image_without_annotations_is_unlabelled_and_told(tmp_path, capsys) -> None:
@@ -175,7 +175,7 @@ def test_an_image_without_annotations_is_unlabelled_and_told(tmp_path, capsys) -
     mask, objects = drawn(root, tmp_path / "raw")
 
     assert ({255}, {0}) == (set(mask.ravel().tolist()), set(objects.ravel().tolist()))
-    assert "1 images have no annotation: all their pixels are void" in capsys.readouterr().err
+    assert "images without an annotation are void everywhere: 1" in capsys.readouterr().err
 
 
 def test_the_data_set_is_what_the_section_says_and_images_are_copies(tmp_path) -> None:
@@ -266,8 +266,8 @@ def test_all_problems_are_told_at_once(tmp_path) -> None:
     for expected in (
         "images[1]: file_name '../b.png', expected a path below the folder of the images",
         "label 'bird', 1 object in instances.json, is not among the classes",
-        "1 annotations with image_id 99, which is not in images",
-        "1 annotations with category_id 55, which is not in categories",
+        "annotations with image_id 99, which is not in images: 1",
+        "annotations with category_id 55, which is not in categories: 1",
         "annotation 103 (cat): 2 points, expected 3 to 10000000",
         "annotation 104 (cat), part 2: a polygon of zero area",
         "annotation 105 (cat): outside of its image of 16x12 pixels",
@@ -285,7 +285,7 @@ def test_shapes_that_cannot_be_drawn_are_left_out_on_request(tmp_path, capsys) -
     mask, objects = drawn(root, tmp_path / "raw", faults="skip")
 
     assert ({1, 255}, {0, 2}) == (set(mask.ravel().tolist()), set(objects.ravel().tolist()))
-    assert "2 shapes cannot be drawn and are left out, the first: " in capsys.readouterr().err
+    assert "shapes that cannot be drawn are left out: 2, the first: " in capsys.readouterr().err
 
 
 def test_labels_that_are_no_classes_are_void_on_request(tmp_path, capsys) -> None:

@@ -222,7 +222,7 @@ def test_a_shape_that_cannot_be_drawn_is_refused_or_left_out_and_counted(tag, sa
 
     assert f"{root / 'annotations.xml'}: image 'a.png', shape 1 (" in message
     assert said in message
-    assert "1 shapes cannot be drawn and are left out" in capsys.readouterr().err
+    assert "shapes that cannot be drawn are left out: 1" in capsys.readouterr().err
     assert objects.max() == 1
 
 

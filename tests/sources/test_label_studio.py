@@ -3,12 +3,15 @@
 import copy
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError
@@ -106,7 +109,7 @@ def test_later_results_are_above_earlier_ones_and_the_loss_is_told(tmp_path, cap
 
     assert [0] * 10 + [1] * 20 + [255] * 10 == mask[5].tolist()
     assert [1] * 10 + [2] * 20 + [0] * 10 == objects[5].tolist()
-    assert "200 pixels of objects are covered by later ones" in capsys.readouterr().err
+    assert "pixels of objects that later ones cover: 200" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 30])
@@ -234,7 +237,7 @@ def test_a_shape_that_cannot_be_drawn_is_an_error_with_its_task_or_left_out(tmp_
     assert line.startswith("export.json: task 7, result ")
     assert expected in line
     assert {0, 1} == set(np.unique(objects))
-    assert "1 shapes cannot be drawn and are left out" in capsys.readouterr().err
+    assert "shapes that cannot be drawn are left out: 1" in capsys.readouterr().err
 
 
 def test_results_on_images_of_different_sizes_are_an_error(tmp_path):
@@ -252,6 +255,37 @@ def test_labels_that_are_no_class_are_an_error_or_void(tmp_path):
     assert "label 'Sky', 1 object in export.json, differs from class 'sky' in case or spaces alone" in lines
     assert [255] * 20 + [2] * 20 == mask[0].tolist()
     assert not objects.any()
+
+
+STRANGE = [None, -1, 2**31, 10**30, 1e308, float("nan"), float("inf"), "", "../../x", [], {}, [[1, 2, 3]], [[]], True]
+
+
+@pytest.mark.parametrize("rule", ["refuse", "skip"])
+@given(places=st.lists(st.integers(0, 10**6), min_size=1, max_size=3), strange=st.sampled_from(STRANGE))
+@settings(max_examples=60)
+def test_whatever_a_value_becomes_the_export_is_read_or_refused(tmp_path_factory, rule, places, strange):
+    root = tmp_path_factory.mktemp("mine")
+    ellipse = result("ellipse", "sky", x=50, y=50, radiusX=30, radiusY=20, rotation=9)
+    strokes = result("brush", rle=packed([255] * 3200, [(3200, 3)]))
+    content = [task(1, result("polygon", points=[[0, 0], [50, 0], [50, 50]]), ellipse, strokes, result())]
+    for place in places:
+        replace_in(content, place, copy.deepcopy(strange))
+    write(root, task(1))
+    (root / "export.json").write_text(json.dumps(content), encoding="utf-8")
+    with suppress(PipelineError):  # and nothing else is raised
+        label_studio.collect(section(faults=rule), root, root / "raw")
+
+
+def replace_in(content: Any, place: int, strange: Any) -> None:
+    """Replaces one value, however deep."""
+    keys = list(content) if isinstance(content, dict) else range(len(content))
+    if not keys:
+        return
+    key = keys[place % len(keys)]
+    if isinstance(content[key], dict | list) and content[key] and place % 5:
+        replace_in(content[key], place // len(keys), strange)
+    else:
+        content[key] = strange
 
 
 EXPORTS = {

@@ -197,7 +197,7 @@ def test_a_shape_that_cannot_be_drawn_is_refused_or_left_out_and_counted(faulty,
 
     assert f"{tmp_path / 'a.json'}: shape 1" in message
     assert said in message
-    assert "1 shapes cannot be drawn and are left out" in capsys.readouterr().err
+    assert "shapes that cannot be drawn are left out: 1" in capsys.readouterr().err
     assert (mask[2:9, 2:9] == 1).all()
     assert objects.max() == 1
 

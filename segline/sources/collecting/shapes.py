@@ -175,10 +175,10 @@ class Faults:
         """One line for each of: shapes left out, cut off, crossing themselves, without a pixel; pixels that lost."""
         first = f", the first: {self._found[0].where}: {self._found[0].problem}" if self._found else ""
         counted = (
-            (self._count, f"shapes cannot be drawn and are left out{first}"),
-            (self.reaching_out, "shapes reach out of their image and are cut off at its edge"),
-            (self.crossing, "polygons cross themselves and are drawn by the rule of the labelling tool"),
-            (self.empty, "shapes are so thin that they have no pixel"),
-            (self.covered, "pixels of objects are covered by later ones"),
+            (self._count, "shapes that cannot be drawn are left out", first),
+            (self.reaching_out, "shapes that reach out of their image are cut off at its edge", ""),
+            (self.crossing, "polygons that cross themselves are drawn by the rule of the labelling tool", ""),
+            (self.empty, "shapes so thin that they have no pixel", ""),
+            (self.covered, "pixels of objects that later ones cover", ""),
         )
-        return [f"{count} {what}" for count, what in counted if count]
+        return [f"{what}: {count}{more}" for count, what, more in counted if count]

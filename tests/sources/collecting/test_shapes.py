@@ -124,9 +124,9 @@ def test_faults_are_errors_or_counted() -> None:
     assert [] == skip.problems()
     for faults in (refuse, skip):
         assert faults.notes()[0].startswith(
-            "1 shapes cannot be drawn and are left out, the first: a.json: second: 1 po"
+            "shapes that cannot be drawn are left out: 1, the first: a.json: second: 1 po"
         )
-        assert "1 shapes reach out of their image and are cut off at its edge" == faults.notes()[1]
+        assert "shapes that reach out of their image are cut off at its edge: 1" == faults.notes()[1]
 
 
 def test_a_million_faults_are_a_thousand_lines() -> None:
@@ -147,9 +147,9 @@ def test_what_a_canvas_counted_is_told() -> None:
     faults.drawn(canvas)
 
     assert [
-        "1 polygons cross themselves and are drawn by the rule of the labelling tool",
-        "1 shapes are so thin that they have no pixel",
-        "2 pixels of objects are covered by later ones",
+        "polygons that cross themselves are drawn by the rule of the labelling tool: 1",
+        "shapes so thin that they have no pixel: 1",
+        "pixels of objects that later ones cover: 2",
     ] == faults.notes()
 
 
