@@ -41,7 +41,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     check.add_argument("--run-cache", action="store_true", help=runs)
     preset = add("preset", "copy presets/NAME.yaml over params.yaml")
     preset.add_argument("name", metavar="NAME")
-    inspect = add("inspect", "write sections data and preprocess of params.yaml for your folder of images and masks")
+    inspect = add("inspect", "write the sections data and preprocess for a folder of images with masks or annotations")
     inspect.add_argument("folder", type=Path, metavar="FOLDER")
     add("restore", "restore the outputs recorded in dvc.lock after a failed run")
     add("machine", "print the properties of this machine that decide the bytes of a model")

@@ -107,7 +107,19 @@ def _of_export(root: Path, export: Export) -> Inspection:
     if survey.pictures:
         lines += ["", PROPOSED, *inspect_preparation.section(survey.pictures)]
     doubts = [] if survey.pictures else ["no image can be read, so no section preprocess is proposed"]
+    doubts += _masks_beside(root, export)
     return Inspection("\n".join(lines), [*shown, *doubts, *inspect_preparation.doubts(survey.pictures)])
+
+
+def _masks_beside(root: Path, export: Export) -> Iterator[str]:
+    """Says that masks are there too, which are not those of the export."""
+    annotations = str(export.keys.get("annotations", ""))
+    if annotations.lower().endswith((".json", ".xml")):
+        for layout, count in inspect_layouts.recognise(root)[:1]:
+            yield (
+                f"annotations and masks fit: {annotations} is taken; {layout.masks} ({count} pairs with "
+                f"{layout.images}), which source folder reads, is not"
+            )
 
 
 def _problems_of(root: Path, export: Export, text: str) -> list[str]:

@@ -111,12 +111,15 @@ def export_section(root: Path, export: Export) -> list[str]:
         if isinstance(value, str | list):
             lines.append(f"    {key}: {_text(value) if isinstance(value, str) else _flow(value)}")
         else:
-            lines += [f"    {key}:", *(f"      {name}: {_entry_of(each)}" for name, each in value.model_dump().items())]
+            lines += [
+                f"    {key}:",
+                *(f"      {name}: {_entry_of(name, each)}" for name, each in value.model_dump().items()),
+            ]
     return lines
 
 
-def _entry_of(value: object) -> str:
-    return _text(value) if isinstance(value, str) else _flow(value)
+def _entry_of(key: str, value: object) -> str:
+    return _text(value) if isinstance(value, str) and key == "file" else _flow(value)
 
 
 def _rules(export: Export) -> list[str]:
@@ -126,8 +129,9 @@ def _rules(export: Export) -> list[str]:
     names = list({label_rules.key(name): name for name in reversed(usable)}.values())  # the most frequent spelling
     names = sorted(names, key=list(export.objects).index if export.is_ordered else str.casefold)[: MOST_CLASSES - 1]
     ground = next((name for name in names if label_rules.key(name) in _GROUND), None)
-    lines = ["    classes:"]
-    for name in names if ground else ["background", *names]:
+    added = [] if ground else [f"      - {_text('background'):<40} # added, for pixels without an object"]
+    lines = ["    classes:", *added]
+    for name in names:
         count, files = export.objects[name], export.within[name]
         objects = f"{count} objects " if count > files else ""
         lines.append(f"      - {_text(name):<40} # {f'{objects}in {files} images' if count else 'in no image'}")
@@ -156,8 +160,7 @@ def folder_section(root: Path, layout: Layout, labels: Labels, names: Mapping[in
     lines = [*_head(root, "folder"), f"    images: {_text(layout.images)}", f"    masks: {_text(layout.masks)}"]
     lines.append("    split:")
     for key, value in layout.form.model_dump().items():
-        text = _text(value) if isinstance(value, str) and key == "file" else _flow(value)
-        lines.append(f"      {key}: {text}")
+        lines.append(f"      {key}: {_entry_of(key, value)}")
     threshold = "null" if labels.threshold is None else f"{labels.threshold}  # values above it are the second class"
     lines += ['    group: ""', f"    encoding: {labels.encoding}", f"    threshold: {threshold}", "    classes:"]
     for each in classes:

@@ -221,7 +221,7 @@ EXPORTS: dict[str, tuple[Callable[[Path], None], str, dict[str, int] | None, dic
 def counts(section: str) -> dict[str, int]:
     """The objects of each class, or the images it is in, as the comments say."""
     rows = re.findall(r'^      - (".+")\s*# (?:in )?(\w+)', section, re.MULTILINE)
-    return {json.loads(name): 0 if said == "no" else int(said) for name, said in rows}
+    return {json.loads(name): int(said) if said.isdecimal() else 0 for name, said in rows}
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -302,6 +302,19 @@ def test_an_export_that_is_cut_is_named(tmp_path):
 
     with pytest.raises(DataError, match=r"instances_default.json: not the JSON that is expected \(cut"):
         inspect_folder.inspect(tmp_path)
+
+
+def test_masks_beside_annotations_are_told(tmp_path):
+    coco_in_one(tmp_path)
+    for stem in "abc":
+        folders.mask(tmp_path / f"masks/{stem}.png", [0, 1])
+    inspection = inspect_folder.inspect(tmp_path)
+
+    assert "  source: coco" in inspection.section
+    assert [
+        "annotations and masks fit: annotations/instances_default.json is taken; masks/*.png (3 pairs with "
+        "images/*.png), which source folder reads, is not"
+    ] == inspection.problems
 
 
 def test_images_that_are_not_there_are_told(tmp_path):
