@@ -83,7 +83,11 @@ class Annotations:
             (self._folder / FOLDER / f"{name}.json").unlink()
 
     def write(self, order: Sequence[str]) -> None:
-        """Writes the file of all images, in this order. Raises OSError."""
+        """Writes the file of all images, in this order; nothing can be added then. Raises OSError."""
+        with self._spool:
+            self._write(order)
+
+    def _write(self, order: Sequence[str]) -> None:
         added = (self._content(name) for name in order if name in self._places)
         if self._request.form == "coco":
             lines = _coco_lines(added, self._classes)
