@@ -146,7 +146,7 @@ def _splits(document: params.Document) -> list[PipelineError]:
     source, module = _source(document)
     there = module.splits(params.section(document, f"data.{source}", module.Section))
     where, found = f"{params.FILE}: data.{source}", f"It has: {', '.join(there)}."
-    errors = [
+    errors: list[PipelineError] = [
         ParameterError(where, f"has no split {split!r} (train needs it)", found)
         for split in ("train", "val")
         if split not in there
