@@ -202,10 +202,13 @@ def _read(file: Path, root: Path) -> tuple[Document, _Picture]:
 
 def _beside(file: Path, root: Path, document: Document) -> _Picture:
     name = PureWindowsPath(document.imagePath)  # both kinds of slashes, as labelme reads it
-    if name.anchor or ".." in name.parts or "\0" in document.imagePath:
+    if name.anchor or ".." in name.parts:
         remedy = "Put the image beside its annotation file, and write its name alone."
         raise DataError(file, f"imagePath {document.imagePath!a} leads out of its folder", remedy)
-    path = file.parent / name.as_posix()
+    try:
+        path = file.parent / listing.relative(name.as_posix())
+    except ValueError as error:
+        raise DataError(file, f"imagePath {document.imagePath!a}: {error}", "Rename the image.") from None
     if path.suffix.lower() not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise DataError(file, f"imagePath {document.imagePath!a}, expected one of {known}", "Convert the image.")

@@ -339,6 +339,10 @@ def test_an_export_of_masks_a_split(tmp_path):
             lambda root: (root / "ImageSets/Segmentation/default.txt").write_text("../a\n"),
             "'../a': expected a path below",
         ),
+        (
+            lambda root: (root / "ImageSets/Segmentation/default.txt").write_text("a" * 252 + "\n"),
+            "of names of at most 255",
+        ),
     ],
 )
 def test_an_export_of_masks_that_lacks_a_part_is_refused(change, said, tmp_path):

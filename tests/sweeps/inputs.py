@@ -6,10 +6,12 @@ hang ends that process alone. Input N depends on the seed and N, so that it can 
 
 import dataclasses
 import faulthandler
+import importlib
 import io
 import json
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,7 +22,7 @@ from typing import get_args
 
 import numpy as np
 
-from segline.core.errors import PipelineError
+from segline.core.errors import PipelineError, Problems
 from segline.dataset import processed, raw
 from segline.dataset.preparation import Alpha
 from segline.gate import pairing, saved_metrics
@@ -186,6 +188,38 @@ def tar(folder: Path) -> Read:
     return read
 
 
+def exports(tool: str, places: dict[str, str], patterns: tuple[str, ...]) -> Callable[[Path], Read]:
+    """Recorded exports of a labelling tool, one of whose files is mutated; of several problems, the first is looked at.
+
+    `places` are the parameters that say where its files are.
+    """
+
+    def reader(folder: Path) -> Read:
+        root, source = folder / "export", importlib.import_module(f"segline.sources.{tool}")
+        shutil.copytree(ROOT / "tests/sources/tools" / tool / "made", root)
+        files = sorted(path for pattern in patterns for path in root.glob(pattern))
+        rules = {"classes": ["car", "road", "sky"], "unlabelled": "void", "group": ""}
+        split = {"by": "ratio", "shares": {"train": 1.0}, "seed": 1}
+
+        def read(random: Random) -> None:
+            choices = {"unknown": random.choice(("refuse", "void")), "faults": random.choice(("refuse", "skip"))}
+            section = source.Section.model_validate({**rules, **choices, "split": split, **places})
+            path = random.choice(files)
+            valid = path.read_bytes()
+            path.write_bytes((mutations.of_png if path.suffix == ".png" else mutations.of_text)(valid, random))
+            try:
+                source.collect(section, root, folder / "raw")
+            except Problems as several:
+                raise several.problems[0] from None
+            finally:
+                path.write_bytes(valid)
+                shutil.rmtree(folder / "raw", ignore_errors=True)
+
+        return read
+
+    return reader
+
+
 READERS: dict[str, Callable[[Path], Read]] = {
     "png": pictures(".png", valid_pictures.png, mutations.of_png),
     "jpeg": pictures(".jpg", valid_pictures.jpeg, mutations.of_bytes),
@@ -199,6 +233,13 @@ READERS: dict[str, Callable[[Path], Read]] = {
     "params.yaml": parameters,
     "gate": gate,
     "archive": tar,
+    "labelme": exports("labelme", {"annotations": "*.json"}, ("*.json",)),
+    "cvat": exports("cvat", {"annotations": "annotations.xml", "images": "images"}, ("*.xml",)),
+    "cvat masks": exports(
+        "cvat",
+        {"annotations": "masks/labelmap.txt", "images": "masks/JPEGImages"},
+        ("masks/*.txt", "masks/ImageSets/*/*.txt", "masks/Segmentation*/*.png"),
+    ),
 }
 
 

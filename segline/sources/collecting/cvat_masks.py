@@ -80,7 +80,7 @@ class Export:
         found = []
         for stem, where in sorted(stems.items()):
             try:
-                listing.relative(stem)
+                listing.relative(f"{stem}.png")
             except ValueError as error:
                 problems.append(DataError(where, f"{stem!a}: {error}", "Correct the list."))
                 continue

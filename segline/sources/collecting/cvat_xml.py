@@ -5,7 +5,7 @@ number of images, not of shapes.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -96,15 +96,14 @@ class Annotations:
 @contextmanager
 def opened(path: Path) -> Iterator[Annotations]:
     """The annotations of a file of at most 2 GiB. Raises DataError."""
-    try:
-        with untrusted.opened(path, MAX_BYTES) as stream:
-            try:
-                annotations = Annotations(path, stream)
-            except (ValueError, expat.ExpatError) as error:
-                raise DataError(path, f"not the XML that is expected ({error})", _REMEDY) from None
-            yield annotations
-    except OSError as error:
-        raise DataError(path, untrusted.problem(error), "Check the file and its permissions.") from None
+    with ExitStack() as files:
+        try:
+            annotations = Annotations(path, files.enter_context(untrusted.opened(path, MAX_BYTES)))
+        except (ValueError, expat.ExpatError) as error:
+            raise DataError(path, f"not the XML that is expected ({error})", _REMEDY) from None
+        except OSError as error:
+            raise DataError(path, untrusted.problem(error), "Check the file and its permissions.") from None
+        yield annotations
 
 
 def _image(attributes: Attributes, begin: int, end: int) -> Image:

@@ -7,7 +7,7 @@ megabytes at a time, and parsed when they are asked for: memory grows by 16 byte
 import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import TypeVar
@@ -130,15 +130,14 @@ class Elements:
 @contextmanager
 def elements(path: Path, names: Collection[str]) -> Iterator[Elements]:
     """The elements of these outermost arrays of a file of at most 2 GiB; an absent array has none. Raises DataError."""
-    try:
-        with untrusted.opened(path, MAX_BYTES) as stream:
-            try:
-                found = Elements(path, stream, names)
-            except ValueError as error:
-                raise DataError(path, f"not the JSON that is expected ({error})", _REMEDY) from None
-            yield found
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    with ExitStack() as files:
+        try:
+            found = Elements(path, files.enter_context(untrusted.opened(path, MAX_BYTES)), names)
+        except ValueError as error:
+            raise DataError(path, f"not the JSON that is expected ({error})", _REMEDY) from None
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        yield found  # errors of whoever reads the elements are not those of this file
 
 
 def _marks(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, int, int]]:

@@ -18,6 +18,8 @@ from segline.dataset.raw import SUFFIXES, name_key
 _EXTENSION = "|".join(suffix[1:] for suffix in SUFFIXES)
 _NAME = re.compile(rf"(?P<before>[^*]*)\*(?P<after>[^*]*)\.(?P<extension>\*|{_EXTENSION})", re.IGNORECASE)
 
+_PATH, _NAME_BYTES = 2048, 255  # what file systems take, the folder above included
+
 Files = dict[str, list[Path]]  # stem -> the files that match
 
 
@@ -36,6 +38,8 @@ def relative(text: str) -> str:
     parts = text.split("/")
     if not text.isprintable() or "\\" in text or {"", ".", ".."} & set(parts):
         raise ValueError("expected a path below data.input, such as masks/*.png, without .. and without a leading /")
+    if len(text.encode()) > _PATH or max(len(part.encode()) for part in parts) > _NAME_BYTES:
+        raise ValueError(f"expected a path of at most {_PATH} bytes, of names of at most {_NAME_BYTES}")
     return text
 
 
