@@ -52,8 +52,8 @@ class Uncertainty:
 
 
 def planes(logits: Tensor) -> Uint8:
-    """The class probabilities of logits (K, n, W), uint8 (K, n, W): 255 is 1, rounded."""
-    scaled: Uint8 = logits.softmax(dim=0).mul(255).round().byte().cpu().numpy()
+    """The class probabilities of logits (K, n, W), uint8 (n, W, K): 255 is 1, rounded."""
+    scaled: Uint8 = logits.softmax(dim=0).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     return scaled
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import rasterio
 import torch
 
 from segline import __main__ as command
@@ -331,3 +332,52 @@ def test_ctrl_c_leaves_complete_files_and_a_summary_of_them(project):
     for kind in ("masks", "overlays"):
         for path in Path("out", kind).iterdir():
             assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None
+
+
+def test_the_least_certain_image_comes_first(project):
+    out = run(project, own_images(project), options=("--rank",))
+    rows = records.read_csv(out / "summary.csv")
+    entropies = [float(row["entropy"]) for row in rows]
+    plain = records.read_csv(run(project, own_images(project), out="plain") / "summary.csv")
+
+    assert sorted(entropies, reverse=True) == entropies
+    assert all(0 <= float(row["margin"]) <= 1 and 0 < float(row["entropy"]) < np.log(3) for row in rows)
+    assert set(NAMES) == {row["image"] for row in rows}
+    assert plain == sorted(({k: row[k] for k in plain[0]} for row in rows), key=lambda row: row["image"])
+    assert (out / "least_certain.png").is_file()
+
+
+@pytest.mark.parametrize("options", [(), ("--flip", "--scales", "1.0", "1.5")])
+def test_planes_of_probabilities_have_the_image_s_size_and_the_mask_s_classes(project, options):
+    out = run(project, own_images(project), options=("--probabilities", *options))
+
+    for name in NAMES:
+        with rasterio.open(out / f"probabilities/{name}.tif") as file:
+            planes = file.read()
+            assert tuple(label.name for label in tiny.CLASSES) == file.descriptions
+        assert np.uint8 == planes.dtype
+        assert (np.abs(planes.astype(int).sum(axis=0) - 255) <= 2).all()
+        chosen = np.take_along_axis(planes, mask(out, name)[None], axis=0)[0]
+        assert (chosen == planes.max(axis=0)).all()
+
+
+@pytest.mark.parametrize("form", ["coco", "labelme", "cvat"])
+def test_annotations_are_never_replaced(project, form):
+    out = run(project, own_images(project), options=("--annotations", form, "--tolerance", "0", "--least-area", "0"))
+    written = [
+        path for path in sorted(out.rglob("*")) if path.name.startswith("annotations.") or path.suffix == ".json"
+    ]
+
+    assert (4 if form == "labelme" else 1) == len(written)
+    assert all(path.stat().st_size > 200 for path in written)
+    with pytest.raises(ParameterError, match=r"which someone may have corrected. Name a new folder, or move it away."):
+        run(project, own_images(project))
+
+
+def test_annotations_are_refused_for_pages(project):
+    pages = np.zeros((2, 12, 20), np.uint8)
+    Path("in").mkdir()
+    cv2.imwritemulti("in/stack.tif", list(pages))
+    with pytest.raises(DataError, match="has several pages"):
+        run(project, "in", options=("--annotations", "coco"))
+    assert not Path("out").exists()
