@@ -136,7 +136,7 @@ class _Masks:
 
     def notes(self) -> list[str]:
         """What was done without an error, a line each, with counts."""
-        bare = f"{self._bare} images have no mask: all their pixels are {self._section.unlabelled}"
+        bare = f"images without a mask are wholly {self._section.unlabelled}: {self._bare}"
         return [*self._labels.notes(), *([bare] if self._bare else [])]
 
     def _found(self, problems: list[PipelineError]) -> Iterator[tuple[str, list[Entry]]]:
@@ -274,9 +274,9 @@ class _Xml:
         """What was done without an error, a line each, with counts."""
         left_out = ", ".join(f"{count} {kind}" for kind, count in sorted(self._left_out.items()))
         counted = (
-            (self._bare, f"{self._bare} images have no shape: all their pixels are {self._section.unlabelled}"),
+            (self._bare, f"images without a shape are wholly {self._section.unlabelled}: {self._bare}"),
             (left_out, f"shapes without an area are left out, as CVAT's own masks do: {left_out}"),
-            (self._mixed, f"{self._mixed} groups of several labels have the label of their largest shape"),
+            (self._mixed, f"groups of several labels have that of their largest shape: {self._mixed}"),
         )
         return [*self._labels.notes(), *(line for applies, line in counted if applies), *self._faults.notes()]
 
