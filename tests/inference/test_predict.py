@@ -21,7 +21,6 @@ from segline.core import records
 from segline.core.errors import DataError, IntegrityError, ParameterError
 from segline.dataset import processed
 from segline.model import batches, checkpoint, forward
-from segline.preprocessing import images
 from segline.preprocessing.image_files import png
 from stages import train
 from tests import tiny
@@ -217,7 +216,7 @@ def test_a_full_disk_ends_everything_and_names_the_file(project, monkeypatch):
     def full(path: Path, _: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(images, "write_png", full)
+    monkeypatch.setattr(png, "write_png", full)
     with pytest.raises(OSError, match=r"No space left on device: 'out/masks/test\d.png'"):
         run(project, own_images(project))
     assert set() == names("out") - {"summary.csv", "masks", "overlays"}
