@@ -30,7 +30,7 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right; the ends exclusive
 class Grid:
     """The windows of one image: those of every top with every left, line by line. All but `own` in working pixels.
 
-    `step` is how many of the image's own pixels, down and across, one working pixel stands for.
+    `step` is how many of the image's own pixels, down and across, one working pixel stands for. `is_cut` with `tile`.
     """
 
     own: Size
@@ -39,6 +39,7 @@ class Grid:
     step: tuple[Fraction, Fraction]
     tops: tuple[int, ...]
     lefts: tuple[int, ...]
+    is_cut: bool
 
     @property
     def count(self) -> int:
@@ -72,12 +73,14 @@ def grid(preparation: Preparation, height: int, width: int) -> Grid:
     """The windows of an upright image of this size."""
     row, own = (preparation.height, preparation.width), (height, width)
     if preparation.fit == "tile":
-        step = Fraction(round(UNIT / preparation.scale), UNIT)
+        step = own_pixels(preparation)
         working = (math.ceil(height / step), math.ceil(width / step))
-        tops, lefts = (_starts(length, side, preparation.overlap) for length, side in zip(working, row, strict=True))
-        return Grid(own, working, row, (step, step), tops, lefts)
+        sides = zip(working, row, shared(preparation), strict=True)
+        tops, lefts = (_starts(length, side, common) for length, side, common in sides)
+        return Grid(own, working, row, (step, step), tops, lefts, is_cut=True)
     working = row if preparation.fit == "stretch" else _inside(row, own)
-    return Grid(own, working, row, (Fraction(height, working[0]), Fraction(width, working[1])), (0,), (0,))
+    steps = Fraction(height, working[0]), Fraction(width, working[1])
+    return Grid(own, working, row, steps, (0,), (0,), is_cut=False)
 
 
 def _inside(row: Size, own: Size) -> Size:
@@ -86,10 +89,23 @@ def _inside(row: Size, own: Size) -> Size:
     return max(1, round(own[0] * factor)), max(1, round(own[1] * factor))
 
 
-def _starts(length: int, side: int, overlap: float) -> tuple[int, ...]:
-    shared = UNIT * math.ceil(round(overlap * side / UNIT, 6))
+def own_pixels(preparation: Preparation) -> Fraction:
+    """How many own pixels of an image, down and across, a working pixel of a tile stands for: 1 / scale, rounded."""
+    return Fraction(round(UNIT / preparation.scale), UNIT)
+
+
+def shared(preparation: Preparation) -> Size:
+    """How many lines and columns neighbouring tiles share, at least: `overlap` in whole units, all but one at most."""
+    down, across = (
+        min(UNIT * math.ceil(round(preparation.overlap * side / UNIT, 6)), side - UNIT)
+        for side in (preparation.height, preparation.width)
+    )
+    return down, across
+
+
+def _starts(length: int, side: int, common: int) -> tuple[int, ...]:
     last = UNIT * max(0, math.ceil((length - side) / UNIT))
-    return (*range(0, last, max(UNIT, side - shared)), last)
+    return (*range(0, last, side - common), last)
 
 
 def _owners(starts: tuple[int, ...], side: int, length: int) -> dict[int, tuple[int, int]]:

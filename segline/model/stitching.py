@@ -19,9 +19,10 @@ from segline.dataset import tiling
 from segline.model import forward
 
 Uint8 = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.int64]
 
 _UNSEEN = 255  # no class: K <= 255
-_PORTION = 2 * tiling.UNIT  # rows resized at once
+_LINES = 64  # of the image, resized at once
 
 
 def bands(grid: tiling.Grid, logits: Iterable[Tensor], margin: int | None) -> Iterator[Tensor]:
@@ -73,37 +74,51 @@ def weights(starts: Sequence[int], side: int, margin: int | None) -> list[Tensor
 def at_own_size(grid: tiling.Grid, working: Iterable[Tensor]) -> Iterator[Tensor]:
     """Bands of logits at the image's own size from those at its working size: bilinear, as in `forward.classes_at`.
 
-    The band of a single window gives one, exactly as `F.interpolate` resizes it; those of several give the same but for
-    rounding. Like theirs, a band is valid until the next one.
+    The band of an image that is not cut into tiles gives one, as `F.interpolate` resizes it. Those of tiles give
+    the same but for rounding, at most 64 rows at once: a few of theirs may be a whole image at its own size. Like
+    theirs, a band is valid until the next one.
     """
     if all(step == 1 for step in grid.step):
         yield from working
         return
-    last, unit = grid.working[0], grid.step[0].denominator  # so many rows show a whole number of the image's own
-    portion = last if grid.count == 1 else _PORTION
-    held, first, done = torch.empty(0), 0, 0  # rows from `first` on, of which those before `done` are resized
+    if not grid.is_cut:
+        for band in working:
+            yield F.interpolate(band[None], size=grid.own, mode="bilinear", align_corners=False)[0]
+        return
+    held, first, done = torch.empty(0), 0, 0  # rows from `first` on; so many rows of the image are done
     for band in working:
         held = torch.cat([held, band], dim=1) if len(held) else band
-        end = first + held.shape[1]
-        while done < last and (end == last or done + portion + unit <= end):
-            start, stop = max(0, done - unit), min(done + portion, last)  # with rows above and below that reach into it
-            resized = _resized(grid, held[:, start - first : stop + unit - first])
-            top, bottom, origin = (int(row * grid.step[0]) for row in (done, stop, start))
-            bottom = grid.own[0] if stop == last else bottom
-            yield resized[:, top - origin : bottom - origin, : grid.own[1]]
-            done = stop
-        kept = max(0, done - unit)
-        held, first = held[:, kept - first :].clone(), kept
+        while done < grid.own[0]:
+            above, below, share = _between(grid, done, min(done + _LINES, grid.own[0]))
+            if below[-1] >= first + held.shape[1]:
+                break
+            wide = _widened(grid, held[:, above[0] - first : below[-1] - first + 1])
+            upper, lower = (wide[:, torch.from_numpy(rows - above[0]).to(wide.device)] for rows in (above, below))
+            yield upper.lerp_(lower, torch.from_numpy(share)[:, None].to(wide))
+            done += len(share)
+        kept = int(_between(grid, done, done + 1)[0][0]) - first
+        held, first = held[:, kept:].clone(), first + kept
 
 
-def _resized(grid: tiling.Grid, band: Tensor) -> Tensor:
-    """A band (K, rows, width) at the image's own size, its edge repeated where the last pixels are not a whole unit."""
+def _between(grid: tiling.Grid, top: int, bottom: int) -> tuple[Places, Places, npt.NDArray[np.float64]]:
+    """For the image's own rows from `top` on: the working rows above and below each, and how far it is from the first.
+
+    Row i lies at (i + 0.5) / step - 0.5, no farther out than the first and the last.
+    """
+    last = grid.working[0] - 1
+    places = np.clip((np.arange(top, bottom) + 0.5) / float(grid.step[0]) - 0.5, 0, last)
+    above = places.astype(np.int64)
+    return above, np.minimum(above + 1, last), places - above
+
+
+def _widened(grid: tiling.Grid, band: Tensor) -> Tensor:
+    """A band (K, rows, width) at the image's own width, its edge repeated where the last pixels are not whole."""
     rows, columns = band.shape[1:]
-    bottom, right = (-side % step.denominator for side, step in zip((rows, columns), grid.step, strict=True))
-    if bottom or right:
-        band = F.pad(band, (0, right, 0, bottom), mode="replicate")
-    size = [int(side * step) for side, step in zip((rows + bottom, columns + right), grid.step, strict=True)]
-    return F.interpolate(band[None], size=size, mode="bilinear", align_corners=False)[0]
+    right = -columns % grid.step[1].denominator
+    if right:
+        band = F.pad(band, (0, right), mode="replicate")
+    size = rows, int((columns + right) * grid.step[1])
+    return F.interpolate(band[None], size=size, mode="bilinear", align_corners=False)[0, :, :, : grid.own[1]]
 
 
 class Seams:

@@ -162,7 +162,7 @@ def test_only_one_line_of_windows_is_asked_for_before_the_first_band():
 
 
 @given(
-    st.sampled_from([Fraction(1), Fraction(2), Fraction(4), Fraction(5, 4), Fraction(45, 32), Fraction(64, 3)]),
+    st.sampled_from([Fraction(1), Fraction(2), Fraction(4), Fraction(5, 4), Fraction(45, 32), Fraction(2991, 32)]),
     st.integers(1, 300),
     st.integers(1, 90),
     st.integers(1, 3),
@@ -175,6 +175,18 @@ def test_bands_at_their_own_size_are_those_of_the_whole_image(step, height, widt
     resized = torch.cat([band.clone() for band in stitching.at_own_size(grid, bands)], dim=1)
 
     torch.testing.assert_close(bilinear(logits, grid), resized, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.0107, 0.05, 0.3, 0.97])
+@pytest.mark.parametrize("rows", [32, 256], ids=["several windows", "one window"])
+def test_no_band_is_higher_than_64_rows_of_the_image_however_small_the_scale(scale, rows):
+    """At 0.0107, 32 working pixels are 2991 of the image's own."""
+    grid = tiling.grid(tiles(rows, 32, scale=scale), 20_000 if scale < 0.1 else 250, 33)
+    windows = [torch.randn(2, *grid.row) for _ in range(grid.count)]
+    heights = [band.shape[1] for band in stitching.at_own_size(grid, stitching.bands(grid, windows, None))]
+
+    assert max(heights) <= 64
+    assert grid.own[0] == sum(heights)
 
 
 def bilinear(logits: torch.Tensor, grid: tiling.Grid) -> torch.Tensor:
