@@ -25,7 +25,8 @@ class Picture:
     """What an image shows; size is that of the upright one, which its Exif tag may have turned.
 
     `is_gray`: one band, or R, G and B that are equal. `low` and `high` are the extremes of samples of more than 8 bits,
-    None for others; `kept` is what the intensity `full` would leave of integers among them.
+    None for others; `kept` is what the intensity `full` would leave of integers among them. `alpha_place`: that of the
+    alpha channel in the file, counted from 0, if bands follow it.
     """
 
     kind: str
@@ -39,6 +40,8 @@ class Picture:
     kept: levels.Kept | None
     is_transparent: bool
     is_turned: bool
+    alpha_place: int | None
+    alpha_may_be_infrared: bool
 
 
 def source(path: Path) -> tuple[Source, str]:
@@ -76,6 +79,8 @@ def picture(image: ImageFile, content: Source, path: Path, page: int | None) -> 
         counter.kept() if counter else None,
         "alpha dropped" in image.notes and _is_transparent(content, path, page),
         image.orientation != 1,
+        image.alpha_place,
+        image.alpha_may_be_infrared,
     )
 
 

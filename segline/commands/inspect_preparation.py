@@ -24,6 +24,8 @@ def section(pictures: Sequence[Picture]) -> list[str]:
     transparent, turned = (sum(getattr(each, name) for each in pictures) for name in ("is_transparent", "is_turned"))
     why_turned = f"{turned} of {len(pictures)} images are turned upright by their Exif tags"
     why_alpha = f"{transparent} of {len(pictures)} images are transparent in places: choose drop, white or black"
+    if any(each.is_transparent and each.alpha_may_be_infrared for each in pictures):
+        why_alpha += "; or, if band 4 is near infrared, bands: [1, 2, 3, 4]"
     keys: list[tuple[str, object, str]] = [
         ("fit", fit, why_fit),
         ("height", height, ""),
@@ -86,9 +88,11 @@ def _bands(pictures: Sequence[Picture]) -> tuple[str, str]:
     if colours == {"gray"}:
         return "gray", "all images are gray"
     if "bands" in colours:
-        ((number, _),) = Counter(each.bands for each in pictures if each.colour == "bands").most_common(1)
+        several = Counter((each.bands, each.alpha_place) for each in pictures if each.colour == "bands")
+        (((number, alpha), _),) = several.most_common(1)
         said = "the files do not say what they show" if number <= 3 else "all; leave out what is of no use"
-        return str(list(range(1, number + 1))), f"{number} bands: {said}"
+        numbers = [place + 1 + (alpha is not None and place >= alpha) for place in range(number)]
+        return str(numbers), f"{number} bands: {said}"
     if all(picture.is_gray for picture in pictures):
         return "gray", "R, G and B are equal in all images"
     return "rgb", "gray images are repeated in R, G and B" if "gray" in colours else ""

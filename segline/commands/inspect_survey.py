@@ -21,6 +21,7 @@ from segline.preprocessing.image_files import masks as mask_files
 from segline.preprocessing.image_files.formats import Source
 from segline.preprocessing.image_files.image_file import ImageFile
 from segline.preprocessing.image_files.masks import MaskFile
+from segline.preprocessing.image_files.page_errors import on_page, once
 from segline.sources.collecting.listing import Entry
 
 Value = TypeVar("Value")
@@ -101,7 +102,7 @@ def _read(files: _Files) -> _Pair:
     pair.sha256 = image[1] if image else ""
     for page in _tried(pair, lambda: _pages(files, image, mask)) or ():
         _read_page(pair, files, image, mask, page)
-    pair.problems = [*{str(problem): problem for problem in pair.problems}.values()]  # pages may have the same
+    pair.problems = once(pair.problems)
     return pair
 
 
@@ -134,7 +135,7 @@ def _read_page(pair: _Pair, files: _Files, image: _Source | None, mask: _Source 
         if mask and files.mask:
             values = opened(mask_files.opened(mask[0], files.mask, None, page=page, windows=True))
             if picture and values and (misfit := pair_files.misfit(files.image, files.mask, picture, values, "check")):
-                pair.problems.append(misfit)
+                pair.problems.append(on_page(misfit, page))
         if image and picture:
             seen = _tried(pair, lambda: inspect_images.picture(picture, image[0], files.image, page))
             pair.pictures += [seen] if seen else []

@@ -12,6 +12,7 @@ from segline.core.errors import DataError
 from segline.dataset import onehot
 from segline.preprocessing import smears
 from segline.preprocessing.image_files.masks import colour
+from segline.preprocessing.image_files.page_errors import on_page
 
 _SHOWN = 8  # runs of values in a message
 
@@ -31,8 +32,13 @@ def require_known(mask: npt.NDArray[Any], where: Path, lookup: onehot.Lookup, en
         raise unknown([mask], where, lookup, encoding)
 
 
-def unknown(pieces: Iterable[npt.NDArray[Any]], where: Path, lookup: onehot.Lookup, encoding: str) -> DataError:
-    """The error for a mask, given from its top in pieces of whole lines, some of whose values are not known."""
+def unknown(
+    pieces: Iterable[npt.NDArray[Any]], where: Path, lookup: onehot.Lookup, encoding: str, page: int | None = None
+) -> DataError:
+    """The error for a mask, given from its top in pieces of whole lines, some of whose values are not known.
+
+    `page` of the file is None if that has only one.
+    """
     counts: Counter[int] = Counter()
     first: tuple[int, int, int] | None = None  # x, y and value
     line = 0
@@ -61,7 +67,7 @@ def unknown(pieces: Iterable[npt.NDArray[Any]], where: Path, lookup: onehot.Look
         if smeared := smears.binary(counts):
             problem = f"binary mask with smeared edges: {problem}"
             remedy = f"Set data.folder.threshold to {smeared.threshold}, or export it again without smoothing or JPEG."
-    return DataError(where, f"{problem}, {allowed}", remedy)
+    return on_page(DataError(where, f"{problem}, {allowed}", remedy), page)
 
 
 def runs(values: Sequence[int]) -> str:

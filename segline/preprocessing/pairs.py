@@ -26,6 +26,7 @@ from segline.preprocessing import class_table, intensity, levels, mask_values, p
 from segline.preprocessing.image_files import decoder_warnings
 from segline.preprocessing.image_files.image_file import ImageFile
 from segline.preprocessing.image_files.masks import Mask, MaskFile
+from segline.preprocessing.image_files.page_errors import on_page
 from segline.preprocessing.image_files.stored_samples import Samples
 
 Uint8 = npt.NDArray[np.uint8]
@@ -163,7 +164,7 @@ def prepare(
         if image and mask:
             paths = folder / pair.image, folder / pair.mask
             misfit = pair_files.misfit(*paths, image, mask, form.orientation)
-            problems += [misfit] if misfit else []
+            problems += [on_page(misfit, page.number)] if misfit else []
         if image and tiling.grid(form, image.height, image.width).count != num_rows:
             remedy = "Run again, and leave the files alone."
             problems.append(IntegrityError(folder / pair.image, "changed while it was read", remedy))
@@ -180,10 +181,11 @@ def prepare(
         if mask and not mask_seen.known:
             pieces = working_image.mask_pieces(mask, form)
             with suppress(PipelineError):  # of a damaged mask: it is known already
-                problems.append(mask_values.unknown(pieces, folder / pair.mask, recipe.lookup, recipe.encoding))
+                where = folder / pair.mask
+                problems.append(mask_values.unknown(pieces, where, recipe.lookup, recipe.encoding, page.number))
         if image and not problems and not image_seen.has_data:
             problem = "no pixel has a value: all are NaN or without data"
-            problems.append(DataError(folder / pair.image, problem, "Leave the image out."))
+            problems.append(on_page(DataError(folder / pair.image, problem, "Leave the image out."), page.number))
         if problems or not image or not mask:
             return problems
         size, hashes = (image.height, image.width), (pair.sha256_image, pair.sha256_mask)

@@ -74,7 +74,7 @@ class _Counts:
         values = intensity.chosen(samples.values, self._bands)
         self._require_alike(where, values)
         for channel in range(values.shape[2]):
-            keys = _keys(values[:, :, channel], samples.valid)
+            keys = _keys(values[:, :, channel], samples.counted)
             for place, part in enumerate(self._parts(keys, channel)):
                 found = np.bincount(part, minlength=HALF)
                 with self._lock:

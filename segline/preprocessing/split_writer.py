@@ -23,6 +23,7 @@ from segline.monitoring import console
 from segline.preprocessing import audit, images, pair_files, pairs, percentiles, working_image
 from segline.preprocessing.all_pairs import AllPairs
 from segline.preprocessing.image_files import decoder_warnings
+from segline.preprocessing.image_files.page_errors import once
 from segline.preprocessing.pair_files import Page
 
 Item = TypeVar("Item")
@@ -53,7 +54,7 @@ def write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> li
         problems += seen.problems(raw)
         if problems:
             console.warn(f"DVC undoes edits in {raw}: fix the source that data.input names, and run again")
-            raise combined(raw, [*{str(problem): problem for problem in problems}.values()])  # pages may have the same
+            raise combined(raw, once(problems))
         for line in seen.warnings([label.name for label in recipe.table.classes]):
             console.warn(line)
     return indices

@@ -90,7 +90,8 @@ def image_pieces(image: ImageFile, preparation: Preparation) -> Iterator[Samples
     for first, last in _pieces(image.height, unit, min(_LINES, _MOST_READ // samples_a_line)):
         read = image.read(first, 0, last - first, image.width)
         for top, bottom in _pieces(last - first, unit, _MOST_CONVERTED // samples_a_line):
-            yield Samples(read.values[top:bottom], None if read.valid is None else read.valid[top:bottom])
+            parts = (None if each is None else each[top:bottom] for each in (read.valid, read.hidden))
+            yield Samples(read.values[top:bottom], *parts)
 
 
 def mask_pieces(mask: MaskFile, preparation: Preparation) -> Iterator[Mask]:

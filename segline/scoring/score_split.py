@@ -109,7 +109,7 @@ def _opened_truth(
             values = mask.read(top, 0, lines, mask.width)
             if not lookup.knows(values):
                 pieces = working_image.mask_pieces(mask, form)
-                raise mask_values.unknown(pieces, folder / origin.mask, lookup, index.encoding)
+                raise mask_values.unknown(pieces, folder / origin.mask, lookup, index.encoding, origin.page)
             truth = lookup.classes(values)
             if image and (valid := image.read(top, 0, lines, image.width).valid) is not None:
                 truth[~valid] = onehot.VOID

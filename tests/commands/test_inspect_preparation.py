@@ -172,6 +172,21 @@ def test_pages_of_a_file_are_images(tmp_path):
     assert f"{tmp_path}/masks/c.tif: 1 page, expected 3 as images/c.tif. " in problem
 
 
+def test_a_fourth_band_that_gdal_calls_alpha_may_be_near_infrared(tmp_path):
+    _, text = proposed(tmp_path, *(noise(60, 80, 4) for _ in range(3)))
+
+    assert "choose drop, white or black; or, if band 4 is near infrared, bands: [1, 2, 3, 4]" in text
+
+
+def test_bands_are_proposed_by_their_numbers_in_the_file(tmp_path):
+    """The fourth is alpha."""
+    images = [np.dstack([noise(60, 80, 3), np.full((60, 80), 255, np.uint8), noise(60, 80)]) for _ in range(3)]
+
+    section, _ = proposed(tmp_path, *images, photometric="RGB", ALPHA="YES")
+
+    assert section["bands"] == [1, 2, 3, 5]
+
+
 def test_transparent_images_are_described_and_the_parameter_that_decides_is_named(tmp_path):
     pictures = [np.dstack([noise(30, 40, 3), np.full((30, 40), 255, np.uint8)]) for _ in range(3)]
     pictures[1][0, 0, 3] = 0

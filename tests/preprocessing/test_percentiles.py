@@ -53,6 +53,16 @@ def spread(dtype, count, seed=1):
     return (values + middle).clip(limits.min, limits.max).astype(dtype)
 
 
+def test_pixels_that_alpha_hides_do_not_count():
+    values = np.arange(100, dtype=np.uint16).reshape(10, 10, 1)
+    hidden, valid = (values >= 60)[:, :, 0], (values >= 20)[:, :, 0]
+
+    for there, low in ((None, 0), (valid, 20)):
+        rule = measured([Samples(values, there, hidden)], 0, 100)
+
+        assert (rule.low, rule.high) == ((low,), (59,))
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("percents", [(0.0, 100.0), (0.5, 99.5), (12.5, 50.0), (49.0, 99.99)])
 def test_percentiles_are_those_of_all_samples_in_one_row(dtype, percents):

@@ -17,6 +17,7 @@ from segline.core.errors import DataError
 from segline.dataset.preparation import Alpha
 from segline.preprocessing.image_files import formats
 from segline.preprocessing.image_files.formats import Source
+from segline.preprocessing.image_files.page_errors import of_page
 from segline.preprocessing.image_files.stored_samples import Array, Georeference, Samples, Stored
 from segline.preprocessing.image_files.upright import TURNS
 
@@ -46,7 +47,8 @@ def opened(
     Raises DataError, which names `where`.
     """
     with formats.opened(source, where, page, windows=windows) as stored:
-        if stored.alpha and isinstance(bands, tuple) and stored.bands + 1 in bands and stored.colour != "palette":
+        place = stored.bands if stored.alpha_place is None else stored.alpha_place
+        if stored.alpha and isinstance(bands, tuple) and place + 1 in bands and stored.colour != "palette":
             stored = replace(stored, bands=stored.bands + 1, colour="bands", alpha=None)  # noqa: PLW2901
         yield ImageFile(stored, where, alpha, bands, turn=turn)
 
@@ -57,15 +59,25 @@ class ImageFile:
     def __init__(self, stored: Stored, where: Path, alpha: Alpha, bands: Bands, *, turn: bool) -> None:
         self._stored, self._where, self._alpha = stored, where, alpha
         numbers = bands if isinstance(bands, tuple) and stored.colour != "palette" else range(1, stored.bands + 1)
-        self._chosen = [number - 1 for number in numbers if number <= stored.bands]
+        self._order: list[int] = []  # of the stored samples, which end with alpha, as bands of the file
+        if stored.alpha_place is not None and isinstance(bands, tuple):
+            last = stored.bands - (stored.alpha is None)
+            self._order = [*range(last)]
+            self._order.insert(stored.alpha_place, last)
+        order = self._order or range(stored.bands)
+        self._chosen = [order[number - 1] for number in numbers if number <= len(order)]
         self._turn = TURNS[stored.orientation if turn else 1]
         self.orientation = stored.orientation
         self.stored_size = stored.height, stored.width
         self.height, self.width = self._turn.size(*self.stored_size)
-        self.bands = 3 if stored.colour == "palette" else stored.bands
+        self.bands = 3 if stored.colour == "palette" else len(order)
         self.dtype = stored.dtype if stored.colour != "palette" else np.dtype(np.uint8)
         self.depth = 8 if stored.colour == "palette" else max(8, stored.depth)
         self.colour: Literal["gray", "RGB", "bands"] = "RGB" if stored.colour == "palette" else stored.colour
+        self.colour = "bands" if self._order else self.colour
+        self.alpha_place = stored.alpha_place
+        self.alpha_may_be_infrared = stored.format == "TIFF" and stored.alpha is not None and self.colour == "RGB"
+        self.alpha_may_be_infrared &= stored.colour == "RGB" and stored.converted_from is None
         self.format, self.pages = stored.format, stored.pages
         self.georeference = self._turn.georeference(stored.georeference, self.height, self.width)
         if stored.zero_is_white and stored.dtype.kind != "u":
@@ -83,21 +95,33 @@ class ImageFile:
             (stored.zero_is_white, "inverted, as 0 is white"),
             (stored.alpha is not None, dropped.get(self._alpha, f"laid on {self._alpha}")),
             (self._turn is not TURNS[1], f"turned upright (Exif orientation {stored.orientation})"),
+            (stored.has_control_points, "place on the map lost, as it is given by ground control points"),
         )
         return tuple(note for applies, note in found if applies)
 
     def read(self, top: int, left: int, height: int, width: int) -> Samples:
-        """A window within the upright image. Raises DataError for damaged, or with `refuse` for transparent pixels.
+        """A window within the upright image, its bands in the order of the file if numbers were named.
 
+        Raises DataError for damaged, or with `refuse` for transparent pixels.
         A pixel is valid if its chosen bands are finite and one of them is not the no-data value. Samples that are not
         finite are 0.
         """
-        samples = self._stored.read(*self._turn.stored_window((top, left, height, width), (self.height, self.width)))
-        valid = self._valid(samples)
-        values = self._without_alpha(self._as_colours(samples.values))
+        stored, window = self._stored, self._turn.stored_window((top, left, height, width), (self.height, self.width))
+        with of_page(stored.page):
+            samples = stored.read(*window)
+            valid = self._valid(samples)
+            values = self._without_alpha(self._as_colours(samples.values))
+        if self._order:
+            all_bands = [values, samples.values[:, :, -1:]] if stored.alpha else [values]
+            values = np.concatenate(all_bands, axis=2)[:, :, self._order]
         if values.dtype.kind == "f":
             values = np.where(np.isfinite(values), values, values.dtype.type(0))
-        return Samples(self._turn.upright(values), None if valid is None else self._turn.upright(valid))
+        hidden = samples.values[:, :, -1] == 0 if stored.alpha and self._alpha in ("white", "black") else None
+        return Samples(
+            self._turn.upright(values),
+            None if valid is None else self._turn.upright(valid),
+            None if hidden is None else self._turn.upright(hidden),
+        )
 
     def _valid(self, samples: Samples) -> npt.NDArray[np.bool_] | None:
         """By the stored samples; None if all pixels are."""
@@ -131,7 +155,7 @@ class ImageFile:
     def _without_alpha(self, values: Array) -> Array:
         if self._stored.alpha is None:
             return values
-        colours, alpha = values[:, :, : self.bands], values[:, :, self.bands :]
+        colours, alpha = values[:, :, :-1], values[:, :, -1:]
         if self._alpha == "drop":
             return colours
         if self.dtype.kind != "u":
@@ -141,7 +165,9 @@ class ImageFile:
         if self._alpha == "refuse":
             if (lowest := int(alpha.min())) < most:
                 problem = f"transparent pixels (alpha from {lowest} of {most}), expected opaque ones"
-                raise DataError(self._where, problem, "Set preprocess.alpha to drop, white or black.")
+                other = "; or, if band 4 is near infrared, preprocess.bands to [1, 2, 3, 4]"
+                remedy = f"Set preprocess.alpha to drop, white or black{other * self.alpha_may_be_infrared}."
+                raise DataError(self._where, problem, remedy)
             return colours
         return _laid_on(colours, alpha, most if self._alpha == "white" else 0, most, self._stored.alpha)
 

@@ -13,6 +13,7 @@ from segline.core.errors import DataError
 from segline.preprocessing.image_files import formats
 from segline.preprocessing.image_files.formats import Source
 from segline.preprocessing.image_files.image_file import through_palette
+from segline.preprocessing.image_files.page_errors import of_page
 from segline.preprocessing.image_files.stored_samples import Array, Stored
 from segline.preprocessing.image_files.upright import TURNS
 
@@ -83,17 +84,19 @@ class MaskFile:
         self.format, self.colour, self.depth, self.pages = stored.format, stored.colour, stored.depth, stored.pages
         self.lossy, self.palette = stored.lossy, stored.palette
         if threshold is None:
-            self._require_encoding(may_be_lossy=encoding is None)
+            with of_page(stored.page):
+                self._require_encoding(may_be_lossy=encoding is None)
 
     def read(self, top: int, left: int, height: int, width: int) -> Mask:
         """The values of a window within the upright mask (h, w)."""
         stored = self._stored
         window = self._turn.stored_window((top, left, height, width), (self.height, self.width))
-        samples = stored.read(*window).values
-        if stored.colour == "palette":
-            samples = samples[:, :, :1]  # whatever is transparent
-        samples = _opaque(stored, self._where, samples)
-        return np.ascontiguousarray(self._turn.upright(self._values(samples)))
+        with of_page(stored.page):
+            samples = stored.read(*window).values
+            if stored.colour == "palette":
+                samples = samples[:, :, :1]  # whatever is transparent
+            samples = _opaque(stored, self._where, samples)
+            return np.ascontiguousarray(self._turn.upright(self._values(samples)))
 
     def _values(self, samples: Array) -> Mask:
         if self._threshold is not None:
@@ -127,7 +130,7 @@ def _named(stored: Stored) -> str:
 def _opaque(stored: Stored, where: Path, samples: Array) -> Array:
     """The samples without their alpha channel. Raises DataError for transparent pixels."""
     alpha = samples[:, :, stored.bands :]
-    if alpha.size and (alpha.dtype.kind != "u" or int(alpha.min()) < np.iinfo(alpha.dtype).max):
+    if alpha.size and (alpha.dtype.kind != "u" or int(alpha.min()) < (1 << max(8, stored.depth)) - 1):
         problem = f"{_named(stored)} mask with transparent pixels, expected none"
         raise DataError(where, problem, "Export it again, without an alpha channel or a transparent colour.")
     return samples[:, :, : stored.bands]

@@ -27,11 +27,20 @@ Rgb = tuple[int, int, int]
 class Samples:
     """A window of an image: `values` (h, w, bands) of the type of its samples, RGB order, never BGR.
 
-    `valid` is bool (h, w), False where the file has no data; None if all pixels are valid.
+    `valid` is bool (h, w), False where the file has no data; None if all are valid. `hidden` is bool (h, w), True
+    where alpha shows the background alone; None if no alpha was laid on one.
     """
 
     values: Array
     valid: npt.NDArray[np.bool_] | None
+    hidden: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def counted(self) -> npt.NDArray[np.bool_] | None:
+        """The pixels whose values are those of the image, bool (h, w): valid and not hidden; None if all are."""
+        if self.hidden is None:
+            return self.valid
+        return ~self.hidden if self.valid is None else self.valid & ~self.hidden
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class Stored:
 
     `read(top, left, height, width)` returns `bands` samples a pixel, then alpha if there is one: palette indices for
     the colour "palette", otherwise gray levels, RGB, or "bands" without a common meaning. Alpha spans the range of the
-    samples, or of uint8 if they have fewer bits. Pixels of `no_data`, a sample, have no value.
+    samples, or of uint8 if they have fewer bits; `alpha_place` is its place in the file, counted from 0, if others
+    follow it there. Pixels of `no_data`, a sample, have no value. `page` counts from 1, None is the only one.
     """
 
     format: str
@@ -64,13 +74,16 @@ class Stored:
     bands: int = 1
     orientation: int = 1
     alpha: Literal["straight", "premultiplied"] | None = None
+    alpha_place: int | None = None
     palette: tuple[Rgb, ...] = ()
     zero_is_white: bool = False
     no_data: Any = None
     converted_from: str | None = None
     lossy: bool = False
     pages: int = 1
+    page: int | None = None
     georeference: Georeference | None = None
+    has_control_points: bool = False
 
 
 def cut_out_of(decode: Callable[[], Array]) -> Callable[[int, int, int, int], Samples]:

@@ -1,10 +1,11 @@
 """TIFF, BigTIFF and GeoTIFF by GDAL (rasterio), window by window: no other driver, no network, no other files."""
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from segline.core import untrusted
 from segline.core.errors import DataError
 from segline.preprocessing.image_files.decoder_warnings import GdalWarnings
 from segline.preprocessing.image_files.headers import AGAIN
+from segline.preprocessing.image_files.page_errors import of_page
 from segline.preprocessing.image_files.stored_samples import Array, Georeference, Rgb, Samples, Stored, require_size
 from segline.preprocessing.image_files.tiff_directories import Directory, Reader
 
@@ -38,6 +40,8 @@ _SAMPLES = ("uint8", "uint16", "uint32", "int16", "int32", "float32")
 _COMPRESSIONS = {1: "none", 2: "fax", 3: "fax", 4: "fax", 5: "LZW", 7: "JPEG", 8: "deflate", 32773: "PackBits"}
 _COMPRESSIONS |= {32946: "deflate", 50000: "ZSTD"}
 _JPEG = 7
+_IMAGEJ = re.compile(rb"ImageJ=.*?^images=(\d{1,9})\b", re.DOTALL | re.MULTILINE)
+_DESCRIPTION, _MOST_TEXT = 270, 1 << 12
 _PHOTOMETRICS = _WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6  # PhotometricInterpretation
 _CONVERT = "Convert it, for example by gdal_translate."
 _WARNINGS = GdalWarnings()
@@ -55,14 +59,24 @@ def opened(source: bytes | Path, where: Path, page: int | None, most: int) -> It
     with _reader(source, where) as reader:
         found = _pages(reader, where)
         directory = _page(found, page, where)
-        declared = _declared(reader, directory, len(found))
-        _check(declared, where, most)
-        reader.require_data(directory)
-    with _dataset(source, where, directory) as dataset:
-        with _gdal(where, "GDAL cannot read its description"):
-            stored = _stored(dataset, where, declared)
-        _require_bounded(dataset, where, most)
-        yield stored
+        number = page if len(found) > 1 else None
+        with of_page(number):
+            declared = _declared(reader, directory, len(found))
+            _check(declared, where, most)
+            reader.require_data(directory)
+            if directory.mask and number:
+                _check_mask(reader, directory.mask, declared, where)
+    with ExitStack() as stack:
+        with of_page(number):
+            dataset = stack.enter_context(_dataset(source, where, directory, number))
+            mask = None
+            if directory.mask and number:
+                mask = stack.enter_context(_dataset(source, where, directory.mask, number))
+                _require_bounded(mask, where, most)
+            with _gdal(where, "GDAL cannot read its description"):
+                stored = _stored(dataset, mask, where, declared)
+            _require_bounded(dataset, where, most)
+        yield replace(stored, page=number)
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,10 @@ def _reader(source: bytes | Path, where: Path) -> Iterator[Reader]:
 def _pages(reader: Reader, where: Path) -> list[Directory]:
     if not (found := reader.pages()):
         raise DataError(where, "damaged: a TIFF without an image", AGAIN)
+    described = _IMAGEJ.match(reader.values(found[0], _DESCRIPTION, _MOST_TEXT).tobytes())
+    if described and (slices := int(described[1])) > len(found):
+        problem = f"an ImageJ stack of {slices} slices in a TIFF of {len(found)} page{'s' * (len(found) != 1)}"
+        raise DataError(where, problem, "Save it with a page for each slice, or each slice as a file of its own.")
     return found
 
 
@@ -136,8 +154,19 @@ def _check(declared: _Declared, where: Path, most: int) -> None:
         raise DataError(where, problem, _CONVERT)
 
 
+def _check_mask(reader: Reader, mask: Directory, page: _Declared, where: Path) -> None:
+    """Raises DataError for a mask inside the file that does not fit its page."""
+    found = _declared(reader, mask, 1)
+    if (found.height, found.width, found.samples) != (page.height, page.width, 1):
+        problem = (
+            f"damaged: a mask inside it of {found.width}x{found.height} pixels, expected {page.width}x{page.height}"
+        )
+        raise DataError(where, problem, AGAIN)
+    reader.require_data(mask)
+
+
 @contextmanager
-def _dataset(source: bytes | Path, where: Path, directory: Directory) -> Iterator["DatasetReader"]:
+def _dataset(source: bytes | Path, where: Path, directory: Directory, page: int | None) -> Iterator["DatasetReader"]:
     """A page, opened by GDAL for this caller alone."""
     import rasterio  # noqa: PLC0415 - 0.2 s, which only TIFF needs
     from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415
@@ -150,8 +179,8 @@ def _dataset(source: bytes | Path, where: Path, directory: Directory) -> Iterato
                 memory = rasterio.MemoryFile(source)
                 stack.callback(memory.close)
                 name = memory.name
-            # Raw: colours as stored. Without a directory GDAL opens the first one, and looks for its mask.
-            named = name if directory.is_first else f"GTIFF_DIR:off:{directory.offset}:{name}"
+            # Raw: colours as stored. Without a directory GDAL opens the first one, and takes any mask for its own.
+            named = name if page is None else f"GTIFF_DIR:off:{directory.offset}:{name}"
             dataset = rasterio.open(f"GTIFF_RAW:{named}", driver="GTiff", sharing=False)
         stack.callback(dataset.close)
         yield dataset
@@ -189,7 +218,8 @@ def _require_bounded(dataset: "DatasetReader", where: Path, most: int) -> None:
         raise DataError(where, problem, "Set preprocess.fit to tile.")
 
 
-def _stored(dataset: "DatasetReader", where: Path, declared: _Declared) -> Stored:
+def _stored(dataset: "DatasetReader", mask: "DatasetReader | None", where: Path, declared: _Declared) -> Stored:
+    """What the file stores; `mask` is that of a page, and None if GDAL finds it, or there is none."""
     kind, photometric = dataset.dtypes[0], declared.photometric
     if kind not in _SAMPLES or set(dataset.dtypes) != {kind}:
         raise DataError(where, f"{kind} samples, expected one of {', '.join(_SAMPLES)}", _CONVERT)
@@ -206,17 +236,19 @@ def _stored(dataset: "DatasetReader", where: Path, declared: _Declared) -> Store
         depth=min(declared.bits, 8 * np.dtype(kind).itemsize),
         dtype=np.dtype(kind),
         colour=colour,
-        read=_windows(dataset, where, position, is_cmyk=is_cmyk),
+        read=_windows(dataset, mask, where, position, is_cmyk=is_cmyk),
         bands=3 if is_cmyk else bands,
         orientation=declared.orientation if 1 <= declared.orientation <= 8 else 1,
         alpha=alpha,
+        alpha_place=position if colour != "palette" and not is_cmyk and position < bands else None,
         palette=palette,
         zero_is_white=photometric == _WHITE,
-        no_data=_no_data(dataset),
+        no_data=None if is_cmyk else _no_data(dataset),
         converted_from="CMYK" if is_cmyk else None,
         lossy=declared.compression == _JPEG,
         pages=declared.pages,
         georeference=_georeference(dataset),
+        has_control_points=bool(dataset.gcps[0]) and dataset.transform.is_identity,
     )
 
 
@@ -241,20 +273,26 @@ def _colour(
     return ("RGB" if bands == 3 or photometric == _CMYK else "bands"), ()
 
 
-def _windows(dataset: "DatasetReader", where: Path, alpha: int, *, is_cmyk: bool) -> Any:
-    """`Stored.read`; `alpha` is the place of the alpha channel, which comes last."""
+def _windows(dataset: "DatasetReader", mask: "DatasetReader | None", where: Path, alpha: int, *, is_cmyk: bool) -> Any:
+    """`Stored.read`; `alpha` is the place of the alpha channel, which comes last. Inks have data unless all four are
+    the no-data value: as RGB, they could not be compared with it."""
     from rasterio.enums import MaskFlags  # noqa: PLC0415
     from rasterio.windows import Window  # noqa: PLC0415
 
     order = [number for number in range(1, dataset.count + 1) if number != alpha + 1]
     order += [alpha + 1] * (alpha < dataset.count)
     has_mask = MaskFlags.per_dataset in dataset.mask_flag_enums[0] and MaskFlags.alpha not in dataset.mask_flag_enums[0]
+    no_ink = _no_data(dataset) if is_cmyk else None
 
     def read(top: int, left: int, height: int, width: int) -> Samples:
         window, values = Window(left, top, width, height), np.empty((height, width, len(order)), dataset.dtypes[0])
         with _gdal(where, f"a strip or tile in rows {top} to {top + height - 1} cannot be decoded"):
             dataset.read(order, window=window, out=np.moveaxis(values, 2, 0))
             valid = dataset.read_masks(1, window=window) > 0 if has_mask else None
+            valid = mask.read(1, window=window) > 0 if mask else valid
+        if no_ink is not None:
+            has_ink = (values[:, :, :4] != no_ink).any(axis=2)
+            valid = has_ink if valid is None else valid & has_ink
         return Samples(_rgb(values) if is_cmyk else values, valid)
 
     return read

@@ -4,7 +4,7 @@ They say which images are pages, how large they are declared, and where their da
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +18,9 @@ MOST_DIRECTORIES = 1 << 14
 _MOST_ENTRIES = 1 << 10  # of a directory
 _MOST_BLOCKS = 1 << 24  # strips or tiles of an image
 
-_KINDS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}  # types of whole numbers -> numpy's
+_KINDS = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}  # types of whole numbers, and text
 _SUBFILE, _OLD_SUBFILE = 254, 255
+_OVERVIEW, _MASK = 1, 4  # bits of NewSubfileType
 _BLOCKS = ((273, 279), (324, 325))  # offsets and sizes of strips, of tiles
 
 
@@ -32,11 +33,11 @@ class Stream(Protocol):
 
 @dataclass(frozen=True)
 class Directory:
-    """`offset` is its place in the file, `is_first` in the chain; `table` holds its entries as they are."""
+    """`offset` is its place in the file; `table` holds its entries as they are; `mask` says which pixels have data."""
 
     offset: int
-    is_first: bool
     table: bytes
+    mask: "Directory | None" = None
 
 
 class Reader:
@@ -52,18 +53,27 @@ class Reader:
             raise DataError(where, f"damaged: TIFF version {version}, expected 42 or 43", AGAIN)
 
     def pages(self) -> list[Directory]:
-        """The images of their own: neither smaller copies of others (overviews) nor masks."""
+        """The images of their own: neither smaller copies of others (overviews) nor masks, which follow their image."""
         start, word = (8, "Q") if self._big else (4, "I")
         (offset,) = self._unpack(word, self._read(start, struct.calcsize(word)))
         found: list[Directory] = []
         seen: set[int] = set()
+        masks = 0
         while offset:
             if offset in seen or len(seen) == MOST_DIRECTORIES:
                 raise DataError(self._where, f"damaged: more than {len(seen)} directories, or a loop of them", AGAIN)
             seen.add(offset)
-            directory, offset = self._directory(offset, is_first=len(seen) == 1)
-            if not self.first(directory, _SUBFILE, 0) & 5 and self.first(directory, _OLD_SUBFILE, 1) != 2:
+            directory, offset = self._directory(offset)
+            kind = self.first(directory, _SUBFILE, 0) & (_OVERVIEW | _MASK)
+            if not kind and self.first(directory, _OLD_SUBFILE, 1) != 2:
                 found.append(directory)
+            elif kind == _MASK and found:
+                # GDAL appends a mask of the first page behind all pages, and takes any mask for that of the first.
+                if masks != len(found) - 1:
+                    problem = f"a mask inside it behind page {len(found)}, which may be that of another page"
+                    raise DataError(self._where, problem, "Save each page as a file of its own.")
+                found[-1] = replace(found[-1], mask=directory)
+                masks += 1
         return found
 
     def first(self, directory: Directory, tag: int, otherwise: int) -> int:
@@ -72,7 +82,7 @@ class Reader:
         return int(values[0]) if len(values) else otherwise
 
     def values(self, directory: Directory, tag: int, most: int) -> npt.NDArray[np.unsignedinteger[Any]]:
-        """At most so many values of a tag; none if it is missing or of another kind than whole numbers."""
+        """At most so many values of a tag, or bytes of text; none if it is missing or of another kind."""
         if (entry := self._entry(directory, tag)) is None:
             return np.zeros(0, np.uint8)
         kind, count, field = entry
@@ -92,7 +102,7 @@ class Reader:
             if starts.size and (missing := int((starts + lengths).max()) - self._size) > 0:
                 raise DataError(self._where, f"cut: the file ends {missing} bytes too early", AGAIN)
 
-    def _directory(self, offset: int, *, is_first: bool) -> tuple[Directory, int]:
+    def _directory(self, offset: int) -> tuple[Directory, int]:
         counter, word = ("Q", "Q") if self._big else ("H", "I")
         start = offset + struct.calcsize("=" + counter)
         (count,) = self._unpack(counter, self._read(offset, start - offset))
@@ -100,7 +110,7 @@ class Reader:
             raise DataError(self._where, f"damaged: a directory of {count} entries", AGAIN)
         field = struct.calcsize("=" + word)
         table = self._read(start, count * self._length + field)
-        return Directory(offset, is_first, table[:-field]), self._unpack(word, table[-field:])[0]
+        return Directory(offset, table[:-field]), self._unpack(word, table[-field:])[0]
 
     def _entry(self, directory: Directory, tag: int) -> tuple[int, int, bytes] | None:
         """Type, number of values, and the values or their place."""

@@ -81,7 +81,8 @@ def test_muffled_hears_the_decoder_and_lets_python_speak(tmp_path):
     content = cv2.imencode(".jpg", pixels)[1].tobytes()
     (tmp_path / "a.jpg").write_bytes(content[: len(content) * 3 // 4] + b"\xff\xd9")
     code = (
-        "import sys, cv2\nfrom pathlib import Path\nfrom segline.preprocessing import decoder_warnings, image_file\n"
+        "import sys, cv2\nfrom pathlib import Path\n"
+        "from segline.preprocessing.image_files import decoder_warnings, image_file\n"
         "path = Path('a.jpg')\n"
         "with decoder_warnings.muffled() as heard:\n"
         "    with image_file.opened(path, path) as image: image.read(0, 0, 1, 1)\n"

@@ -110,7 +110,7 @@ def test_any_exif_block_gives_an_orientation_without_a_warning(content, start):
 
 def test_pillow_is_imported_only_for_an_exif_block():
     code = (
-        "import sys\nfrom pathlib import Path\nfrom segline.preprocessing import headers\n"
+        "import sys\nfrom pathlib import Path\nfrom segline.preprocessing.image_files import headers\n"
         "from tests.preprocessing.image_files.test_headers import jpeg\n"
         "headers.inspect(jpeg(), Path('a.jpg'))\nprint('PIL' in sys.modules)\n"
         "headers.inspect(jpeg(6), Path('a.jpg'))\nprint('PIL' in sys.modules)"

@@ -87,6 +87,13 @@ def test_opaque_alpha_is_left_out_of_a_colour_mask(kind):
     np.testing.assert_array_equal(masks.decode(saved(pixels, kind), Path(f"a{SUFFIXES[kind]}"), "rgb"), CODES)
 
 
+def test_alpha_of_12_bits_is_opaque_at_4095():
+    mask = np.dstack([GRAY.astype(np.uint16), np.full(GRAY.shape, 4095, np.uint16)])
+    content = geotiff(mask, nbits=12, photometric="MINISBLACK", ALPHA="YES")
+
+    np.testing.assert_array_equal(masks.decode(content, Path("a.tif"), "index"), GRAY)
+
+
 def test_opaque_alpha_is_left_out_of_an_index_mask():
     pixels = np.dstack([MASK, np.full_like(MASK, 255)])
 

@@ -161,6 +161,124 @@ def test_a_mask_inside_the_file_marks_pixels_without_data(tmp_path):
     assert image.pages == 1
 
 
+def chained(*directories: tuple[np.ndarray, int]) -> bytes:
+    """8-bit gray images, or masks, with their NewSubfileType."""
+    content = b"II*\0" + struct.pack("<I", 8)
+    for number, (pixels, kind) in enumerate(directories, start=1):
+        (height, width), place = pixels.shape, len(content) + 2 + 9 * 12 + 4
+        entries = {254: (4, kind), 256: (4, width), 257: (4, height), 258: (3, 8), 259: (3, 1), 262: (3, kind or 1)}
+        entries |= {273: (4, place), 278: (4, height), 279: (4, pixels.size)}
+        table = b"".join(struct.pack("<HHII", tag, form, 1, value) for tag, (form, value) in entries.items())
+        following = 0 if number == len(directories) else place + pixels.size
+        content += struct.pack("<H", 9) + table + struct.pack("<I", following) + pixels.tobytes()
+    return content
+
+
+THERE = np.where(GRAY > 50, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "masked"), [((0, 4, 0), (True, False)), ((0, 4, 0, 4), (True, True)), ((0, 0), (False, False))]
+)
+def test_a_page_has_the_mask_that_follows_it(kinds, masked):
+    pages, masks = iter((GRAY, 255 - GRAY)), iter((THERE, 255 - THERE))
+    content = chained(*((next(masks if kind else pages), kind) for kind in kinds))
+
+    for number, has_mask in enumerate(masked, start=1):
+        shown, there = (GRAY, THERE) if number == 1 else (255 - GRAY, 255 - THERE)
+        samples, image = read(content, "a.tif", page=number)
+
+        np.testing.assert_array_equal(samples.values[:, :, 0], shown)
+        assert (samples.valid is not None) == has_mask
+        if has_mask:
+            np.testing.assert_array_equal(samples.valid, there > 0)
+        assert image.pages == 2
+
+
+@pytest.mark.parametrize("kinds", [(0, 0, 4), (0, 4, 4, 0), (0, 4, 0, 0, 4)])
+def test_a_mask_that_may_be_that_of_another_page_is_refused(kinds):
+    """GDAL appends a mask of the first page behind all pages."""
+    problem = refusal(chained(*((THERE if kind else GRAY, kind) for kind in kinds)), "a.tif", page=1)
+
+    assert "a mask inside it behind page" in problem
+    assert problem.endswith("Save each page as a file of its own.")
+
+
+def test_a_mask_of_another_size_than_its_page_is_refused():
+    content = chained((GRAY, 0), (GRAY, 4), (GRAY, 0), (GRAY[:5], 4))
+
+    assert "page 2: damaged: a mask inside it of 14x5 pixels, expected 14x9" in refusal(content, "a.tif", page=2)
+
+
+def test_an_imagej_stack_whose_slices_have_no_pages_is_refused():
+    """ImageJ writes stacks of more than 4 GiB so: other readers see the first slice alone."""
+    described = {number: f"ImageJ=1.54f\nimages={number}\nslices={number}\nloop=false\n" for number in (1, 5)}
+    content = {number: saved(GRAY, "TIFF", description=text) for number, text in described.items()}
+
+    assert "an ImageJ stack of 5 slices in a TIFF of 1 page. Save it with a page for" in refusal(content[5], "a.tif")
+    assert values(content[1], "a.tif").shape == (9, 14, 1)
+
+
+@pytest.mark.parametrize("alpha", ["drop", "white", "refuse"])
+def test_bands_have_the_numbers_of_the_file_wherever_alpha_is(alpha):
+    infrared, opaque = GRAY + 1, np.full_like(GRAY, 255)
+    content = geotiff(np.dstack([RGB, opaque, infrared]), photometric="RGB", ALPHA="YES")
+
+    for chosen in ((5, 1), (4,), (4, 5, 1), (2,)):
+        samples, image = read(content, "a.tif", bands=chosen, alpha=alpha)
+
+        picked = samples.values[:, :, [number - 1 for number in chosen]]
+        in_file = np.dstack([RGB, opaque, infrared])
+        np.testing.assert_array_equal(picked, in_file[:, :, [number - 1 for number in chosen]])
+        assert (image.bands, image.colour) == (5, "bands")
+    assert read(content, "a.tif")[1].bands == 4
+
+
+def test_the_no_data_value_of_a_band_behind_alpha_is_that_of_the_band():
+    infrared, opaque = GRAY + 1, np.full_like(GRAY, 255)
+    infrared[0, 0] = 0
+    content = geotiff(np.dstack([RGB + 1, opaque, infrared]), photometric="RGB", ALPHA="YES", nodata=0)
+
+    np.testing.assert_array_equal(read(content, "a.tif", bands=(5,))[0].valid, infrared != 0)
+
+
+def test_a_pixel_that_alpha_hides_is_marked_where_it_is_laid_on_a_background():
+    content = geotiff(np.dstack([RGB, np.where(GRAY > 99, GRAY, 0).astype(np.uint8)]))
+
+    np.testing.assert_array_equal(read(content, "a.tif", alpha="white")[0].hidden, GRAY <= 99)
+    assert read(content, "a.tif", alpha="drop")[0].hidden is None
+
+
+def test_inks_are_compared_with_the_no_data_value_before_they_become_rgb():
+    inks = np.dstack([RGB, GRAY]) + 1
+    inks[0, 0], inks[1, 1] = 0, (255, 255, 255, 0)  # no data, and black: RGB (0, 0, 0)
+    content = geotiff(inks, photometric="CMYK", nodata=0)
+
+    samples, _ = read(content, "a.tif")
+
+    expected = np.ones(GRAY.shape, bool)
+    expected[0, 0] = False
+    np.testing.assert_array_equal(samples.valid, expected)
+
+
+def test_a_place_by_ground_control_points_is_lost_with_a_note():
+    corners = [(0, 0), (0, 14), (9, 0), (9, 14)]
+    points = [rasterio.control.GroundControlPoint(row, column, column, -row) for row, column in corners]
+    content = geotiff(GRAY[:, :, None], gcps=points, transform=None)
+
+    image = read(content, "a.tif")[1]
+
+    assert image.notes == ("place on the map lost, as it is given by ground control points",)
+    assert not read(geotiff(RGB), "a.tif")[1].notes
+
+
+def test_an_error_of_a_page_names_it():
+    float_page = Image.fromarray(GRAY.astype(np.float32))
+    content = saved(np.dstack([RGB, GRAY]), "TIFF", save_all=True, append_images=[Image.fromarray(RGB), float_page])
+
+    assert "a.tif: page 1: transparent pixels" in refusal(content, "a.tif", page=1)
+
+
 def test_each_page_is_an_image_of_its_own():
     stack = [Image.fromarray(GRAY), Image.fromarray(RGB), Image.fromarray(255 - GRAY[:5])]
     content = saved(stack[0], "TIFF", save_all=True, append_images=stack[1:])
@@ -421,7 +539,7 @@ def test_a_file_may_be_opened_read_and_closed_by_different_threads():
 def test_gdal_is_imported_only_for_a_tiff():
     code = (
         "import sys\nfrom pathlib import Path\nfrom tests.preprocessing.image_files.test_headers import jpeg\n"
-        "from segline.preprocessing import image_file, masks\n"
+        "from segline.preprocessing.image_files import image_file, masks\n"
         "with image_file.opened(jpeg(), Path('a.jpg')) as image: image.read(0, 0, 1, 1)\n"
         "sys.exit('rasterio' in sys.modules)"
     )
