@@ -1,8 +1,9 @@
 """A whole image or mask -> the rows of its grid, one after the other, in memory that does not grow with its height.
 
 See `segline.dataset.tiling` for the grid. A working pixel shows the average of the image's own pixels under it, by
-OpenCV's area method. It has the label of the one at its centre, and is void if that one is not valid. Padding repeats
-the edge. Each own pixel is read once, and tiles that overlap agree on what they share.
+OpenCV's area method; those that are not valid have no part in it. It has the label of the one at its centre, and is
+void if that one is not valid. Padding repeats the edge. Each own pixel is read once, and tiles that overlap agree on
+what they share.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,12 +48,12 @@ def image_rows(
             if preparation.fit == "tile":
                 valid = np.ones(samples.values.shape[:2], np.bool_) if samples.valid is None else samples.valid
                 for pixels, here in _units((own(samples), valid), form):
-                    yield _averaged(pixels, form), _at_centres(here, form)
+                    yield _averaged(pixels, here, form), _at_centres(here, form)
             else:
                 valid = np.ones(form.working, np.bool_)
                 if samples.valid is not None:
                     valid = images.resize_mask(samples.valid.view(np.uint8), *form.working).view(np.bool_)
-                yield images.resize_image(own(samples), *form.working), valid
+                yield images.resize_image(own(samples), *form.working, samples.valid), valid
 
     for (top, left), (shown, valid) in zip(form.windows, _windows(form, strips()), strict=True):
         void = ~valid
@@ -122,15 +123,15 @@ def _units(piece: Arrays, form: Grid) -> Iterator[Arrays]:
         yield tuple(array[top : top + unit] for array in piece)
 
 
-def _averaged(pixels: Uint8, form: Grid) -> Uint8:
+def _averaged(pixels: Uint8, valid: Bool, form: Grid) -> Uint8:
     """The working lines of the own lines of a unit; the last unit may be smaller than the others."""
     unit, (_, width) = _unit(form), form.working
     if unit == UNIT:
         return pixels
     units_across = -(-width // UNIT)
     height = -(-len(pixels) * UNIT // unit)
-    whole = _padded(pixels, unit, units_across * unit)
-    return images.resize_image(whole, UNIT, units_across * UNIT)[:height, :width]
+    whole, counted = (_padded(array, unit, units_across * unit) for array in (pixels, valid))
+    return images.resize_image(whole, UNIT, units_across * UNIT, counted)[:height, :width]
 
 
 def _at_centres(values: Array, form: Grid) -> Array:

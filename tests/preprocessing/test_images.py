@@ -126,6 +126,29 @@ def test_shrinking_by_whole_factors_gives_the_mean_of_each_block(down, across):
     assert np.abs(resized - means).max() <= 0.5 + 1e-6
 
 
+@given(st.tuples(SIDES, SIDES), SIDES, SIDES, st.integers(0, 99))
+def test_pixels_that_are_not_valid_have_no_part_in_an_average(shape, height, width, seed):
+    """By a loop over the pixels under each new one; where all are valid, the bytes stay."""
+    random = np.random.default_rng(seed)
+    image, valid = random.integers(0, 256, (*shape, 5), np.uint8), random.random(shape) < 0.8
+    given = np.where(valid[:, :, None], image, np.uint8(0))
+    resized = images.resize_image(given, height, width, valid)
+    plain = images.resize_image(given, height, width)
+    lack = images.resize_image(np.where(valid, np.uint8(0), np.uint8(255))[:, :, None], height, width)[:, :, 0]
+    expected = plain.copy()
+    for row, column in np.argwhere(lack > 0) if (height, width) != shape else []:
+        down, across = (
+            np.array([max(0, min((p + 1) * new, (at + 1) * old) - max(p * new, at * old)) for p in range(old)])
+            for at, new, old in zip((row, column), (height, width), shape, strict=True)
+        )
+        shares = np.outer(down, across) * valid
+        totals = (shares[:, :, None] * image).sum(axis=(0, 1))
+        expected[row, column] = (2 * totals + shares.sum()) // max(1, 2 * shares.sum())
+
+    np.testing.assert_array_equal(resized, expected)
+    np.testing.assert_array_equal(plain, images.resize_image(given, height, width, np.ones(shape, bool)))
+
+
 def test_an_image_at_its_own_size_is_unchanged():
     np.testing.assert_array_equal(images.resize_image(RGB, 30, 40), RGB)
     np.testing.assert_array_equal(images.resize_mask(MASK, 30, 40), MASK)

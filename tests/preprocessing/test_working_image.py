@@ -173,3 +173,14 @@ def test_pixels_without_data_are_void_and_count_as_the_lowest_value(tmp_path):
     assert void[:16, :24].all()
     assert not void[16:32, :48].any()
     assert (shown[16:32, :48] == 200).all()
+
+
+@pytest.mark.parametrize("changes", [{"scale": 0.25}, {"scale": 0.3}, {"fit": "stretch"}, {"fit": "pad"}])
+@pytest.mark.parametrize("size", [(250, 330), (20, 30)])
+def test_no_data_does_not_darken_the_valid_pixels_beside_it(changes, size):
+    valid = np.random.default_rng(3).random(size) < 0.5
+    values = np.where(valid, 200, 0).astype(np.uint8)[:, :, None]
+    form = replace(TILE, bands="gray", **changes)
+    for shown, void in working_image.image_rows(Drawn(values, valid), form):
+        assert (shown[~void] == 200).all()
+        assert 0 < void.sum() < void.size
