@@ -89,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_outputs(args, split.index, content, own)
         run.metrics({split.index.split: content})
         run.artifacts([args.metrics, args.per_class, args.per_image, args.confusion])
+    if split.index.preparation.fit == "tile":
+        console.say(receptive_field.overlap_line(split.index.preparation, margin))
     for doubt in evaluation.doubts(own, [label.name for label in split.index.classes], split.index.split):
         console.warn(doubt)
     interval = content.get("interval", {}).get("miou")

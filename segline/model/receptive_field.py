@@ -5,12 +5,13 @@ start too, so an output next to an edge looks across it less far than others do.
 """
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from segline.dataset import tiling
-from segline.dataset.preparation import Preparation
+from segline.dataset.preparation import MOST_OVERLAP, Preparation
 
 
 def margin(network: nn.Module, channels: int, limit: int) -> int | None:
@@ -35,6 +36,20 @@ def of_tiles(network: nn.Module, preparation: Preparation) -> int | None:
     if preparation.fit != "tile":
         return None
     return margin(network, preparation.channels, max(preparation.height, preparation.width) // 2)
+
+
+def overlap_line(preparation: Preparation, margin: int | None) -> str:
+    """Whether tiles overlap enough to give the logits of the whole image, and from where on; `margin` of `of_tiles`."""
+    shared, most = (min(tiling.shared(form)) for form in (preparation, replace(preparation, overlap=MOST_OVERLAP)))
+    line = f"tiles overlap by {shared} pixels"
+    if margin is None:
+        return f"{line}; this network sees too far for tiles of this size to give what the whole image gives"
+    known = f"(margin of this network: {margin})"
+    if 2 * margin <= shared:
+        return f"{line} and give what the whole image gives {known}"
+    if 2 * margin <= most:
+        return f"{line}; from {2 * margin} on they would give what the whole image gives {known}"
+    return f"{line}; only larger tiles, with {2 * margin}, would give what the whole image gives {known}"
 
 
 def _farthest(outputs: Tensor) -> int:

@@ -20,7 +20,7 @@ from segline.core import params
 from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset import processed, tiling
 from segline.dataset.onehot import VOID, Lookup, lookup, pack, packed_size, present
-from segline.dataset.preparation import Alpha, Fit, Intensity, Orientation, Preparation
+from segline.dataset.preparation import MOST_OVERLAP, Alpha, Fit, Intensity, Orientation, Preparation
 from segline.dataset.raw import DATASET_FILE, ENCODINGS, FORMATS, Dataset, Name
 from segline.preprocessing import class_table, intensity, levels, mask_values, pair_files, palettes, working_image
 from segline.preprocessing.image_files import decoder_warnings
@@ -46,7 +46,7 @@ class Section(params.Section):
     height: int = Field(ge=1, le=8192)
     width: int = Field(ge=1, le=8192)
     scale: float = Field(ge=0.01, le=1)
-    overlap: float = Field(ge=0, le=0.75)
+    overlap: float = Field(ge=0, le=MOST_OVERLAP)
     bands: intensity.ChosenBands
     orientation: Orientation
     alpha: Alpha

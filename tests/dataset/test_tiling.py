@@ -10,13 +10,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from segline.dataset import tiling
+from segline.dataset.preparation import MOST_OVERLAP
 from segline.dataset.tiling import UNIT
 from tests import tiny
 
 SIDES = st.integers(1, 700)
 TILES = st.integers(1, 6).map(lambda units: UNIT * units)
 SCALES = st.floats(0.05, 1)
-OVERLAPS = st.floats(0, 0.75)
+OVERLAPS = st.floats(0, MOST_OVERLAP)
 
 
 @st.composite
@@ -75,6 +76,14 @@ def test_neighbours_share_what_was_asked_for_in_whole_units(drawn):
     for starts, side, _ in axes(form):
         least = min(overlap * side, side - UNIT) - 1e-4
         assert all(before + side - after >= least for before, after in pairwise(starts))
+
+
+@given(TILES, TILES, OVERLAPS)
+def test_neighbours_but_the_last_share_exactly_what_is_said(height, width, overlap):
+    preparation = replace(tiny.stretched(height, width), fit="tile", overlap=overlap)
+    form = tiling.grid(preparation, 2000, 2000)
+    for (starts, side, _), shared in zip(axes(form), tiling.shared(preparation), strict=True):
+        assert {shared} == {before + side - after for before, after in pairwise(starts[:-1])}
 
 
 @given(tile_grids(), SCALES, st.integers(1, 700), st.integers(1, 700))

@@ -255,7 +255,7 @@ def test_a_file_of_an_older_version_without_a_digest_is_read_with_a_warning(path
         ({"preparation": PREPARATION | {"width": 48.5}}, "width: input should be a valid integer, got 48.5"),
         ({"preparation": PREPARATION | {"width": 10**9}}, "width: input should be less than or equal to 8192"),
         ({"preparation": PREPARATION | {"scale": 0}}, "scale: input should be greater than or equal to 0.01"),
-        ({"preparation": PREPARATION | {"overlap": 1}}, "overlap: input should be less than or equal to 0.75"),
+        ({"preparation": PREPARATION | {"overlap": 1}}, "overlap: input should be less than or equal to 0.9"),
         ({"preparation": PREPARATION | {"fit": "fold"}}, "fit: input should be"),
         ({"preparation": PREPARATION | {"bands": [0]}}, "preparation.bands"),
         ({"preparation": PREPARATION | {"bands": []}}, "preparation.bands"),

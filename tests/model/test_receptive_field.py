@@ -85,6 +85,31 @@ def test_tiles_have_a_margin_below_half_their_longer_side_and_stretched_images_h
     assert receptive_field.of_tiles(network, tiny.stretched(32, 64)) is None
 
 
+@pytest.mark.parametrize(
+    ("margin", "expected"),
+    [
+        (32, "tiles overlap by 64 pixels and give what the whole image gives (margin of this network: 32)"),
+        (
+            109,
+            "tiles overlap by 64 pixels; from 218 on they would give what the whole image gives "
+            "(margin of this network: 109)",
+        ),
+        (
+            113,
+            "tiles overlap by 64 pixels; only larger tiles, with 226, would give what the whole image gives "
+            "(margin of this network: 113)",
+        ),
+        (
+            None,
+            "tiles overlap by 64 pixels; this network sees too far for tiles of this size to give what the whole "
+            "image gives",
+        ),
+    ],
+)
+def test_it_says_which_overlap_gives_what_the_whole_image_gives(margin, expected):
+    assert expected == receptive_field.overlap_line(replace(tiny.stretched(256, 256), fit="tile"), margin)
+
+
 def test_measuring_leaves_the_network_as_it_was():
     network = lively("unet").train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -122,7 +122,7 @@ def test_parameters_become_a_preparation(bands, form, expected):
         ({"fit": "tile", "height": 500, "width": 32}, r"preprocess\.height: expected a multiple of 32 with fit: tile"),
         ({"fit": "tile", "width": 40, "height": 32}, r"preprocess\.width: .*multiple of 32"),
         ({"scale": 0.001}, r"preprocess\.scale: .*0\.01"),
-        ({"overlap": 0.8}, r"preprocess\.overlap: .*0\.75"),
+        ({"overlap": 0.95}, r"preprocess\.overlap: .*0\.9"),
         ({"fit": "crop"}, r"preprocess\.fit: .*'stretch', 'pad' or 'tile'"),
     ],
 )

@@ -166,7 +166,7 @@ def test_the_batch_size_changes_no_prediction(project):
     assert np.array_equal(first, np.load("data/predictions/test.npy"))
 
 
-def test_tiles_are_scored_as_the_images_they_are_cut_from(tmp_path, monkeypatch):
+def test_tiles_are_scored_as_the_images_they_are_cut_from(tmp_path, monkeypatch, capsys):
     """Batches may contain tiles of two images. At scale 1 the working resolution is that of the masks."""
     monkeypatch.setattr(tiny, "SIZE", (70, 90))
     form = {"preprocess__fit": "tile", "preprocess__height": 32, "preprocess__width": 64}
@@ -176,6 +176,7 @@ def test_tiles_are_scored_as_the_images_they_are_cut_from(tmp_path, monkeypatch)
     for batch_size in (3, 100):
         tiny.write_params(tmp_path, evaluate__batch_size=batch_size, **form)
         evaluate.main(tiny.EVALUATE)
+        assert "tiles overlap by 0 pixels; " in capsys.readouterr().out
         outputs.append((np.load("data/predictions/test.npy").tobytes(), scores()))
     content = scores()
 
