@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from segline.core import atomic, parallel
 from segline.core.errors import PipelineError, combined
+from segline.dataset import tiling
 from segline.dataset.preparation import Preparation
 from segline.dataset.processed import IMAGES, ONEHOT, Index, Origin, Row, write_index, writing
 from segline.dataset.raw import Dataset
@@ -195,9 +196,16 @@ def _threads(stopped: Event) -> Iterator[Callable[[Callable[[Item], Result], Ite
 
 
 def summary(indices: Sequence[Index]) -> str:
-    """How many images each split has, and how many tiles and pixels they became."""
+    """How many images each split has, how many tiles and pixels they became, and what `tiling` rounded."""
     counts = [f"{index.split} {len(index.origins)}" for index in indices]
-    if indices[0].preparation.fit != "tile":
+    form = indices[0].preparation
+    if form.fit != "tile":
         return f"{', '.join(counts)} pairs"
     tiles = [f"{len(index.rows):,} tiles, {index.num_pixels:,} pixels" for index in indices]
-    return "; ".join(f"{images} images, {made}" for images, made in zip(counts, tiles, strict=True))
+    made = [f"{images} images, {made}" for images, made in zip(counts, tiles, strict=True)]
+    if (scale := float(1 / tiling.own_pixels(form))) != form.scale:
+        made.append(f"scale {scale:.4g} for {form.scale:g}")
+    lines, columns = tiling.shared(form)
+    if (lines, columns) != tuple(round(form.overlap * side, 6) for side in (form.height, form.width)):
+        made.append(f"neighbours share {lines} lines and {columns} columns for overlap {form.overlap:g}")
+    return "; ".join(made)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from segline.dataset import tiling
 from segline.dataset.preparation import Intensity, Preparation
 
 MANY = 8  # bands: of more, only the first are listed
@@ -28,8 +29,8 @@ def facts(preparation: Preparation) -> dict[str, str]:
     lines = {
         "input": f"{size}, {_colours(preparation)}",
         "fit": FIT[preparation.fit],
-        "scale": f"{100 * preparation.scale:g} % of the images' own size" if tiled and preparation.scale != 1 else None,
-        "overlap": f"{100 * preparation.overlap:g} % of a side or more" if tiled and preparation.overlap else None,
+        "scale": _scale(preparation) if tiled else None,
+        "overlap": _overlap(preparation) if tiled else None,
         "bands": _bands(preparation.bands) if isinstance(preparation.bands, tuple) else None,
         "intensity": _intensity(preparation.intensity) if preparation.intensity.by != "full" else None,
         "orientation": ORIENTATION.get(preparation.orientation),
@@ -51,6 +52,18 @@ def _colours(preparation: Preparation) -> str:
     if isinstance(preparation.bands, tuple):
         return f"{preparation.channels} band{'s' * (preparation.channels > 1)}"
     return {"rgb": "RGB", "gray": "grey"}[preparation.bands]
+
+
+def _scale(preparation: Preparation) -> str | None:
+    step = tiling.own_pixels(preparation)
+    return f"{float(100 / step):.4g} % of the images' own size" if step != 1 else None
+
+
+def _overlap(preparation: Preparation) -> str | None:
+    down, across = tiling.shared(preparation)
+    if down == across:
+        return f"{down} pixels or more" if down else None
+    return f"{down} pixels down and {across} across, or more"
 
 
 def _bands(bands: tuple[int, ...]) -> str:

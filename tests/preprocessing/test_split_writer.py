@@ -219,6 +219,17 @@ def test_every_pixel_counts_once(raw):
     assert 70 * 50 + 2 * 12 * 16 == split.index.num_pixels
 
 
+def test_the_summary_says_what_was_rounded(raw):
+    def said(**changes: Any) -> str:
+        folder = write(**TILES | {"width": 96} | changes)
+        return split_writer.summary([processed.read(folder / split).index for split in ("train", "val")])
+
+    assert said(overlap=0.0).endswith(" pixels")
+    assert said(scale=0.7).endswith(
+        " pixels; scale 0.6957 for 0.7; neighbours share 0 lines and 32 columns for overlap 0.25"
+    )
+
+
 def test_the_disk_needs_room_for_all_tiles(raw, free_space):
     put(raw, "train", "train_1", pictures.geotiff(noise(70, 50)), pictures.geotiff(noise(70, 50, 1, 3)))
     needed = 2 * (6 + 4) * 32 * 32 * (3 + 1)

@@ -23,11 +23,23 @@ def test_8_bit_images_that_are_resized_need_two_lines():
     ("changes", "added"),
     [
         ({"fit": "pad"}, {"fit": preparation_facts.FIT["pad"]}),
-        ({"fit": "tile"}, {"fit": preparation_facts.FIT["tile"], "overlap": "25 % of a side or more"}),
+        ({"fit": "tile"}, {"fit": preparation_facts.FIT["tile"], "overlap": "32 pixels or more"}),
+        (
+            {"fit": "tile", "width": 256, "overlap": 0.9},
+            {
+                "input": "256 x 96 pixels (width x height), RGB",
+                "fit": preparation_facts.FIT["tile"],
+                "overlap": "64 pixels down and 224 across, or more",
+            },
+        ),
         ({"fit": "tile", "overlap": 0.0}, {"fit": preparation_facts.FIT["tile"]}),
         (
             {"fit": "tile", "overlap": 0.0, "scale": 0.5},
             {"fit": preparation_facts.FIT["tile"], "scale": "50 % of the images' own size"},
+        ),
+        (
+            {"fit": "tile", "overlap": 0.0, "scale": 0.7},
+            {"fit": preparation_facts.FIT["tile"], "scale": "69.57 % of the images' own size"},
         ),
         ({"scale": 0.5, "overlap": 0.5}, {}),
         ({"bands": "gray"}, {"input": "128 x 96 pixels (width x height), grey"}),

@@ -164,7 +164,7 @@ def test_the_page_says_how_images_became_rows(tiled):
     assert "<b>3</b> images" in page
     assert "<b>21</b> tiles of <b>320&nbsp;&times;&nbsp;256</b>" in page
     assert "<dt>fit</dt><dd>images are cut into tiles of that size</dd>" in page
-    assert "<dt>overlap</dt><dd>25 % of a side or more</dd>" in page
+    assert "<dt>overlap</dt><dd>64 pixels down and 96 across, or more</dd>" in page
     assert "multiply-adds per tile" in page
     assert 2 == page.count("Shown: bands 4, 1, 2 as red, green, blue.")
     assert "Seam disagreement 12.5\N{NO-BREAK SPACE}%: the share of the pixels in overlaps" in page

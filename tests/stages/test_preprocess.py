@@ -595,8 +595,8 @@ def test_the_last_line_of_tiles_says_how_many_they_are(raw, capsys):
     run()
 
     assert capsys.readouterr().out == (
-        "preprocess: train 3 images, 3 tiles, 576 pixels; val 3 images, 5 tiles, 1,784 pixels at 32x32, 3 channels, "
-        "3 classes -> processed\n"
+        "preprocess: train 3 images, 3 tiles, 576 pixels; val 3 images, 5 tiles, 1,784 pixels; neighbours share "
+        "0 lines and 0 columns for overlap 0.5 at 32x32, 3 channels, 3 classes -> processed\n"
     )
 
 
