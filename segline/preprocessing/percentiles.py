@@ -21,7 +21,7 @@ from segline.preprocessing import intensity
 from segline.preprocessing.image_files.stored_samples import Array, Samples
 
 Int64 = npt.NDArray[np.int64]
-Add = Callable[[Path, Samples], None]
+Add = Callable[[Samples], None]
 
 HALF = 1 << 16
 
@@ -29,10 +29,10 @@ HALF = 1 << 16
 def measured(where: Path, form: intensity.Percentile, bands: Bands, visit: Callable[[Add], None]) -> Intensity:
     """The bounds that two percentiles of all samples give each channel; `where` names the split in errors.
 
-    `visit(add)` calls `add` with every window of every image of train and the path of its file, in any order and from
-    any threads; each pixel once. It is called a second time if samples have 32 bits. Samples that are not valid or not
-    finite do not count. Raises DataError if files differ in their type of samples, a band has no samples, or both of
-    its percentiles are the same.
+    `visit(add)` calls `add` with every window of every image of train, in any order and from any threads; each pixel
+    once. It is called a second time if samples have 32 bits. Samples that are not valid or not finite do not count, nor
+    do those of another type than the first file's: `AllPairs` names such files. Raises DataError if a band has no
+    samples, or both of its percentiles are the same.
     """
     first = _Counts(bands)
     visit(first.add)
@@ -44,7 +44,7 @@ def measured(where: Path, form: intensity.Percentile, bands: Bands, visit: Calla
     ranks = np.array([[max(1, math.ceil(share * total)) for share in shares] for total in totals])
     keys, left = _place(first.counts, ranks)
     if first.dtype.itemsize == 4:
-        second = _Counts(bands, keys)
+        second = _Counts(bands, first.dtype, keys)
         visit(second.add)
         lower, _ = _place(second.counts, left)
         keys = keys * HALF + lower
@@ -63,16 +63,16 @@ class _Counts:
     the keys that have these upper halves.
     """
 
-    def __init__(self, bands: Bands, upper: Int64 | None = None) -> None:
+    def __init__(self, bands: Bands, dtype: np.dtype[Any] | None = None, upper: Int64 | None = None) -> None:
         self.counts: Int64 = np.zeros((0, 1, HALF), np.int64)
-        self.dtype: np.dtype[Any] | None = None
+        self.dtype = dtype
         self._bands, self._upper, self._lock = bands, upper, Lock()
-        self._like = Path()
 
-    def add(self, where: Path, samples: Samples) -> None:
-        """Adds a window of the file `where`. Raises DataError if its type of samples is not that of the others."""
+    def add(self, samples: Samples) -> None:
+        """Adds a window, unless its samples have another type than `dtype`, by default that of the first window."""
         values = intensity.chosen(samples.values, self._bands)
-        self._require_alike(where, values)
+        if not self._is_of_type(values):
+            return
         for channel in range(values.shape[2]):
             keys = _keys(values[:, :, channel], samples.counted)
             for place, part in enumerate(self._parts(keys, channel)):
@@ -80,15 +80,13 @@ class _Counts:
                 with self._lock:
                     self.counts[channel, place] += found
 
-    def _require_alike(self, where: Path, values: Array) -> None:
+    def _is_of_type(self, values: Array) -> bool:
         with self._lock:
-            if self.dtype is None:
-                self.dtype, self._like = values.dtype, where
+            self.dtype = self.dtype or values.dtype
+            if values.dtype == self.dtype and not len(self.counts):
                 number = 1 if self._upper is None else self._upper.shape[1]
                 self.counts = np.zeros((values.shape[2], number, HALF), np.int64)
-        if values.dtype != self.dtype:
-            problem = f"{values.dtype} samples, expected {self.dtype} as in {self._like}: percentiles need one type"
-            raise DataError(where, problem, "Convert the images to one type.")
+        return values.dtype == self.dtype
 
     def _parts(self, keys: Array, channel: int) -> Iterator[Array]:
         if keys.dtype.itemsize <= 2:

@@ -104,7 +104,7 @@ def _measured(raw: Path, recipe: pairs.Recipe, pages: Pages, problems: list[Pipe
                 for samples in working_image.image_pieces(image, preparation):
                     if stopped.is_set():
                         raise CancelledError
-                    add(folder / page.pair.image, samples)
+                    add(samples)
 
         with _threads(stopped) as each:
             for _ in console.progress(each(count, listed), len(listed), "measure train"):

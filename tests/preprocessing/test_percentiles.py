@@ -28,8 +28,8 @@ def measured(windows, low=2.0, high=98.0, bands="gray"):
     listed = [each if isinstance(each, Samples) else Samples(each, None) for each in windows]
 
     def visit(add):
-        for number, samples in enumerate(listed):
-            add(Path(f"{number}.tif"), samples)
+        for samples in listed:
+            add(samples)
 
     form = intensity.Percentile(by="percentile", low=low, high=high)
     return percentiles.measured(TRAIN, form, bands, visit)
@@ -101,7 +101,7 @@ def test_threads_in_any_order_give_the_same_bounds():
 
     def visit(add):
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda window: add(Path("a.tif"), Samples(window, None)), windows[::-1]))
+            list(pool.map(lambda window: add(Samples(window, None)), windows[::-1]))
 
     form = intensity.Percentile(by="percentile", low=2.0, high=98.0)
 
@@ -167,11 +167,17 @@ def test_a_split_without_a_valid_sample_is_an_error(windows):
         measured(windows)
 
 
-def test_files_of_different_types_are_an_error_that_names_both():
-    windows = [np.zeros((2, 2, 1), np.uint16), np.zeros((2, 2, 1), np.uint8)]
+def test_samples_of_another_type_than_the_first_do_not_count_whatever_comes_first_in_the_second_pass():
+    deep, other = np.arange(6, dtype=np.float32).reshape(2, 3, 1), np.full((2, 3, 1), 99, np.uint8)
+    passes = iter([(deep, other), (other, deep)])
 
-    with pytest.raises(DataError, match=r"^1.tif: uint8 samples, expected uint16 as in 0.tif: .* one type"):
-        measured(windows)
+    def visit(add):
+        for window in next(passes):
+            add(Samples(window, None))
+
+    form = intensity.Percentile(by="percentile", low=2.0, high=98.0)
+
+    assert measured([deep]) == percentiles.measured(TRAIN, form, "gray", visit)
 
 
 PRINT_BYTES = """
@@ -186,7 +192,7 @@ for name in sys.argv[1:]:
     window = Samples(np.load(name), None)
     for bands, channels in (("rgb", 3), ("gray", 1), ((3, 1), 2)):
         rules = [Intensity("window", (-100.3,) * channels, (2000.7,) * channels)]
-        rules += [percentiles.measured(Path("train"), form, bands, lambda add: add(Path(name), window))]
+        rules += [percentiles.measured(Path("train"), form, bands, lambda add: add(window))]
         rules += [FULL] if window.values.dtype.kind != "f" else []
         for rule in rules:
             preparation = Preparation("tile", 32, 32, 1.0, 0.0, bands, "check", "refuse", rule)
