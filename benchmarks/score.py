@@ -41,7 +41,8 @@ def settings(document: params.Document, model: checkpoint.Description, split: st
     document["evaluate"]["split"] = split
     document["model"]["name"] = model.network
     as_trained = asdict(model.preparation)
-    del as_trained["intensity"]  # a preset's own: percentiles are measured again
+    for measured in ("intensity", "dtype", "file_bands"):  # a preset's own: they are measured again
+        del as_trained[measured]
     document["preprocess"] |= json.loads(json.dumps(as_trained))  # tuples become lists
     source = document["data"][document["data"]["source"]]
     if "splits" in source:

@@ -9,7 +9,7 @@ from typing import Any
 
 from segline.core import atomic, params, records
 from segline.core.errors import DataError, IntegrityError
-from segline.dataset import processed
+from segline.dataset import preparation, processed
 from segline.model import checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import mlflow_run
 from segline.scoring import confusion, evaluation, score_split
@@ -43,6 +43,9 @@ def require_match(
         raise IntegrityError(args.model, f"its class table differs from that of {args.processed}", remedy)
     if model.channels != split.images.shape[3]:
         raise IntegrityError(args.model, f"expects {model.channels} channels, got {split.images.shape[3]}", remedy)
+    if differing := preparation.differences(model.preparation, split.index.preparation):
+        problem = f"trained on images that were prepared otherwise than those of {args.processed}: {differing}"
+        raise IntegrityError(args.model, problem, remedy)
 
 
 def write_outputs(args: Namespace, index: processed.Index, content: dict[str, Any], own: confusion.Counts) -> None:

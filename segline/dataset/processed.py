@@ -201,8 +201,9 @@ def write_index(folder: Path, index: Index, images_sha256: str = "", onehot_sha2
         "sha256_images": images_sha256 or _sha256(folder / IMAGES),
         "sha256_onehot": onehot_sha256 or _sha256(folder / ONEHOT),
     }
+    content = asdict(index) | {"preparation": index.preparation.as_dict()} | digests
     with atomic.file(folder / INDEX) as temporary:
-        temporary.write_text(seal.dumps(asdict(index) | digests, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(seal.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Split:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import warnings
 from argparse import Namespace
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,7 +123,7 @@ def _metadata(description: checkpoint.Description, sha256: str) -> dict[str, str
         "std": str(description.std),
         "height": str(description.preparation.height),
         "width": str(description.preparation.width),
-        "preparation": json.dumps(asdict(description.preparation)),
+        "preparation": json.dumps(description.preparation.as_dict()),
         "network": description.network,
         "model_sha256": sha256,
     }

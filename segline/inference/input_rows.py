@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, repeat
+from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
@@ -15,16 +16,25 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.core import parallel
-from segline.core.errors import PipelineError
+from segline.core.errors import DataError, PipelineError
 from segline.dataset import onehot, raw, tiling
 from segline.dataset.preparation import Preparation
 from segline.inference import instances, overlay
 from segline.inference.input_files import InputImage
-from segline.preprocessing import images, intensity, working_image
+from segline.preprocessing import images, intensity, levels, working_image
 from segline.preprocessing.image_files import decoder_warnings, image_file
 from segline.preprocessing.image_files.image_file import Georeference, ImageFile, Samples
 
 Uint8 = npt.NDArray[np.uint8]
+
+# Readers propose parameters; whoever predicts has the image alone.
+_REMEDIES = {
+    "preprocess.alpha": "Save it without an alpha channel, flattened.",
+    "preprocess.bands is": "Save it as gray or RGB.",
+    "preprocess.bands": "Save it with the bands of the images that the model was trained on.",
+    "preprocess.intensity": "Save it with integer samples, as the images that the model was trained on.",
+    "preprocess.fit": "Cut it or save it smaller, or train a model with fit: tile.",
+}
 
 
 class NoData:
@@ -95,7 +105,8 @@ class Reader:
     """Reads images as the model's were prepared, for input sizes (height, width). `whole` is the option, if
     there is one, for which a mask must be in memory at once.
 
-    `heard` gives what decoders complained about, see `decoder_warnings.muffled`.
+    `heard` gives what decoders complained about, see `decoder_warnings.muffled`. `deep_images` are those of more than 8
+    bits that were read to their end, with what is left of their gray levels.
     """
 
     preparation: Preparation
@@ -103,6 +114,7 @@ class Reader:
     classes: Sequence[raw.Label]
     whole: str | None
     heard: Callable[[], str]
+    deep_images: list[tuple[Path, levels.Kept]] = field(default_factory=list, init=False)
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def ahead(self, pool: ThreadPoolExecutor, sources: Sequence[InputImage], limit: int) -> Generator[Row | Failure]:
@@ -126,10 +138,11 @@ class Reader:
             ) as file:
                 yield from self._rows_of(source, file)
         except PipelineError as problem:
-            yield Failure(source, problem)
+            yield Failure(source, _for_one_who_predicts(problem))
 
     def _rows_of(self, source: InputImage, file: ImageFile) -> Iterator[Row]:
         form = self.preparation
+        _require_as_trained(source.path, file, form)
         intensity.require(source.path, file.colour, file.bands, file.dtype, form)
         if self.whole:
             instances.require_size(source.path, file.height, file.width, self.whole)
@@ -137,23 +150,25 @@ class Reader:
         canvas, no_data = overlay.Canvas(file.height, file.width, self.classes), NoData(file.height, file.width)
         notes = file.notes if canvas.factor == 1 else (*file.notes, "overlays scaled down to fit 4096 pixels a side")
         image = Image(source, own, canvas, no_data, file.format == "TIFF", file.georeference, notes)
-        seen: list[tuple[Uint8, npt.NDArray[np.bool_] | None]] = []
+        counter = levels.Counter(form)
+        seen: list[Uint8] = []
 
         def watch(samples: Samples, pixels: Uint8) -> None:
             no_data.add(samples)
+            counter.add(samples, pixels)
             canvas.add_image(pixels)
-            seen[:] = [(pixels, samples.valid)]
+            seen[:] = [pixels]
 
         rows = working_image.image_rows(file, form, watch)
         for row, _ in chain([self._first(source, file, rows)], rows):
             if image.dropped.is_set():
                 return
             # A stretched image is brought to each size from its own one: resized twice it would lose detail.
-            ((pixels, valid),) = seen if form.fit == "stretch" else [(row, None)]
-            resized = (
-                row if row.shape[:2] == size else images.resize_image(pixels, *size, valid) for size in self.sizes
-            )
-            yield Row(image, [*resized])
+            (pixels,) = seen if form.fit == "stretch" else [row]
+            sizes = self.sizes
+            yield Row(image, [row if row.shape[:2] == size else images.resize_image(pixels, *size) for size in sizes])
+        if kept := counter.kept():
+            self.deep_images.append((source.path, kept))
 
     def _first(self, source: InputImage, file: ImageFile, rows: Iterator[Any]) -> Any:
         """The first row, for which a JPEG is decoded whole, with damage to it: libjpeg's warning names no file."""
@@ -166,6 +181,26 @@ class Reader:
         if damage:
             raise damage
         return first
+
+
+def _require_as_trained(where: Path, file: ImageFile, form: Preparation) -> None:
+    """Raises DataError for a type of samples or a number of bands that the images of training did not have."""
+    kinds = (
+        (form.dtype, file.dtype.name, f"{file.dtype} samples", form.dtype),
+        (form.file_bands, file.bands, f"{file.bands} band{'s' * (file.bands != 1)}", f"{form.file_bands} bands"),
+    )
+    for expected, actual, got, trained in kinds:
+        if expected is not None and actual != expected:
+            problem = f"{got}, but the model was trained on {trained}"
+            raise DataError(where, problem, "Give images like those of training.")
+
+
+def _for_one_who_predicts(problem: PipelineError) -> PipelineError:
+    """The problem, with a remedy that does not need the parameters of training."""
+    for parameter, remedy in _REMEDIES.items():
+        if parameter in f"{problem.problem} {problem.remedy}":
+            return DataError(problem.where, problem.problem, remedy)
+    return problem
 
 
 def _in_one_thread(items: Generator[Row | Failure], limit: int) -> Iterator[Row | Failure]:

@@ -24,12 +24,13 @@ from segline.inference.sliding_window import Predictor
 from segline.inference.uncertainty import Uncertainty
 from segline.model import checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import console
-from segline.preprocessing import images
+from segline.preprocessing import images, levels
 from segline.preprocessing.image_files import decoder_warnings
 from segline.sources.collecting import unsupported_formats
 
 MAX_SIDE = 8192
 MANY_WINDOWS = 100  # of an image: from here on it has a progress bar of its own
+_FEW_LEVELS = "Their masks may be poor: the model expects samples that fill this range."
 AHEAD = 2  # bands of classes that wait to be written
 
 
@@ -132,6 +133,8 @@ def predict_all(
             written = parallel.ahead(pool, lambda bands: _write(results, bands), predicted, ahead)
             outcomes = console.progress(written, len(sources), "predict")
             problems = [problem for problem in outcomes if problem]
+    for line in levels.lost(sorted(reader.deep_images, key=lambda each: each[0]), _FEW_LEVELS):
+        console.warn(line)
     for note, count in sorted(notes.items()):
         console.warn(f"{count} of {len(sources)} images: {note}")
     return problems

@@ -106,7 +106,8 @@ def network(description: Description) -> nn.Module:
 def write(path: Path, weights: dict[str, Tensor], description: Description) -> None:
     """Writes weights and description to `path`; equal values give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    metadata = {KEY: seal.dumps(asdict(description), _digest(tensors))}
+    content = asdict(description) | {"preparation": description.preparation.as_dict()}
+    metadata = {KEY: seal.dumps(content, _digest(tensors))}
     with atomic.file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
 
@@ -179,7 +180,7 @@ def _with_preparation(found: dict[str, Any]) -> str:
     """The metadata of an older version as this one writes them. Raises ValueError."""
     old = {field.name: found.pop(field.name) for field in fields(_OldMetadata) if field.name in found}
     content = untrusted.parse_json(json.dumps(old), TypeAdapter(_OldMetadata))
-    return json.dumps(found | {"preparation": asdict(content.preparation)})
+    return json.dumps(found | {"preparation": content.preparation.as_dict()})
 
 
 def _digest(weights: Mapping[str, Tensor]) -> bytes:

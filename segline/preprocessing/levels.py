@@ -87,15 +87,20 @@ class _Channel:
         return Kept(self.left, int(np.count_nonzero(self._samples)), float(low), float(high), black, white)
 
 
-def lost(rule: Intensity, kept: Sequence[tuple[Path, Kept]]) -> Iterator[str]:
-    """A sentence on images of more than 8 bits, if few levels are left of some, with a better setting."""
+def better(rule: Intensity) -> str:
+    """What `preprocess` had better do if this rule leaves few levels."""
+    setting = _NARROWER if rule.by == "percentile" else intensity.USUAL
+    return f"Better, in preprocess: intensity: {setting}"
+
+
+def lost(kept: Sequence[tuple[Path, Kept]], remedy: str) -> Iterator[str]:
+    """A sentence on images of more than 8 bits, if few levels are left of some, with a remedy."""
     poor = [each for each in kept if each[1].is_poor]
     if not poor:
         return
     path, worst = min(poor, key=lambda each: each[1].left)
-    better = _NARROWER if rule.by == "percentile" else intensity.USUAL
     yield (
         f"{len(poor)} of {len(kept)} images of more than 8 bits keep fewer than {FEW} gray levels, such as {path}: "
         f"{worst.left} levels of {worst.had}, as its samples lie in {worst.low:g} to {worst.high:g} while "
-        f"{worst.black:g} to {worst.white:g} become 0 to 255. Better, in preprocess: intensity: {better}"
+        f"{worst.black:g} to {worst.white:g} become 0 to 255. {remedy}"
     )

@@ -167,7 +167,7 @@ def _write_split(
         void_is_class=recipe.table.void_is_class,
         encoding=data.encoding,
         values=recipe.table.values,
-        preparation=recipe.preparation,
+        preparation=seen.preparation,
         origins=tuple(origins),
         rows=(),
         threshold=data.threshold,

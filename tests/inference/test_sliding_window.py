@@ -334,6 +334,89 @@ def test_ctrl_c_amid_a_large_image_leaves_nothing_of_it():
     assert {"summary.csv"} == {path.name for path in Path("out").rglob("*") if path.is_file()}
 
 
+def refusals(capsys, **files: np.ndarray) -> list[str]:
+    """What `predict` says of TIFFs that it refuses, all of them, by name."""
+    Path("in").mkdir()
+    for name, pixels in files.items():
+        write_tiff(f"in/{name}.tif", pixels, photometric="minisblack")
+    with pytest.raises(DataError, match="could be predicted"):
+        predict("in")
+    return [line.removeprefix("warning: in/") for line in capsys.readouterr().err.splitlines()]
+
+
+def test_samples_of_another_type_than_those_of_training_are_refused(capsys):
+    bounds = Intensity("percentile", (0.0,) * 3, (4095.0,) * 3)
+    write_model(tiles(bands=(1, 2, 3), intensity=bounds, dtype="uint16", file_bands=3))
+
+    assert refusals(capsys, a=scene(40, 70), b=scene(40, 70).astype(np.int16)) == [
+        "a.tif: uint8 samples, but the model was trained on uint16. Give images like those of training.",
+        "b.tif: int16 samples, but the model was trained on uint16. Give images like those of training.",
+    ]
+
+
+def test_files_of_another_number_of_bands_than_those_of_training_are_refused(capsys):
+    write_model(tiles(bands=(4, 1), file_bands=5))
+    four, one = scene(40, 70)[:, :, [0, 1, 2, 0]], scene(40, 70)[:, :, :1]
+
+    assert refusals(capsys, four=four, one=one) == [
+        "four.tif: 4 bands, but the model was trained on 5 bands. Give images like those of training.",
+        "one.tif: 1 band, but the model was trained on 5 bands. Give images like those of training.",
+    ]
+
+
+def test_images_like_those_of_training_are_predicted():
+    bounds = Intensity("window", (0.0,) * 2, (255.0,) * 2)
+    write_model(tiles(bands=(3, 1), intensity=bounds, dtype="uint16", file_bands=3))
+    Path("in").mkdir()
+    write_tiff("in/a.tif", scene(40, 70).astype(np.uint16))
+
+    assert (40, 70) == read(predict("in") / "masks/a.tif").shape
+
+
+def test_gray_levels_that_are_lost_are_said_once_with_a_count(capsys):
+    """A camera of 12 bits, given to a model of the whole range."""
+    write_model(tiles())
+    Path("in").mkdir()
+    for name in ("a", "b"):
+        write_tiff(f"in/{name}.tif", scene(100, 70).astype(np.uint16) * 16, photometric="rgb")
+    png.write_png(Path("in/c.png"), scene(100, 70))
+    predict("in")
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "gray levels" in line)
+
+    assert line.startswith(
+        "warning: 2 of 2 images of more than 8 bits keep fewer than 64 gray levels, such as in/a.tif: 17 levels of "
+    )
+    assert line.endswith("Their masks may be poor: the model expects samples that fill this range.")
+
+
+@pytest.mark.parametrize(
+    ("bands", "pixels", "said"),
+    [
+        ("rgb", "transparent", "Save it without an alpha channel, flattened."),
+        ("rgb", "float", "Save it with integer samples, as the images that the model was trained on."),
+        ("rgb", "five bands", "Save it as gray or RGB."),
+        ((9,), "five bands", "Save it with the bands of the images that the model was trained on."),
+        ("rgb", "large", "Cut it or save it smaller, or train a model with fit: tile."),
+    ],
+)
+def test_remedies_concern_the_image_not_the_parameters_of_training(bands, pixels, said, capsys):
+    write_model(tiles(bands=bands, fit="pad"))
+    Path("in").mkdir()
+    if pixels == "transparent":
+        Image.fromarray(np.dstack([scene(40, 70), np.full((40, 70), 9, np.uint8)])).save("in/a.png")
+    elif pixels == "large":
+        Image.new("1", (10_000, 10_000)).save("in/a.png")
+    else:
+        bands_of_file = [0, 1, 2, 0, 1] if pixels == "five bands" else [0]
+        dtype = np.float32 if pixels == "float" else np.uint8
+        write_tiff("in/a.tif", scene(40, 70)[:, :, bands_of_file].astype(dtype), photometric="minisblack")
+    with pytest.raises(DataError, match="none of 1 images"):
+        predict("in")
+    (line,) = capsys.readouterr().err.splitlines()
+
+    assert line.endswith(said)
+
+
 def _turn(path: Path, target: Path, orientation: int) -> None:
     """Copies a TIFF with an orientation tag."""
     from PIL import Image

@@ -40,7 +40,7 @@ def test_a_fitting_window_keeps_all_256_levels():
     found = kept(camera(12), rule=Intensity("window", (0.0,), (4095.0,)))
 
     assert not found.is_poor
-    assert [] == list(levels.lost(FULL, [(Path("a"), found)]))
+    assert [] == list(levels.lost([(Path("a"), found)], ""))
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int32", "float32"])
@@ -91,7 +91,7 @@ def test_the_warning_has_the_numbers_and_a_better_setting():
     fine = kept(camera(16))
     poor = [(Path(f"{bits}.tif"), kept(camera(bits))) for bits in (12, 10)]
 
-    (line,) = levels.lost(FULL, [(Path("fine.tif"), fine), *poor])
+    (line,) = levels.lost([(Path("fine.tif"), fine), *poor], levels.better(FULL))
 
     said, better = line.split(" Better, in preprocess: ")
     assert said == (
@@ -102,6 +102,6 @@ def test_the_warning_has_the_numbers_and_a_better_setting():
 
 
 def test_the_setting_proposed_is_never_the_one_that_failed():
-    (line,) = levels.lost(ALL, [(Path("a.tif"), kept(camera(12), rule=ALL))])
+    (line,) = levels.lost([(Path("a.tif"), kept(camera(12), rule=ALL))], levels.better(ALL))
 
     assert line.endswith("intensity: {by: percentile, low: 2, high: 98}")

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -276,6 +277,27 @@ def test_percentiles_are_measured_on_train_alone_and_serve_every_split(raw):
     stored = rasterio.open("raw/val/images/val_0.tif").read(1).astype(np.float64)
     expected = np.floor(255 * (stored.clip(low, high) - low) / (high - low) + 0.5)
     np.testing.assert_array_equal(expected, val.images[0, :, :, 0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype", "bands"),
+    [
+        ({"bands": "rgb"}, None, None),
+        ({"bands": [3, 1]}, None, 3),
+        ({"bands": "rgb", "intensity": {"by": "window", "low": 0, "high": 200}}, "uint8", None),
+        ({"bands": [2], "intensity": {"by": "percentile", "low": 1, "high": 99}}, "uint8", 3),
+    ],
+)
+@pytest.mark.usefixtures("raw")
+def test_the_type_and_the_bands_of_files_are_kept_where_they_must_be_the_same(changes, dtype, bands):
+    folder = write(**changes)
+    for split in ("train", "val"):
+        form = processed.read(folder / split).index.preparation
+        stored = json.loads((folder / split / "index.json").read_text())["preparation"]
+
+        assert (dtype, bands) == (form.dtype, form.file_bands)
+        assert {"dtype": dtype, "file_bands": bands} == {key: stored.get(key) for key in ("dtype", "file_bands")}
+        assert ("dtype" in stored, "file_bands" in stored) == (dtype is not None, bands is not None)
 
 
 def test_what_is_done_to_images_is_said_once_with_a_count(raw, capsys):

@@ -254,6 +254,28 @@ def test_scores_that_say_little_come_with_a_warning(project, capsys):
     assert scores()["iou"] == {"dark": 1.0}
 
 
+def test_a_model_of_otherwise_prepared_images_is_refused(project):
+    form = json.loads(Path("data/processed/test/index.json").read_text())["preparation"]
+    other = {"intensity": {"by": "window", "low": [0, 0, 0], "high": [9, 9, 9]}, "dtype": "uint16"}
+    tiny.seal_again(Path("data/processed/test"), preparation=form | other)
+    with pytest.raises(IntegrityError) as caught:
+        evaluate.main(tiny.EVALUATE)
+
+    assert str(caught.value) == (
+        "models/model.safetensors: trained on images that were prepared otherwise than those of data/processed/test: "
+        "intensity full, not window [0.0, 0.0, 0.0] [9.0, 9.0, 9.0]; dtype None, not uint16. "
+        "Train it again: dvc repro train."
+    )
+
+
+def test_parameters_of_tiles_do_not_matter_to_images_that_are_stretched(project):
+    form = json.loads(Path("data/processed/test/index.json").read_text())["preparation"]
+    tiny.seal_again(Path("data/processed/test"), preparation=form | {"overlap": 0.5, "scale": 0.5})
+    evaluate.main(tiny.EVALUATE)
+
+    assert Path("metrics/eval.json").exists()
+
+
 def test_a_model_of_other_classes_is_refused(project):
     classes = [asdict(label) for label in (replace(tiny.CLASSES[0], name="night"), *tiny.CLASSES[1:])]
     tiny.seal_again(Path("data/processed/test"), classes=classes)
