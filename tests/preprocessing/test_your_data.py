@@ -162,6 +162,11 @@ def test_alpha(rows, capsys):
     for choice, behind in (("drop", RGB), ("white", 255), ("black", 0)):
         ((shown, _),) = rows(half, alpha=choice)
         np.testing.assert_array_equal(shown, np.where(HALF[:, :, None] > 0, RGB, behind))
+    measure, seen = {"by": "percentile", "low": 0, "high": 100}, RGB[HALF > 0]
+    for fit in ({"fit": "stretch"}, {"fit": "tile", "size": (32, 32)}):
+        rows(half, alpha="white", intensity=measure, **fit)
+        rule = processed.read(Path("processed/train")).index.preparation.intensity
+        assert (rule.low, rule.high) == (tuple(seen.min(axis=0)), tuple(seen.max(axis=0)))
 
 
 def test_palettes(rows):
