@@ -9,6 +9,7 @@ from segline.dataset import raw
 
 Fit = Literal["stretch", "pad", "tile"]
 Orientation = Literal["check", "upright", "stored"]
+MOST_OVERLAP = 0.9  # share of a side
 Alpha = Literal["refuse", "drop", "white", "black"]
 Side = Annotated[int, Field(ge=1, le=8192)]
 Band = Annotated[int, Field(ge=1, le=1024)]
@@ -52,7 +53,7 @@ class Preparation:
     height: Side
     width: Side
     scale: Annotated[float, Field(ge=0.01, le=1)]
-    overlap: Annotated[float, Field(ge=0, le=0.75)]
+    overlap: Annotated[float, Field(ge=0, le=MOST_OVERLAP)]
     bands: Bands
     orientation: Orientation
     alpha: Alpha

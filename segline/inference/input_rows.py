@@ -151,22 +151,24 @@ class Reader:
         notes = file.notes if canvas.factor == 1 else (*file.notes, "overlays scaled down to fit 4096 pixels a side")
         image = Image(source, own, canvas, no_data, file.format == "TIFF", file.georeference, notes)
         counter = levels.Counter(form)
-        seen: list[Uint8] = []
+        seen: list[tuple[Uint8, npt.NDArray[np.bool_] | None]] = []
 
         def watch(samples: Samples, pixels: Uint8) -> None:
             no_data.add(samples)
             counter.add(samples, pixels)
             canvas.add_image(pixels)
-            seen[:] = [pixels]
+            seen[:] = [(pixels, samples.valid)]
 
         rows = working_image.image_rows(file, form, watch)
         for row, _ in chain([self._first(source, file, rows)], rows):
             if image.dropped.is_set():
                 return
             # A stretched image is brought to each size from its own one: resized twice it would lose detail.
-            (pixels,) = seen if form.fit == "stretch" else [row]
-            sizes = self.sizes
-            yield Row(image, [row if row.shape[:2] == size else images.resize_image(pixels, *size) for size in sizes])
+            ((pixels, valid),) = seen if form.fit == "stretch" else [(row, None)]
+            resized = (
+                row if row.shape[:2] == size else images.resize_image(pixels, *size, valid) for size in self.sizes
+            )
+            yield Row(image, [*resized])
         if kept := counter.kept():
             self.deep_images.append((source.path, kept))
 
