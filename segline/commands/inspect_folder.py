@@ -33,7 +33,10 @@ KNOWN = (
     "them; train beside trainannot; a.png beside a_mask.png; PASCAL VOC; Cityscapes; ADE20K; exports of CVAT, Label "
     "Studio and labelme; COCO instances. PNG, JPEG, TIFF, BMP, WebP and GIF."
 )
-GROUPS = 'Frames of one video must stay in one split: if there are any, set group, such as "(.+)_[0-9]+".'
+GROUPS = (
+    "Frames of one video must stay in one split: if there are any, set group to a regular expression for the part of the "
+    "name that they share."
+)
 NO_TEST = "There is no split test: set evaluate.split to val."
 PROPOSED = "# Proposed from the images, to replace the section of this name:"
 

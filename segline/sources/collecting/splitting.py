@@ -239,5 +239,5 @@ def _shared_out(
     divided = {split: [entry for entry in listed if home[entry.group or entry.stem] == split] for split in shares}
     if listed and (empty := [split for split, entries in divided.items() if not entries]):
         shown = f"split {' and '.join(empty)} would be empty: {len(listed)} pairs in {len(sizes)} groups"
-        problems.append(DataError(root, shown, "Change the shares in split, or add images."))
+        problems.append(DataError(root, shown, "Change the shares in split, or group, or add images."))
     return divided
