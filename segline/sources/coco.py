@@ -149,7 +149,7 @@ class _Reader:
                 self._faults.crossing += any(map(shapes.crosses_itself, map(coco_runs.points, drawable)))
                 drawable = coco_runs.of_polygons(drawable, image.height, image.width)
             if drawable is not None:
-                canvas.draw(value, coco_runs.region(drawable, image.height), is_object=value != labels.VOID)
+                canvas.draw(value, coco_runs.region(drawable, image.height))
         self._faults.drawn(canvas)
         return canvas
 
@@ -196,7 +196,7 @@ class _Reader:
             self._problems.append(DataError(file.path, problem, "Export the annotations again, as a whole."))
         for entry in entries:
             values = self._images[entry.image].values
-            if excess := shapes.too_many(len(values) - values.count(labels.VOID)):
+            if excess := shapes.too_many(shapes.count_objects(values, self._section.background)):
                 self._problems.append(DataError(entry.image, excess, "Cut it into smaller images."))
         return entries
 

@@ -238,10 +238,11 @@ class _Xml:
     def _entry(self, file: Annotations, folder: Path, image: Image) -> Entry:
         try:
             path = folder / listing.relative(image.name)
+            if not path.exists() and image.subset and "/" not in image.subset:  # of a project
+                path = folder / listing.relative(f"{image.subset}/{image.name}")
         except ValueError as error:
-            raise DataError(file.path, f"image {image.name!a}: {error}", "Export from CVAT again.") from None
-        if not path.exists() and image.subset and "/" not in image.subset:
-            path = folder / image.subset / image.name  # of a project
+            subset = f" of subset {image.subset!a}" if image.subset else ""
+            raise DataError(file.path, f"image {image.name!a}{subset}: {error}", "Export from CVAT again.") from None
         stem = path.relative_to(folder).with_suffix("").as_posix()
         problem = f"no image {path}" if not path.exists() else listing.unusable(self._root, path)
         if path.suffix.lower() not in SUFFIXES:
@@ -264,8 +265,7 @@ class _Xml:
         ]
         self._bare += not parsed
         for each in cvat_shapes.objects([shape for shape in parsed if shape], *size):
-            is_object = each.value not in (labels.VOID, self._section.background)
-            canvas.draw(each.value, each.region(*size), is_object=is_object)
+            canvas.draw(each.value, each.region(*size))
             self._mixed += each.is_mixed
         self._faults.drawn(canvas)
         return canvas

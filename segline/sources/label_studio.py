@@ -9,7 +9,7 @@ import math
 import re
 from array import array
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -209,7 +209,7 @@ class _Reader:
             shape = annotation.result[number].value if annotation else Value()
             if shape.points is not None:
                 self._faults.crossing += shapes.crosses_itself(_corners(shape, *task.size))
-            canvas.draw(value, _region(shape, *task.size), is_object=value != labels.VOID)
+            canvas.draw(value, _region(shape, *task.size))
         self._faults.drawn(canvas)
         return canvas
 
@@ -260,7 +260,7 @@ class _Reader:
             return None
         self._tasks[path] = listed
         self._check(annotation, listed, f"task {task.id}")
-        if excess := shapes.too_many(len(listed.values) - listed.values.count(labels.VOID)):
+        if excess := shapes.too_many(shapes.count_objects(listed.values, self._section.background)):
             self._problems.append(DataError(path, excess, "Cut it into smaller images."))
         return Entry(name.removesuffix(path.suffix), None, path, listed.file.path)
 
@@ -270,8 +270,11 @@ class _Reader:
         usable = [name for name in names if name.lower().endswith(SUFFIXES) and _is_below(name)]
         name = next((name for name in usable if (folder / name).is_file()), None)
         if not names:
+            text = task.data.get(self._section.field)
             fields = ", ".join(map(repr, list(task.data)[:5])) or "none"
             problem = f"no text in the field {self._section.field!r} of its data, which has {fields}"
+            if isinstance(text, str) and not text.startswith("data:"):
+                problem = f"{text[:100]!a} in the field {self._section.field!r} of its data names no image"
             self._problems.append(DataError(where, problem, "Fix the parameter field."))
         elif name is None:
             problem = f"no image {' or '.join(dict.fromkeys([names[0], names[-1]]))} in {folder}"
@@ -303,11 +306,12 @@ def names_of(task: Task, key: str) -> Iterator[str]:
     text = task.data.get(key)
     found = []
     if isinstance(text, str) and not text.startswith("data:"):
-        address = urlsplit(text)
-        local = parse_qs(address.query).get("d")  # of Label Studio's local storage
-        found.append((local[0] if local else unquote(address.path)).strip("/"))
-        found.append(PurePosixPath(found[0]).name)
-        found.append(_UPLOAD.sub("", found[1], count=1))
+        with suppress(ValueError):  # no address: http://[a/0.png
+            address = urlsplit(text)
+            local = parse_qs(address.query).get("d")  # of Label Studio's local storage
+            found.append((local[0] if local else unquote(address.path)).strip("/"))
+            found.append(PurePosixPath(found[0]).name)
+            found.append(_UPLOAD.sub("", found[1], count=1))
     if upload := task.file_upload:
         name = PurePosixPath(upload).name
         found += [name, _UPLOAD.sub("", name, count=1)]

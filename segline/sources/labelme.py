@@ -165,6 +165,9 @@ def _files(root: Path, pattern: str, problems: list[PipelineError]) -> dict[str,
     if not place.is_dir():
         problems.append(DataError(place, "no such folder", f"Put the files of {pattern} there, or fix the pattern."))
         return {}
+    if outside := listing.leads_out(root, place):
+        problems.append(DataError(place, outside, "Put the files themselves below data.input."))
+        return {}
     files: dict[str, Path] = {}
     for path in sorted(place.iterdir()):
         match = re.fullmatch(f"{before}(.+){after}", path.name, re.DOTALL)
@@ -269,8 +272,7 @@ class _Drawing:
                 outline = pencil.region(_kind(shape), _points(shape), outline)
             key = (shape.label, shape.group_id)
             part_of = None if shape.group_id is None else objects.get(key)
-            is_object = value not in (labels.VOID, self._background)
-            objects[key] = canvas.draw(value, outline, is_object=is_object, part_of=part_of)
+            objects[key] = canvas.draw(value, outline, part_of=part_of)
         turn = TURNS[picture.orientation]
         canvas.mask, canvas.objects = turn.upright(canvas.mask), turn.upright(canvas.objects)
         self.faults.drawn(canvas)

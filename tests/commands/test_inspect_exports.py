@@ -342,3 +342,10 @@ def test_subsets_of_a_project_in_cvat_are_splits(tmp_path):
     assert [] == inspection.problems
     assert ("annotations.xml", "images/{split}") == (section["annotations"], section["images"])
     assert {"train": "Train", "val": "Validation"} == section["split"]["names"]
+
+
+def test_a_text_that_is_no_address_is_ignored(tmp_path):
+    data = {"caption": "//[see note] text", "image": "/data/upload/1/1.png"}
+    test_label_studio.write(tmp_path, test_label_studio.task(1, test_label_studio.result(), data=data))
+
+    assert 'field: "image"' in inspect_folder.inspect(tmp_path).section

@@ -153,7 +153,7 @@ def test_later_annotations_lie_above_earlier_ones_so_that_one_can_be_a_hole(tmp_
     expected[4:6, 4:8] = 1
 
     assert np.array_equal(expected, mask)
-    assert (0, 1, 2) == (objects[0, 0], objects[2, 2], objects[5, 5])
+    assert (0, 1, 0) == (objects[0, 0], objects[2, 2], objects[5, 5])
     assert "pixels of objects that later ones cover: 8" in capsys.readouterr().err
 
 
@@ -166,7 +166,7 @@ def test_crowds_are_void_and_no_objects(tmp_path, capsys) -> None:
 
     assert {255} == set(mask[3:5, 3:5].ravel().tolist())
     assert {0} == set(objects[3:5, 3:5].ravel().tolist())
-    assert {0, 1, 2} == set(objects.ravel().tolist())
+    assert {0, 1} == set(objects.ravel().tolist())  # nor is what has the class of unlabelled pixels
     assert "crowds are void: 1" in capsys.readouterr().err
 
 
@@ -537,3 +537,12 @@ def test_bytes_do_not_depend_on_the_cpu(tmp_path) -> None:
 
     assert 12 == len([*(tmp_path / "new").rglob("*.png")])
     assert new == old
+
+
+def test_objects_of_the_unlabelled_class_have_no_number(tmp_path):
+    root = write(tmp_path / "mine", [annotation([SQUARE], DOG), annotation([[0.0, 0.0, 5.0, 0.0, 5.0, 5.0, 0.0, 5.0]])])
+    mask, objects = drawn(root, tmp_path / "raw", unlabelled="dog", unknown="void")
+
+    assert (mask == 0).any()
+    assert np.array_equal(mask == 0, objects == 1)
+    assert np.array_equal(mask == 1, objects == 0)

@@ -426,3 +426,29 @@ def test_mutated_exports_are_read_or_refused(seed, tmp_path):
         with contextlib.suppress(PipelineError):
             cvat.collect(section(faults=faults, **changes), tmp_path / "mine", tmp_path / str(number))
         path.write_bytes(valid)
+
+
+def test_a_subset_leads_nowhere_out_of_the_images(tmp_path):
+    root = xml(tmp_path / "mine", f"polygon {SQUARE}")
+    file = root / "annotations.xml"
+    file.write_text(file.read_text().replace('name="a.png"', 'name="b.png" subset=".."'))
+    folders.image(root / "b.png")
+
+    assert "image 'b.png' of subset '..': expected a path below data.input" in problem(root)
+
+
+@pytest.mark.parametrize("rotation", ["nan", "inf", "-1e309"])
+@pytest.mark.parametrize("tag", ["ellipse", "box"])
+def test_a_rotation_that_is_not_finite_is_a_fault(tag, rotation, tmp_path):
+    place = 'cx="5" cy="5" rx="3" ry="2" xtl="1" ytl="1" xbr="5" ybr="5"'
+    root = xml(tmp_path / "mine", f'{tag} label="car" {place} rotation="{rotation}"')
+
+    assert "a rotation that is not finite" in problem(root)
+
+
+def test_a_linked_folder_leads_nowhere_out_of_the_data_set(tmp_path):
+    root = xml(tmp_path / "mine", f"polygon {SQUARE}")
+    (root / "images").rename(tmp_path / "elsewhere")
+    (root / "images").symlink_to(tmp_path / "elsewhere")
+
+    assert "a link that leads out of" in problem(root)

@@ -347,3 +347,17 @@ def test_what_cannot_be_is_named_by_its_key(changes, expected):
         section(**changes)
 
     assert expected in str(caught.value)
+
+
+def test_an_address_that_is_none_is_one_line(tmp_path):
+    root = write(tmp_path / "mine", task(1, result(), data={"image": "http://[bad/1.png"}, file_upload=None))
+
+    assert "task 1: 'http://[bad/1.png' in the field 'image' of its data names no image" in problem(root)
+
+
+def test_objects_of_the_unlabelled_class_have_no_number(tmp_path):
+    whole = result("rectangle", "road", x=0, y=0, width=100, height=100, rotation=0)
+    mask, objects = collected(write(tmp_path / "mine", task(1, whole, result())), unlabelled="road")
+
+    assert [0] * 20 + [1] * 20 == mask[5].tolist()
+    assert [1] * 20 + [0] * 20 == objects[5].tolist()

@@ -389,3 +389,11 @@ def test_mutated_files_are_read_or_refused(seed, tmp_path):
         (root / "a.json").write_bytes(mutations.of_text((RECORDED / f"{stem}.json").read_bytes(), draws))
         with contextlib.suppress(PipelineError):
             labelme.collect(section(faults=draws.choice(["refuse", "skip"])), root, root / "raw")
+
+
+def test_a_linked_folder_leads_nowhere_out_of_the_data_set(tmp_path):
+    write(tmp_path / "elsewhere", shape())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/linked").symlink_to(tmp_path / "elsewhere")
+
+    assert "linked: a link that leads out of" in problem(tmp_path / "mine", annotations="linked/*.json")

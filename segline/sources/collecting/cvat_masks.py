@@ -20,7 +20,7 @@ from segline.dataset.raw import SUFFIXES
 from segline.preprocessing.image_files import image_file, masks
 from segline.preprocessing.image_files.masks import MaskFile
 from segline.preprocessing.image_files.masks import colour as rgb
-from segline.sources.collecting import labels, listing, shapes
+from segline.sources.collecting import listing, shapes
 from segline.sources.collecting.labels import Labels, Rules
 from segline.sources.collecting.listing import Entry
 from segline.sources.collecting.shapes import Canvas
@@ -143,7 +143,7 @@ class Export:
                 problem = f"colour {rgb(code)} is not in {LABEL_MAP}"
                 raise DataError(where, problem, "Export masks and label map together.")
             values[place] = known.value(self.labels[code], where)
-            if values[place] not in (labels.VOID, rules.background):
+            if shapes.is_object(int(values[place]), rules.background):
                 is_object.append((_voc_number(number), code, place))
         if problem_of := shapes.too_many(len(is_object)):
             raise DataError(where, problem_of, "Cut the image into parts.")

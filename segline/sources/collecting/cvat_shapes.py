@@ -10,7 +10,7 @@ Sources: RotatedBoxesToPolygons and EllipsesToMasks of CVAT 2; MergeInstanceSegm
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from math import radians
+from math import isfinite, radians
 
 import cv2
 import numpy as np
@@ -89,6 +89,8 @@ def parsed(kind: str, attributes: Attributes, number: int, value_of: Callable[[s
         raise ValueError("no label")
     value = value_of(label)
     rotation = float(_decimals(attributes, ("rotation",), "0")[0])
+    if not isfinite(rotation):
+        raise ValueError("a rotation that is not finite")
     runs: Runs | None = None
     ellipse: tuple[float, ...] = ()
     if kind == "polygon":

@@ -215,7 +215,7 @@ def unusable(root: Path, path: Path) -> str | None:
     """What is wrong with a file below `root`, such as a link that leads out; None if it can be used."""
     if not path.name.isprintable():
         return f"a name with unprintable characters: {path.name!a}"
-    if path.is_symlink() and (outside := leads_out(root, path)):
+    if outside := leads_out(root, path):
         return outside
     return None if path.is_file() else "a folder, pipe, device or broken link, expected a file"
 

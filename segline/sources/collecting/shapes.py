@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError, PipelineError
+from segline.sources.collecting.labels import VOID
 
 Points = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -42,30 +43,42 @@ class Canvas:
     """
 
     def __init__(self, height: int, width: int, background: int) -> None:
+        self._background = background
         self.mask = np.full((height, width), background, np.uint8)
         self.objects = np.zeros((height, width), np.uint16)
         self.drawn = 0
         self.covered = 0  # pixels of objects that later ones took
         self.empty = 0  # objects that have no pixel
 
-    def draw(self, value: int, region: Region, *, is_object: bool = True, part_of: int | None = None) -> int:
+    def draw(self, value: int, region: Region, *, part_of: int | None = None) -> int:
         """Gives the region's pixels a mask value and an object number, and returns that number.
 
-        It is the next one, or that of the object which the region is `part_of`; 0 unless it `is_object` (crowds, void).
+        It is the next one, or that of the object which the region is `part_of`; 0 unless the value `is_object`.
         The region must lie within the image. An image holds `MAX_OBJECTS` objects at most: see `too_many`.
         """
         height, width = region.inside.shape
         place = np.s_[region.top : region.top + height, region.left : region.left + width]
         objects = self.objects[place]
-        if is_object and part_of is None:
+        numbered = is_object(value, self._background)
+        if numbered and part_of is None:
             self.drawn += 1
-        number = (part_of or self.drawn) if is_object else 0
+        number = (part_of or self.drawn) if numbered else 0
         below = objects[region.inside]
         self.covered += int(np.count_nonzero((below > 0) & (below != number)))
         self.empty += not below.size
         self.mask[place][region.inside] = value
         objects[region.inside] = number
         return number
+
+
+def is_object(value: int, background: int) -> bool:
+    """Whether what has this mask value gets an object number: void and what unlabelled pixels are do not."""
+    return value not in (VOID, background)
+
+
+def count_objects(values: bytearray, background: int) -> int:
+    """How many of these mask values are those of objects."""
+    return len(values) - sum(values.count(each) for each in {VOID, background})
 
 
 def too_large(height: int, width: int) -> str | None:
