@@ -1,9 +1,12 @@
 """Outlined regions -> what labelling tools open: COCO instances, one JSON of LabelMe an image, XML of CVAT.
 
-annotations.json           coco: of all images. A region is an annotation: with tolerance 0 its exact pixels as run
-                           lengths, otherwise a polygon that goes around its holes
+annotations.json           coco: of all images. A region is an annotation: with tolerance 0, or many holes, its exact
+                           pixels as run lengths, otherwise a polygon that goes around its holes
 annotations/<image>.json   labelme: to be copied beside the images. Polygons, each above those before it
 annotations.xml            cvat: "CVAT for images 1.1" of all images. Polygons, each with a z-order of its own
+
+Pixels without data are in no class, nor are those that a class encloses: LabelMe ignores them, COCO leaves them out. In
+CVAT they are of the unlabelled class, as those outside are; if there is none, regions with holes are masks.
 """
 
 import json
@@ -21,7 +24,7 @@ import numpy.typing as npt
 
 from segline.core import atomic
 from segline.core.errors import DataError
-from segline.dataset import raw
+from segline.dataset import onehot, raw
 from segline.inference import annotations
 from segline.inference.annotations import Region, Request
 from segline.inference.input_files import InputImage
@@ -35,6 +38,8 @@ _LABELME = "6.3.1"  # the version whose form this is
 # LabelMe's exporter cuts coordinates off to whole numbers and draws these pixels, the outline among them: a quarter of
 # a pixel inside of its region, each point is in the right one, and the outline is seen where it belongs.
 _INSET = 0.25
+_IGNORED = "__ignore__"  # LabelMe's own label of pixels that are in no class
+_MOST_HOLES = 200  # of a polygon of COCO: no one can edit more, and one outline around all takes time by their square
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,8 @@ def labelme(image: Outlined, classes: Sequence[raw.Label], request: Request) -> 
     shapes = []
     for region in annotations.stacked(image.regions, image.height, image.width, request.unlabelled):
         outline = annotations.simplified(annotations.inset(region.outline, _INSET), request.tolerance)
-        shapes.append({"label": classes[region.value].name, "points": outline.tolist(), **kept})
+        label = _IGNORED if region.value == onehot.VOID else classes[region.value].name
+        shapes.append({"label": label, "points": outline.tolist(), **kept})
     size = {"imageHeight": image.height, "imageWidth": image.width}
     name = image.file_name.rpartition("/")[2]
     return {"version": _LABELME, "flags": {}, "shapes": shapes, "imagePath": name, "imageData": None, **size}
@@ -134,13 +140,18 @@ def coco(image: Outlined, request: Request) -> list[Json]:
 
     size, objects = (image.height, image.width), []
     for region in image.regions:
-        if region.value == request.unlabelled:
+        if region.value in (request.unlabelled, onehot.VOID):
             continue
-        rings = [annotations.simplified(ring, request.tolerance) for ring in (region.outline, *region.holes)]
-        polygon = annotations.keyhole(rings[0], rings[1:]).ravel().tolist()
-        (runs,) = coco_mask.frPyObjects([polygon], *size)
-        exact = {"size": [*size], "counts": runs["counts"].decode("ascii")}
-        shape = {"segmentation": [polygon] if request.tolerance else exact, "iscrowd": 0}
+        rings = (region.outline, *region.holes)
+        shape: Json = {"iscrowd": 0}
+        if request.tolerance and len(region.holes) <= _MOST_HOLES:
+            rings = tuple(annotations.simplified(ring, request.tolerance) for ring in rings)
+            polygon = annotations.keyhole(rings[0], rings[1:]).ravel().tolist()
+            (runs,) = coco_mask.frPyObjects([polygon], *size)
+            shape["segmentation"] = [polygon]
+        else:
+            runs = coco_mask.frPyObjects({"size": [*size], "counts": annotations.runs(rings, *size)}, *size)
+            shape["segmentation"] = {"size": [*size], "counts": runs["counts"].decode("ascii")}
         box = [float(value) for value in coco_mask.toBbox(runs)]
         objects.append({"category_id": region.value + 1, "area": int(coco_mask.area(runs)), "bbox": box, **shape})
     return objects
@@ -150,12 +161,31 @@ def cvat(image: Outlined, classes: Sequence[raw.Label], request: Request) -> ET.
     """The element of an image, without its number. A hole is a polygon of its class with a higher z-order."""
     given = {"name": image.file_name, "width": str(image.width), "height": str(image.height)}
     element = ET.Element("image", given)
-    for order, region in enumerate(annotations.stacked(image.regions, image.height, image.width, request.unlabelled)):
+    stacked = annotations.stacked(image.regions, image.height, image.width, request.unlabelled)
+    encloses_void = any(region.value == onehot.VOID for region in stacked)
+    for order, region in enumerate(stacked):
+        value = region.value if region.value != onehot.VOID else request.unlabelled
+        if value is None:
+            continue
+        shown = {"label": classes[value].name, "source": "auto", "occluded": "0", "z_order": str(order)}
+        if encloses_void and request.unlabelled is None and region.holes:
+            ET.SubElement(element, "mask", {**shown, **_cvat_mask(region)})
+            continue
         outline = annotations.simplified(region.outline, request.tolerance)
         points = ";".join(f"{x:.2f},{y:.2f}" for x, y in outline.tolist())
-        shown = {"label": classes[region.value].name, "source": "auto", "occluded": "0"}
-        ET.SubElement(element, "polygon", {**shown, "points": points, "z_order": str(order)})
+        ET.SubElement(element, "polygon", {**shown, "points": points})
     return element
+
+
+def _cvat_mask(region: Region) -> dict[str, str]:
+    """The exact pixels: runs along the rows of the box around them."""
+    corner = region.outline.min(axis=0)
+    width, height = (region.outline.max(axis=0) - corner).astype(int).tolist()
+    turned = [(ring - corner)[:, ::-1] for ring in (region.outline, *region.holes)]
+    left, top = corner.astype(int).tolist()
+    box = {"left": left, "top": top, "width": width, "height": height}
+    lengths = annotations.runs(turned, width, height)
+    return {"rle": ", ".join(map(str, lengths)), **{key: str(value) for key, value in box.items()}}
 
 
 def _json(content: Any) -> bytes:

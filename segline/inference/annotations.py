@@ -69,16 +69,16 @@ def request(
 
 
 def regions(mask: Uint8, least_area: int) -> Iterator[Region]:
-    """The regions of a mask (H, W) by exact outlines; pixels without a class are in none.
+    """The regions of a mask (H, W) by exact outlines; those of pixels without a class have the value VOID.
 
-    One of fewer than `least_area` pixels first becomes part of its largest neighbour.
+    One of fewer than `least_area` pixels first becomes part of its largest neighbour, unless that is as small.
     """
     from rasterio import features  # noqa: PLC0415 - 0.2 s, which only annotations need
 
     valid = mask != onehot.VOID
     if least_area > 1:
-        mask = features.sieve(mask, least_area, mask=valid, connectivity=4)
-    for shape, value in features.shapes(mask, mask=valid, connectivity=4):
+        mask = np.where(valid, features.sieve(mask, least_area, mask=valid, connectivity=4), np.uint8(onehot.VOID))
+    for shape, value in features.shapes(mask, connectivity=4):
         outline, *holes = (np.array(ring[:-1], np.float32) for ring in shape["coordinates"])
         yield Region(int(value), outline, holes)
 
@@ -86,14 +86,14 @@ def regions(mask: Uint8, least_area: int) -> Iterator[Region]:
 def stacked(found: Sequence[Region], height: int, width: int, unlabelled: int | None) -> list[Region]:
     """The regions in an order in which those drawn later cover the holes of earlier ones, whose outlines are filled.
 
-    Of the class `unlabelled` only those within a filled outline are kept: they are holes of another region.
+    Of the class `unlabelled` and VOID only those within a filled outline are kept: they are holes of another region.
     """
     covered = np.zeros((height, width), np.uint8)
     kept = []
     for region in sorted(found, key=lambda each: -cv2.contourArea(each.outline)):
         pixels = inset(region.outline, 0.5).astype(np.int32)  # centres of the pixels along the outline
         left, top = pixels[0]
-        if region.value != unlabelled:
+        if region.value not in (unlabelled, onehot.VOID):
             cv2.fillPoly(covered, [pixels], 1)
         elif not covered[top, left]:
             continue
@@ -120,8 +120,26 @@ def simplified(outline: Points, tolerance: float) -> Points:
 
 
 def keyhole(outline: Points, holes: Sequence[Points]) -> Points:
-    """One outline that leaves out the holes: a line goes to each and back, so it parts no pixels."""
+    """One outline that leaves out the holes: a line goes to each and back, so it parts no pixels.
+
+    Takes time by the number of holes and the length of all outlines, multiplied.
+    """
     for hole in holes:
         at = int(np.abs(outline - hole[0]).sum(axis=1).argmin())
         outline = np.concatenate([outline[: at + 1], hole, hole[:1], outline[at:]])
     return outline
+
+
+def runs(rings: Sequence[Points], height: int, width: int) -> list[int]:
+    """The pixels within exact outlines, but not their holes, as lengths of runs down the columns of an image.
+
+    The first is of pixels outside. Takes time by the length of the outlines.
+    """
+    x, y = np.concatenate(rings).astype(np.int64).T
+    to = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings]).astype(np.int64)[:, 0]
+    lengths = np.abs(to - x)  # of the edges that go along a row: a column enters or leaves the region at each
+    columns = np.arange(lengths.sum()) + np.repeat(np.minimum(x, to) - lengths.cumsum() + lengths, lengths)
+    places, counts = np.unique(columns * height + np.repeat(y, lengths), return_counts=True)
+    turns = places[(counts == 1) & (places < height * width)]  # twice: down to the last row, and on in the next column
+    found = np.diff(turns, prepend=0, append=height * width)
+    return [int(length) for length in found]

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from segline.core import plugins
 from segline.core.errors import DataError
 from segline.dataset import onehot, raw
-from segline.inference import annotation_files
+from segline.inference import annotation_files, annotations
 from segline.inference.annotations import FORMS, Request
 from segline.inference.input_files import InputImage
 
@@ -186,6 +187,60 @@ def test_pixels_without_data_get_no_annotation(tmp_path):
     written(tmp_path, {"a": mask}, Request("coco", 0, 0, None))
 
     assert (mask == collected(tmp_path, "coco", "void")["a"]).all()
+
+
+def with_void() -> np.ndarray:
+    """No data within a car within a road, next to ground within the car, and at the edge of the image."""
+    mask = np.zeros((24, 24), np.uint8)
+    mask[2:22, 2:22] = 2
+    mask[4:18, 4:18] = 1
+    mask[6:12, 6:12] = VOID
+    mask[8, 8] = 3
+    mask[14:16, 14:16] = 0
+    mask[14, 15] = VOID
+    mask[0, 5] = VOID
+    return mask
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("unlabelled", [0, None])
+def test_pixels_without_data_get_no_class_where_a_region_encloses_them(form, unlabelled, tmp_path):
+    """With an unlabelled class they are of it in COCO and CVAT, as those outside are."""
+    mask = with_void()
+    written(tmp_path, {"a": mask}, Request(form, 0, 0, unlabelled))
+    found = collected(tmp_path, form, "void" if unlabelled is None else NAMES[0])["a"]
+
+    expected = mask if unlabelled is None else np.where(mask == VOID, 0, mask)
+    if form == "labelme":
+        expected = mask.copy()
+        expected[0, 5] = VOID if unlabelled is None else 0
+    assert (expected == found).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=8)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_without_an_unlabelled_class_no_data_stays_void(form, seed):
+    masks = {"a": smooth(seed), "b": speckled(seed)}
+    for mask in masks.values():
+        mask[np.random.default_rng(seed).random(mask.shape) < 0.1] = VOID
+    with tempfile.TemporaryDirectory() as folder:
+        written(Path(folder), masks, Request(form, 0, 0, None))
+        found = collected(Path(folder), form, "void")
+
+    for name, mask in masks.items():
+        assert (mask == found[name]).all()
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # in decode
+def test_coco_gets_run_lengths_of_a_region_of_very_many_holes():
+    mask = np.ones((600, 600), np.uint8)
+    mask[2::6, 2::6] = 0
+    image = annotation_files.Outlined("a.png", *mask.shape, [*annotations.regions(mask, 0)])
+    (found,) = annotation_files.coco(image, Request("coco", 1, 0, 0))
+
+    assert (coco_mask.decode(found["segmentation"]) == mask).all()
+    assert (350_000, [0, 0, 600, 600]) == (found["area"], found["bbox"])
 
 
 def test_pages_and_names_that_xml_cannot_hold_are_refused():

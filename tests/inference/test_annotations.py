@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from pycocotools import mask as coco_mask
 
 from segline.core.errors import ParameterError
 from segline.dataset import onehot, raw
@@ -66,12 +67,33 @@ def test_specks_become_part_of_their_largest_neighbour():
     assert [0, 1, 2] == sorted(region.value for region in annotations.regions(mask, 6))
 
 
-def test_pixels_without_data_are_in_no_region():
-    mask = np.full((4, 4), onehot.VOID, np.uint8)
-    mask[1:3, 1:3] = 1
-    (region,) = annotations.regions(mask, 0)
+def test_pixels_without_data_are_regions_of_their_own_however_small():
+    mask = np.full((9, 9), 1, np.uint8)
+    mask[0, 0] = mask[4, 4] = onehot.VOID
+    mask[7, 7] = 2
+    found = [*annotations.regions(mask, 5)]
 
-    assert (region.value, 4) == (1, cv2.contourArea(region.outline))
+    assert [1, onehot.VOID, onehot.VOID] == sorted(region.value for region in found)
+    drawn = annotations.stacked(found, 9, 9, unlabelled=None)
+    assert [1, onehot.VOID] == [region.value for region in drawn], "the one that is enclosed"
+
+
+def test_specks_whose_neighbours_are_as_small_stay():
+    mask = np.arange(25, dtype=np.uint8).reshape(5, 5) % 7
+
+    assert 25 == sum(1 for _ in annotations.regions(mask, 20))
+
+
+@given(MASKS)
+def test_runs_are_those_of_pycocotools(mask):
+    for region in annotations.regions(mask, 0):
+        inside = filled(region.outline, *mask.shape)
+        for hole in region.holes:
+            inside &= ~filled(hole, *mask.shape)
+        counts = annotations.runs((region.outline, *region.holes), *mask.shape)
+        made = coco_mask.frPyObjects({"size": [*mask.shape], "counts": counts}, *mask.shape)
+
+        assert coco_mask.encode(np.asfortranarray(inside.astype(np.uint8))) == made
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.25, 5))
