@@ -4,7 +4,8 @@ Polygons, boxes and masks by COCO's rule, ellipses by OpenCV's, coordinates roun
 above lower ones. At one height, shapes without a group come first, then groups by number; among these, the order of the
 file, but rotated boxes last. A group is one object, with the label and the z-order of its largest shape.
 
-Sources: RotatedBoxesToPolygons and EllipsesToMasks of CVAT 2; MergeInstanceSegments and CompiledMask of datumaro 1.13.
+Sources: RotatedBoxesToPolygons and EllipsesToMasks of CVAT 2, MergeInstanceSegments and CompiledMask of datumaro 0.3.1.
+Tests compare with masks that datumaro 0.3.1 made of shapes that were converted by these published rules of CVAT.
 """
 
 from collections.abc import Callable, Sequence
