@@ -4,9 +4,10 @@ Shapes are counted, never drawn, and what cannot be read is left out: the source
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ Content = TypeVar("Content")
 @dataclass
 class Export:
     """What the section of a source says of places and splits; the objects of each label and the images they are in;
-    and the image files that are there.
+    and the image files that are there; or those that are embedded, by the name that they get.
 
     `special` labels have a meaning in the tool itself; `is_ordered` says that the order of the labels is the tool's.
     """
@@ -43,6 +44,7 @@ class Export:
     objects: Counter[str] = field(default_factory=Counter)
     within: Counter[str] = field(default_factory=Counter)
     images: list[Path] = field(default_factory=list)
+    embedded: dict[Path, Callable[[], bytes]] = field(default_factory=dict)
     special: tuple[str, ...] = ()
     is_ordered: bool = False
 
@@ -228,12 +230,26 @@ def _labelme(root: Path, paths: Sequence[Path]) -> Export:
             document = json_file.read(path, _LABELME, labelme.MAX_BYTES)
             count += 1
             found.add(shape.label for shape in document.shapes)
-            picture = path.parent / document.imagePath.replace("\\", "/")
-            if document.imageData is None and picture.is_file() and not listing.leads_out(root, picture):
+            if (picture := _beside(path, root, document)) is not None:
                 found.images.append(picture)
+            elif document.imageData is not None:
+                name, _ = labelme.embedded(path, document.imageData)
+                found.embedded[name] = partial(_embedded, path)
     pattern = str(PurePosixPath(place.template, "*.json"))
     found.keys = {"split": place.form(count), "annotations": pattern, "group": ""}
     return found
+
+
+def _beside(path: Path, root: Path, document: labelme.Document) -> Path | None:
+    with suppress(DataError):
+        picture = labelme.place_of(path, root, document)
+        return picture if picture.is_file() and not listing.leads_out(root, picture) else None
+    return None
+
+
+def _embedded(path: Path) -> bytes:
+    """Read again when it is measured, so that one image at a time is in memory."""
+    return labelme.embedded(path, json_file.read(path, _LABELME, labelme.MAX_BYTES).imageData or "")[1]
 
 
 def _keys(form: splitting.Form, annotations: str, folder: str) -> dict[str, Any]:

@@ -34,8 +34,8 @@ KNOWN = (
     "Studio and labelme; COCO instances. PNG, JPEG, TIFF, BMP, WebP and GIF."
 )
 GROUPS = (
-    "Frames of one video must stay in one split: if there are any, set group to a regular expression for the part of the "
-    "name that they share."
+    "Frames of one video must stay in one split: if there are any, set group to a regular expression for the part of "
+    "the name that they share."
 )
 NO_TEST = "There is no split test: set evaluate.split to val."
 PROPOSED = "# Proposed from the images, to replace the section of this name:"
@@ -102,7 +102,7 @@ def _of_export(root: Path, export: Export) -> Inspection:
     """The inspection of what a labelling tool wrote, or of a published layout."""
     lines = inspect_section.export_section(root, export)
     problems = _problems_of(root, export, "\n".join(lines))
-    survey = inspect_survey.survey_images(export.images)
+    survey = inspect_survey.survey_images(export.images, export.embedded)
     shown = [*problems, *map(str, survey.problems)]
     shown = [*shown[:SHOWN], *([f"and {len(shown) - SHOWN} more"] if len(shown) > SHOWN else [])]
     facts = [*_facts_of(export, survey), *_tracking(inspect_section.place(root))]

@@ -1,7 +1,7 @@
 """The images of a data set whose preparation is not known yet: each read once from end to end, in bounded memory."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,14 @@ class Picture:
     alpha_may_be_infrared: bool
 
 
-def source(path: Path) -> tuple[Source, str]:
-    """The content of a file, or the path of a TIFF, which may be larger than memory; and its SHA-256."""
+def source(path: Path, embedded: Callable[[], bytes] | None = None) -> tuple[Source, str]:
+    """The content of a file, or the path of a TIFF, which may be larger than memory; and its SHA-256.
+
+    The content of an image that is no file of its own comes from `embedded`.
+    """
+    if embedded:
+        content = embedded()
+        return content, hashlib.sha256(content).hexdigest()
     if path.suffix.lower() not in FORMATS["TIFF"]:
         content = reading.read(path)
         return content, hashlib.sha256(content).hexdigest()

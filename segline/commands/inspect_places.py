@@ -4,6 +4,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -106,7 +107,9 @@ def there(root: Path, folder: str, names: Named) -> list[Path]:
 
 
 def _is_plain(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith("/") and ".." not in name.split("/")
+    with suppress(ValueError):
+        return listing.relative(name).lower().endswith(SUFFIXES)
+    return False
 
 
 def pictures(folders: Iterable[Path]) -> list[Path]:

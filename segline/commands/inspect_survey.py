@@ -42,6 +42,7 @@ class Survey:
 class _Files:
     image: Path
     mask: Path | None
+    embedded: Callable[[], bytes] | None = None  # the content of an image that is no file of its own
 
 
 @dataclass
@@ -59,9 +60,10 @@ def survey_pairs(listed: Mapping[str, Sequence[Entry]]) -> Survey:
     )
 
 
-def survey_images(paths: Sequence[Path]) -> Survey:
-    """The survey of images whose masks are yet to be drawn, of one split."""
-    return _survey([("", _Files(path, None)) for path in paths], "image")
+def survey_images(paths: Sequence[Path], embedded: Mapping[Path, Callable[[], bytes]]) -> Survey:
+    """The survey of images whose masks are yet to be drawn, of one split; some are no files, but have names."""
+    within = [("", _Files(name, None, content)) for name, content in embedded.items()]
+    return _survey([*(("", _Files(path, None)) for path in paths), *within], "image")
 
 
 def _survey(everything: Sequence[tuple[str, "_Files"]], unit: str) -> Survey:
@@ -81,7 +83,7 @@ def _survey(everything: Sequence[tuple[str, "_Files"]], unit: str) -> Survey:
                 places.setdefault(pair.sha256, []).append((split, files.image))
         survey.problems += decoder_warnings.damaged(
             (
-                (path, partial(_decode_jpeg, path))
+                (path, partial(_decode_jpeg, path, files.embedded if path == files.image else None))
                 for _, files in everything
                 for path in (files.image, files.mask)
                 if path and path.suffix.lower() in FORMATS["JPEG"]
@@ -96,9 +98,8 @@ def _survey(everything: Sequence[tuple[str, "_Files"]], unit: str) -> Survey:
 
 def _read(files: _Files) -> _Pair:
     pair = _Pair()
-    image, mask = (
-        _tried(pair, partial(inspect_images.source, path)) if path else None for path in (files.image, files.mask)
-    )
+    image = _tried(pair, partial(inspect_images.source, files.image, files.embedded))
+    mask = _tried(pair, partial(inspect_images.source, files.mask)) if files.mask else None
     pair.sha256 = image[1] if image else ""
     for page in _tried(pair, lambda: _pages(files, image, mask)) or ():
         _read_page(pair, files, image, mask, page)
@@ -145,6 +146,6 @@ def _read_page(pair: _Pair, files: _Files, image: _Source | None, mask: _Source 
             pair.masks += [counted] if counted else []
 
 
-def _decode_jpeg(path: Path) -> None:
-    with image_file.opened(reading.read(path), path) as image:
+def _decode_jpeg(path: Path, embedded: Callable[[], bytes] | None) -> None:
+    with image_file.opened(embedded() if embedded else reading.read(path), path) as image:
         image.read(0, 0, 1, 1)

@@ -17,7 +17,17 @@ from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError, combined
 from segline.dataset.raw import SUFFIXES, Dataset
 from segline.monitoring import console
-from segline.sources.collecting import cvat_masks, cvat_shapes, cvat_xml, drawn, labels, listing, shapes, splitting
+from segline.sources.collecting import (
+    cvat_masks,
+    cvat_shapes,
+    cvat_xml,
+    drawn,
+    image_size,
+    labels,
+    listing,
+    shapes,
+    splitting,
+)
 from segline.sources.collecting.cvat_masks import LABEL_MAP, Export
 from segline.sources.collecting.cvat_shapes import Shape
 from segline.sources.collecting.cvat_xml import Annotations, Attributes, Image
@@ -247,7 +257,8 @@ class _Xml:
         problem = f"no image {path}" if not path.exists() else listing.unusable(self._root, path)
         if path.suffix.lower() not in SUFFIXES:
             problem = f"expected one of {', '.join(SUFFIXES)}"
-        if problem := problem or shapes.too_large(image.height, image.width):
+        problem = problem or shapes.too_large(image.height, image.width)
+        if problem := problem or image_size.other_than(path, image.height, image.width):
             raise DataError(file.path, f"image {image.name!a}: {problem}", "Export from CVAT with images.")
         if path in self._images:
             raise DataError(file.path, f"image {image.name!a} is listed twice", "Export each task once.")
@@ -296,5 +307,6 @@ class _Xml:
         if kind == "mask" and ((shape.points < 0) | (shape.points > (image.width, image.height))).any():
             self._faults.add(path, which, f"reaches out of its image of {image.width}x{image.height} pixels")
             return None
-        self._faults.crossing += kind == "polygon" and shapes.crosses_itself(shape.points)
+        if kind == "polygon":
+            self._faults.look_for_crossings([shape.points], path)
         return shape

@@ -23,7 +23,17 @@ from segline.core.errors import DataError, ParameterError, PipelineError, combin
 from segline.dataset.raw import SUFFIXES, Dataset
 from segline.monitoring import console
 from segline.preprocessing.image_files import image_file, reading
-from segline.sources.collecting import brush_runs, coco_runs, drawn, json_file, labels, listing, shapes, splitting
+from segline.sources.collecting import (
+    brush_runs,
+    coco_runs,
+    drawn,
+    image_size,
+    json_file,
+    labels,
+    listing,
+    shapes,
+    splitting,
+)
 from segline.sources.collecting.annotation_places import File, Folder, Split
 from segline.sources.collecting.json_file import TOP, Elements
 from segline.sources.collecting.listing import Entry
@@ -34,6 +44,7 @@ READ = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels", "lab
 BARE = ("polygon", "rectangle", "ellipse", "brush")  # beside a result with the same id, which has the label
 _AREAS = ("keypoint", "vector", "bitmask", "videorectangle", "magicwand")  # other marks on an image; and all *labels
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # before the name of an uploaded file
+_UPLOADS = "data/upload/"  # the folder that Label Studio itself keeps them in
 _LISTED = 100  # malformed tasks of a file; then reading stops
 
 
@@ -125,7 +136,7 @@ def describe(section: Section, source_input: Path) -> Dataset:
 
 
 def require_input(section: Section, source_input: Path) -> None:
-    """Raises what `collect` would. Reads no images."""
+    """Raises what `collect` would. Of images it reads headers."""
     with ExitStack() as files:
         _Reader(section, source_input).read(files)
 
@@ -175,7 +186,7 @@ class _Reader:
         self._labels, self._faults = labels.Labels(section), Faults(section.faults)
         self._problems: list[PipelineError] = []
         self._tasks: dict[Path, _Listed] = {}
-        self._unlabelled = self._several = 0
+        self._unlabelled = self._several = self._elsewhere = 0
 
     def read(self, files: ExitStack) -> dict[str, list[Entry]]:
         """The entries of each split, sorted by stem. The files stay open as long as `files`."""
@@ -208,7 +219,7 @@ class _Reader:
         for number, value in zip(task.results, task.values, strict=True):
             shape = annotation.result[number].value if annotation else Value()
             if shape.points is not None:
-                self._faults.crossing += shapes.crosses_itself(_corners(shape, *task.size))
+                self._faults.look_for_crossings([_corners(shape, *task.size)], task.file.path)
             canvas.draw(value, _region(shape, *task.size))
         self._faults.drawn(canvas)
         return canvas
@@ -218,6 +229,7 @@ class _Reader:
         empty = sum(not task.results for task in self._tasks.values())
         counts = (
             (self._unlabelled, "tasks have no annotation that was not cancelled: they are left out"),
+            (self._elsewhere, "images are in another folder than their task says: they are found by their name alone"),
             (self._several, "tasks have several annotations: the last one counts"),
             (empty, f"images have an annotation without objects: all their pixels are {self._section.unlabelled}"),
         )
@@ -260,6 +272,8 @@ class _Reader:
             return None
         self._tasks[path] = listed
         self._check(annotation, listed, f"task {task.id}")
+        if listed.size and (problem := image_size.other_than(path, *listed.size)):
+            self._problems.append(DataError(where, problem, "Put back the image that was labelled."))
         if excess := shapes.too_many(shapes.count_objects(listed.values, self._section.background)):
             self._problems.append(DataError(path, excess, "Cut it into smaller images."))
         return Entry(name.removesuffix(path.suffix), None, path, listed.file.path)
@@ -282,6 +296,7 @@ class _Reader:
         elif outside := listing.leads_out(self._root, folder / name):
             self._problems.append(DataError(folder / name, outside, "Put the files themselves below data.input."))
         else:
+            self._elsewhere += name != names[0] and "/" in names[0] and not names[0].startswith(_UPLOADS)
             return name
         return None
 

@@ -2,12 +2,14 @@
 
 Shapes are drawn as `labelme.utils.shapes_to_label` does, with Pillow, each above those before it: polygons with their
 outline, lines 10 pixels wide, points as discs of radius 5. Shapes of one label and one group number are one object.
-`__ignore__` is void; `_background_` is what pixels without a shape are, unless it is one of the classes.
+`__ignore__` is void; `_background_` is what pixels without a shape are, unless it is one of the classes, or they are
+void: then it is the class background.
 """
 
 import base64
 import binascii
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -33,6 +35,7 @@ from segline.sources.collecting.listing import Entry
 from segline.sources.collecting.shapes import Canvas, Faults, Points, Region
 
 IGNORED, BACKGROUND = "__ignore__", "_background_"
+_BACKGROUND_CLASS = "background"  # what BACKGROUND is where unlabelled pixels are void
 MAX_BYTES = 128 << 20  # of a JSON with its image
 LINE_WIDTH, POINT_RADIUS = 10, 5
 _MARGIN = 2  # pixels by which Pillow may go beyond the outline of a shape: it rounds
@@ -125,7 +128,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
         folder,
         lambda entry: _read(entry.mask, source_input)[1].content,
     )
-    for line in [*drawing.labels.notes(), *drawing.faults.notes()]:
+    for line in drawing.notes():
         console.warn(f"{source_input}: {line}")
     return replace(describe(section, source_input), splits=pairs)
 
@@ -203,15 +206,21 @@ def _read(file: Path, root: Path) -> tuple[Document, _Picture]:
     return document, picture
 
 
-def _beside(file: Path, root: Path, document: Document) -> _Picture:
+def place_of(file: Path, root: Path, document: Document) -> Path:
+    """Where the image of an annotation file is, if it is beside it or elsewhere below `root`. Raises DataError."""
     name = PureWindowsPath(document.imagePath)  # both kinds of slashes, as labelme reads it
-    if name.anchor or ".." in name.parts:
+    below = os.path.normpath(file.parent.relative_to(root) / name.as_posix())
+    if name.anchor or Path(below).parts[:1] == (os.pardir,):
         remedy = "Put the image beside its annotation file, and write its name alone."
-        raise DataError(file, f"imagePath {document.imagePath!a} leads out of its folder", remedy)
+        raise DataError(file, f"imagePath {document.imagePath!a} leads out of {root}", remedy)
     try:
-        path = file.parent / listing.relative(name.as_posix())
+        return root / listing.relative(below)
     except ValueError as error:
         raise DataError(file, f"imagePath {document.imagePath!a}: {error}", "Rename the image.") from None
+
+
+def _beside(file: Path, root: Path, document: Document) -> _Picture:
+    path = place_of(file, root, document)
     if path.suffix.lower() not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise DataError(file, f"imagePath {document.imagePath!a}, expected one of {known}", "Convert the image.")
@@ -222,10 +231,15 @@ def _beside(file: Path, root: Path, document: Document) -> _Picture:
         return _Picture(path, image.height, image.width)
 
 
+def embedded(file: Path, text: str) -> tuple[Path, bytes]:
+    """The name that the image in `imageData` gets, and its content. Raises DataError if it is not base64."""
+    content = _decoded(text, file, "imageData")
+    return file.with_suffix(".png" if content.startswith(PNG) else ".jpg"), content
+
+
 def _embedded(file: Path, text: str) -> _Picture:
     """The image in `imageData`: its container is checked, its pixels are not decoded."""
-    content = _decoded(text, file, "imageData")
-    path = file.with_suffix(".png" if content.startswith(PNG) else ".jpg")
+    path, content = embedded(file, text)
     stored = _stored(content, file, path, "imageData")
     return _Picture(path, stored.height, stored.width, content, stored.orientation)
 
@@ -249,7 +263,9 @@ class _Drawing:
 
     def __init__(self, section: Section) -> None:
         self._background = section.background
-        self._has_background = BACKGROUND in section.classes
+        self._classes = section.classes
+        self._names_background = bool({BACKGROUND, _BACKGROUND_CLASS} & set(section.classes))
+        self._ignored = 0
         self.labels, self.faults = labels.Labels(section), Faults(section.faults)
 
     def check(self, file: Path, document: Document, picture: _Picture) -> None:
@@ -257,6 +273,11 @@ class _Drawing:
         for number, shape in enumerate(document.shapes):
             self._value(shape, file)
             self._outline(shape, number, file, picture)
+
+    def notes(self) -> list[str]:
+        """What was done without an error, a line each, with counts."""
+        ignored = [f"shapes labelled {IGNORED} are void: {self._ignored}"] if self._ignored else []
+        return [*self.labels.notes(), *ignored, *self.faults.notes()]
 
     def canvas(self, file: Path, document: Document, picture: _Picture) -> Canvas:
         """The drawn shapes, upright as the file of the image shows them."""
@@ -280,17 +301,22 @@ class _Drawing:
 
     def _value(self, shape: Shape, file: Path) -> int:
         if shape.label == IGNORED:
+            self._ignored += 1
             return labels.VOID
-        if shape.label == BACKGROUND and not self._has_background:
-            return self._background
-        return self.labels.value(shape.label, file)
+        if shape.label != BACKGROUND or BACKGROUND in self._classes:
+            return self.labels.value(shape.label, file)
+        if self._background == labels.VOID and _BACKGROUND_CLASS in self._classes:
+            return self.labels.value(_BACKGROUND_CLASS, file)
+        return self._background
 
     def _outline(self, shape: Shape, number: int, file: Path, picture: _Picture) -> Points | Region | None:
         """What a shape is drawn within, or the pixels of a mask; None for one that cannot be drawn: adds its fault."""
         kind, points, size = _kind(shape), _points(shape), (picture.height, picture.width)
         which = f"shape {number} ({shape.label!a}, {kind})"
         wanted = _COUNTS.get(kind)
-        if wanted is None and kind not in ("polygon", "linestrip"):
+        if shape.label == BACKGROUND and self._background == labels.VOID and not self._names_background:
+            self.faults.add(file, which, f"{BACKGROUND} is what unlabelled says, which is {labels.VOID_NAME}")
+        elif wanted is None and kind not in ("polygon", "linestrip"):
             self.faults.add(file, which, "labelme itself draws no such shape")
         elif wanted is not None and len(points) != wanted:
             self.faults.add(file, which, f"{len(points)} points, expected {wanted}")
@@ -301,7 +327,8 @@ class _Drawing:
         elif self.faults.passes(outline := _around(kind, points), *size, file, which):
             if kind == "mask":
                 return self._mask(shape, outline, size, file, which)
-            self.faults.crossing += kind in _POLYGONS and shapes.crosses_itself(points)
+            if kind in _POLYGONS:
+                self.faults.look_for_crossings([points], file)
             return outline
         return None
 

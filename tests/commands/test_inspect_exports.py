@@ -1,6 +1,7 @@
 """Every export of a labelling tool, and published layouts: the section that `segline inspect` writes is valid
 unchanged, counts the labels, and downloads."""
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -349,3 +350,32 @@ def test_a_text_that_is_no_address_is_ignored(tmp_path):
     test_label_studio.write(tmp_path, test_label_studio.task(1, test_label_studio.result(), data=data))
 
     assert 'field: "image"' in inspect_folder.inspect(tmp_path).section
+
+
+def test_images_within_files_of_labelme_are_measured(tmp_path):
+    """Labelme embeds images by default."""
+    labelme(tmp_path)
+    for path in tmp_path.glob("*.json"):
+        image = path.with_suffix(".png")
+        content = json.loads(path.read_text()) | {"imageData": base64.b64encode(image.read_bytes()).decode()}
+        path.write_text(json.dumps(content))
+    beside = inspect_folder.inspect(tmp_path).section
+    for path in tmp_path.glob("*.png"):
+        path.unlink()
+
+    assert f"height: {HEIGHT}" in beside
+    assert beside == inspect_folder.inspect(tmp_path).section
+
+
+def test_names_that_no_file_can_have_are_passed_over(tmp_path):
+    name = f"{'a' * 300}.png"
+    labelme(tmp_path / "labelme")
+    content = json.loads((tmp_path / "labelme/a.json").read_text()) | {"imagePath": name}
+    written(tmp_path / "labelme/a.json", content)
+    pictures(tmp_path / "coco/images", "b")
+    document = coco("ab", "car")
+    document["images"][0]["file_name"] = name
+    written(tmp_path / "coco/instances.json", document)
+
+    for folder in ("labelme", "coco"):
+        assert "preprocess:" in inspect_folder.inspect(tmp_path / folder).section

@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -307,7 +308,10 @@ def test_labels_that_are_no_classes_are_void_on_request(tmp_path, capsys) -> Non
         ),
         ({"images": [{"id": 1, "file_name": "a.png", "height": 1 << 20, "width": 1 << 20}]}, "1048576x1048576 pixels"),
         ({"images": [{"id": 1, "file_name": "a.png", "height": 1, "width": 1}] * 2}, "id 1 a second time"),
-        ({"images": [{"id": n, "file_name": "a.png", "height": 1, "width": 1} for n in (1, 2)]}, "a.png a second time"),
+        (
+            {"images": [{"id": n, "file_name": "a.png", "height": 12, "width": 16} for n in (1, 2)]},
+            "a.png a second time",
+        ),
         (
             {"images": [{"id": 1, "file_name": "/etc/passwd", "height": 1, "width": 1}]},
             "file_name '/etc/passwd', expected",
@@ -546,3 +550,22 @@ def test_objects_of_the_unlabelled_class_have_no_number(tmp_path):
     assert (mask == 0).any()
     assert np.array_equal(mask == 0, objects == 1)
     assert np.array_equal(mask == 1, objects == 0)
+
+
+def test_an_image_of_another_size_than_the_file_says_is_one_line(tmp_path):
+    root = write(tmp_path / "mine", [], images=[{"id": 7, "file_name": "a.png", "height": 120, "width": 160}])
+    told = problems(root)
+
+    assert f"{root}/instances.json: images[0]: {root}/images/a.png has 16x12 pixels, but" in told
+    assert "its annotations are for 160x120" in told
+
+
+@pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (WIDTH, HEIGHT)])
+def test_a_size_may_be_the_upright_one_or_the_stored_one(size, tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    images = [{"id": 7, "file_name": "a.jpg", "height": size[0], "width": size[1]}]
+    root = write(tmp_path / "mine", [], images=images)
+    PIL.Image.new("RGB", (WIDTH, HEIGHT)).save(root / "images/a.jpg", exif=exif)
+
+    coco.require_input(section(), root)

@@ -452,3 +452,9 @@ def test_a_linked_folder_leads_nowhere_out_of_the_data_set(tmp_path):
     (root / "images").symlink_to(tmp_path / "elsewhere")
 
     assert "a link that leads out of" in problem(root)
+
+
+def test_an_image_of_another_size_than_the_file_says_is_one_line(tmp_path):
+    root = xml(tmp_path / "mine", f"polygon {SQUARE}", size=(120, 160))
+
+    assert f"{root}/images/a.png has {WIDTH}x{HEIGHT} pixels, but its annotations are for 160x120" in problem(root)

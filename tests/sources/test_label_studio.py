@@ -361,3 +361,20 @@ def test_objects_of_the_unlabelled_class_have_no_number(tmp_path):
 
     assert [0] * 20 + [1] * 20 == mask[5].tolist()
     assert [1] * 20 + [0] * 20 == objects[5].tolist()
+
+
+def test_an_image_of_another_size_than_the_task_says_is_one_line(tmp_path):
+    large = result() | {"original_width": 400, "original_height": 200}
+    told = problem(write(tmp_path / "mine", task(1, large)))
+
+    assert "export.json: task 1: images/1.png has 40x20 pixels, but its annotations are for 400x200" in told
+
+
+@pytest.mark.parametrize(
+    ("image", "count"),
+    [("/data/local-files/?d=north/1.png", 1), ("s3://north/south/1.png", 1), ("/data/upload/1/1.png", 0), ("1.png", 0)],
+)
+def test_images_found_in_another_folder_than_their_task_says_are_counted(image, count, tmp_path, capsys):
+    collected(write(tmp_path / "mine", task(1, result(), data={"image": image})))
+
+    assert count == capsys.readouterr().err.count("1 images are in another folder than their task says")

@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 
 from segline.core import params
 from segline.core.errors import ParameterError, PipelineError
+from segline.dataset import raw
 from segline.preprocessing.image_files.upright import TURNS
 from segline.sources import labelme
 from segline.sources.labelme import Shape
 from tests import folders
+from tests.sources import test_coco
 from tests.sweeps import mutations
 
 RECORDED = Path(__file__).parent / "tools" / "labelme" / "made"
@@ -39,6 +41,7 @@ ONE: dict[str, Any] = {
     "annotations": "*.json",
     "group": "",
 }
+NAMED = ["car", "road", "sky", "background"]
 SQUARE = [[2, 2], [8, 2], [8, 8], [2, 8]]
 
 
@@ -85,7 +88,7 @@ def base64_png(pixels: np.ndarray) -> str:
 def recorded(tmp_path_factory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Stem -> mask and object numbers of what labelme itself wrote."""
     raw = tmp_path_factory.mktemp("raw")
-    collected = labelme.collect(section(unlabelled="void"), RECORDED, raw)
+    collected = labelme.collect(section(classes=NAMED, unlabelled="background"), RECORDED, raw)
     return {
         pair.stem: tuple(cv2.imread(str(raw / "train" / name), -1) for name in (pair.mask, pair.objects))
         for pair in collected.splits["train"]
@@ -96,7 +99,7 @@ def recorded(tmp_path_factory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def test_masks_are_those_of_labelmes_own_library(stem, recorded):
     wanted = np.load(RECORDED / f"{stem}.class.npy").astype(int)
 
-    assert np.array_equal(recorded[stem][0], np.where(wanted > 0, wanted - 1, VOID))
+    assert np.array_equal(recorded[stem][0], np.select([wanted > 0, wanted == 0], [wanted - 1, 3], VOID))
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -111,7 +114,7 @@ def test_objects_are_those_of_labelmes_own_library(stem, recorded):
 
 
 def test_an_image_beside_its_json_is_copied_and_an_embedded_one_is_written_as_it_was_embedded(tmp_path):
-    labelme.collect(section(), RECORDED, tmp_path)
+    labelme.collect(section(classes=NAMED), RECORDED, tmp_path)
     embedded = json.loads((RECORDED / "embedded.json").read_text())["imageData"]
 
     assert (tmp_path / "train/images/turned.jpg").read_bytes() == (RECORDED / "turned.jpg").read_bytes()
@@ -133,7 +136,7 @@ def test_an_embedded_image_with_an_exif_tag_that_labelme_ignores_gets_an_upright
 
 @pytest.mark.parametrize(
     ("changes", "background"),
-    [({}, VOID), ({"unlabelled": "road"}, 1), ({"classes": ["car", "_background_"], "unlabelled": "_background_"}, 1)],
+    [({"unlabelled": "road"}, 1), ({"classes": ["car", "_background_"], "unlabelled": "_background_"}, 1)],
 )
 def test_background_shapes_are_what_unlabelled_pixels_are_and_no_objects(changes, background, tmp_path):
     write(tmp_path, shape(), shape("_background_", [[4, 4], [6, 6]], "rectangle"))
@@ -143,12 +146,27 @@ def test_background_shapes_are_what_unlabelled_pixels_are_and_no_objects(changes
     assert (objects[0, 0], objects[5, 5], objects[3, 3]) == (0, 0, 1)
 
 
-def test_ignored_shapes_are_void_whatever_unlabelled_pixels_are(tmp_path):
+def test_background_shapes_are_the_class_background_where_unlabelled_pixels_are_void(tmp_path):
+    write(tmp_path, shape(), shape("_background_", [[4, 4], [6, 6]], "rectangle"))
+
+    mask, _ = drawn(tmp_path, tmp_path / "raw", classes=["car", "background"])
+    assert (mask[0, 0], mask[5, 5], mask[3, 3]) == (VOID, 1, 0)
+
+
+def test_without_such_a_class_background_shapes_are_faults(tmp_path):
+    write(tmp_path, shape(), shape("_background_", [[4, 4], [6, 6]], "rectangle"))
+
+    told = "shape 1 ('_background_', rectangle): _background_ is what unlabelled says, which is void"
+    assert told in problem(tmp_path)
+
+
+def test_ignored_shapes_are_void_whatever_unlabelled_pixels_are(tmp_path, capsys):
     write(tmp_path, shape(), shape("__ignore__", [[4, 4], [6, 6]], "rectangle"))
 
     mask, objects = drawn(tmp_path, tmp_path / "raw", unlabelled="sky")
     assert (mask[5, 5], mask[3, 3], mask[0, 0]) == (VOID, 0, 2)
     assert objects[5, 5] == 0
+    assert "shapes labelled __ignore__ are void: 1" in capsys.readouterr().err
 
 
 def test_shapes_without_a_type_are_polygons_as_in_old_files(tmp_path):
@@ -224,10 +242,10 @@ def test_unknown_labels_are_void_if_the_parameter_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"imagePath": "../a.png"}, "imagePath '../a.png' leads out of its folder"),
-        ({"imagePath": "..\\a.png"}, "leads out of its folder"),
-        ({"imagePath": "/etc/passwd"}, "leads out of its folder"),
-        ({"imagePath": "C:\\photos\\a.png"}, "leads out of its folder"),
+        ({"imagePath": "../a.png"}, "imagePath '../a.png' leads out of "),
+        ({"imagePath": "..\\a.png"}, "leads out of "),
+        ({"imagePath": "/etc/passwd"}, "leads out of "),
+        ({"imagePath": "C:\\photos\\a.png"}, "leads out of "),
         ({"imagePath": "a\0.png"}, "expected a path below"),
         ({"imagePath": f"{'a' * 300}.png"}, "of names of at most 255"),
         ({"imagePath": "b.png"}, "imagePath 'b.png' is missing"),
@@ -397,3 +415,62 @@ def test_a_linked_folder_leads_nowhere_out_of_the_data_set(tmp_path):
     (tmp_path / "mine/linked").symlink_to(tmp_path / "elsewhere")
 
     assert "linked: a link that leads out of" in problem(tmp_path / "mine", annotations="linked/*.json")
+    write(tmp_path / "mine", shape(), imagePath="linked/a.png")
+    assert "imagePath 'linked/a.png' is a link that leads out of" in problem(tmp_path / "mine")
+
+
+def as_labelme(raw_folder: Path, dataset: raw.Dataset, root: Path) -> dict[str, Any]:
+    """Writes masks as shapes of the kind mask, one a class and image; the section that reads them."""
+    for split, pairs in dataset.splits.items():
+        for pair in pairs:
+            path = root / split / Path(pair.image).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((raw_folder / split / pair.image).read_bytes())
+            mask = cv2.imread(str(raw_folder / split / pair.mask), cv2.IMREAD_UNCHANGED)
+            shapes = []
+            for label, value in zip(dataset.classes, dataset.values, strict=True):
+                inside = (mask == value).astype(np.uint8)
+                left, top, width, height = cv2.boundingRect(inside)
+                if width:
+                    points = [[left, top], [left + width - 1, top + height - 1]]
+                    embedded = base64_png(inside[top : top + height, left : left + width])
+                    shapes.append(shape(label.name, points, "mask", mask=embedded))
+            content = {"version": "6.3.1", "flags": {}, "shapes": shapes, "imagePath": path.name, "imageData": None}
+            path.with_suffix(".json").write_text(json.dumps(content))
+    return {
+        "classes": [each.name for each in dataset.classes],
+        "unlabelled": "void",
+        "unknown": "refuse",
+        "faults": "refuse",
+        "split": {"by": "folder", "names": {split: split for split in dataset.splits}},
+        "annotations": "{split}/*.json",
+        "group": "(.+)-.+",
+    }
+
+
+@pytest.mark.slow
+def test_the_streets_as_labelme_go_through_the_whole_pipeline_as_their_masks_do(tmp_path, monkeypatch) -> None:
+    """The same arrays, so the same scores."""
+    monkeypatch.setenv("SEGLINE_TRACKING", "off")
+    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
+    streets = {"seed": 1, "height": 96, "width": 96, "train": 3, "val": 1, "test": 2}
+    root = Path(labelme.__file__).parents[2]
+    test_coco.run(tmp_path / "masks", monkeypatch, "synthetic", root / "segline/sources/streets", streets)
+    own = as_labelme(Path("data/raw"), raw.read(Path("data/raw")), tmp_path / "mine")
+    test_coco.run(tmp_path / "labelme", monkeypatch, "labelme", tmp_path / "mine", own)
+    arrays = [f"data/processed/{split}/{name}" for split in own["split"]["names"] for name in test_coco.ARRAYS]
+
+    assert 6 == len(arrays)
+    for name in (*arrays, "metrics/history.csv", "metrics/per_class.csv", "metrics/per_image.csv"):
+        assert (tmp_path / "masks" / name).read_bytes() == (tmp_path / "labelme" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", ["../images/a.png", "..\\images\\a.png"])
+def test_an_image_may_lie_in_another_folder_of_the_data_set(name, tmp_path):
+    """`labelme --output labels images` writes such names."""
+    write(tmp_path / "labels", shape(), imagePath=name)
+    (tmp_path / "labels/a.png").unlink()
+    folders.image(tmp_path / "images/a.png")
+
+    mask, _ = drawn(tmp_path, tmp_path / "raw", annotations="labels/*.json")
+    assert mask[5, 5] == 0

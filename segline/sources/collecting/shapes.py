@@ -5,6 +5,8 @@ tool's order: `fault_of` and `Faults` first, `Canvas.draw` then.
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +24,7 @@ MAX_OBJECTS = 65_535  # of an image: their numbers are 16 bits
 MAX_POINTS = 10_000_000  # of a shape
 MAX_OUTLINE = 4_000_000  # pixels along a shape: rasterising takes memory and time by its length
 MAX_PIXELS = 1 << 29  # of an image: its mask and object numbers take three bytes each
+_MOST_PAIRS = 1 << 29  # of edges, compared for crossings in the polygons of a file: some seconds
 _MOST_SEARCHED = 2048  # points: the search for crossings takes time and memory by their square
 _LISTED = 1000  # faults; those beyond are counted
 
@@ -147,6 +150,7 @@ class Faults:
         self._rule = rule
         self._found: list[DataError] = []
         self._count = 0
+        self._pairs: Counter[Path] = Counter()
         self.reaching_out = 0
         self.crossing = 0
         self.covered = 0
@@ -167,6 +171,17 @@ class Faults:
             return False
         self.reaching_out += reaches_out(points, height, width)
         return True
+
+    def look_for_crossings(self, parts: Iterable[Points], file: Path) -> None:
+        """Counts an object if one of its polygons crosses itself.
+
+        To compare edges takes time by their square: after 2^29 pairs, crossings are no longer looked for in a file.
+        """
+        for points in parts:
+            self._pairs[file] += len(points) ** 2 if len(points) <= _MOST_SEARCHED else 0
+            if self._pairs[file] <= _MOST_PAIRS and crosses_itself(points):
+                self.crossing += 1
+                return
 
     def drawn(self, canvas: Canvas) -> None:
         """Adds what a finished canvas counted."""

@@ -162,3 +162,13 @@ def test_images_and_objects_have_limits() -> None:
     assert shapes.too_large(0, 5) == "5x0 pixels, expected 1 to 536870912"
     assert shapes.too_many(65535) is None
     assert shapes.too_many(65536) == "65536 objects, expected at most 65535"
+
+
+def test_crossings_are_looked_for_up_to_a_number_of_points_in_a_file(monkeypatch) -> None:
+    monkeypatch.setattr(shapes, "_MOST_PAIRS", 40)
+    faults, bow_tie = Faults("skip"), points(0, 0, 2, 2, 2, 0, 0, 2)  # of 16 pairs of edges
+    for _ in range(9):
+        faults.look_for_crossings([bow_tie], FILE)
+    faults.look_for_crossings([bow_tie, bow_tie], Path("b.json"))
+
+    assert 3 == faults.crossing
