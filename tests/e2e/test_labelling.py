@@ -1,5 +1,6 @@
 """docs/labelling.md, command by command: the person at the labelling tool is a script that knows the truth."""
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -36,12 +37,15 @@ def truth(number: int) -> np.ndarray:
 
 
 def name_of(number: int) -> str:
-    return f"img-{number:02}"
+    """With what a shell and a table of commas must quote."""
+    return f"img-{number:02}, left"
 
 
-def write_images(folder: Path) -> None:
-    folder.mkdir(parents=True)
+def write_images(first: Path, rest: Path) -> None:
+    first.mkdir(parents=True)
+    rest.mkdir()
     for number in range(COUNT):
+        folder = first if number < FIRST else rest
         noise = np.random.default_rng([number, 1]).integers(-20, 20, (HEIGHT, WIDTH, 3))
         png.write_png(folder / f"{name_of(number)}.png", (SHADES[truth(number)][..., None] + noise).astype(np.uint8))
 
@@ -85,19 +89,19 @@ def follow(project: Project, title: str, people: list[tuple[str, Callable[[], No
 
 def labelled_and_chosen(project: Project) -> list[int]:
     """The images labelled at first, and those that the commands take from the table."""
-    rows = project.read("first/summary.csv").splitlines()[1:21]
-    return sorted({*range(FIRST), *(int(row.split(",")[0].removeprefix("img-")) for row in rows)})
+    rows = [*csv.DictReader(project.read("first/summary.csv").splitlines())][:FIRST]
+    return sorted({*range(FIRST), *(int(row["image"][4:6]) for row in rows)})
 
 
 def share_right(project: Project) -> float:
-    """Of the pixels of all images, in the first prediction."""
-    masks = [project.root / f"first/masks/{name_of(number)}.png" for number in range(COUNT)]
-    right = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == truth(number) for number, path in enumerate(masks)]
+    """Of the pixels of all images in the first prediction."""
+    masks = [project.root / f"first/masks/{name_of(number)}.png" for number in range(FIRST, COUNT)]
+    right = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == truth(int(path.stem[4:6])) for path in masks]
     return float(np.mean(right))
 
 
 def test_with_labelme(fresh):
-    write_images(fresh.root / "mine")
+    write_images(fresh.root / "mine", fresh.root / "rest")
 
     def save(numbers: list[int]) -> None:
         annotate(fresh.root / "tool", "labelme", numbers)
@@ -115,14 +119,13 @@ def test_with_labelme(fresh):
 
     trained = follow(fresh, "With LabelMe", [("labelme", label), ("labelme", correct)])
 
-    assert [FIRST, len(labelled_and_chosen(fresh))] == trained
-    assert trained[1] > FIRST
+    assert [20, 40] == trained
     assert share_right(fresh) > 0.6, "each class has less than half of the pixels"
     assert (fresh.root / "first/least_certain.png").is_file()
 
 
 def test_with_a_tool_that_reads_and_writes_coco(fresh):
-    write_images(fresh.root / "mine/images")
+    write_images(fresh.root / "mine/images", fresh.root / "rest")
 
     def export() -> None:
         annotate(fresh.root / "mine", "coco", [*range(FIRST)])
@@ -137,6 +140,5 @@ def test_with_a_tool_that_reads_and_writes_coco(fresh):
     people = [("segline inspect", export), ("make repro", lambda: None), ("make repro", correct)]
     trained = follow(fresh, "With a tool that reads and writes COCO", people)
 
-    assert [FIRST, len(labelled_and_chosen(fresh))] == trained
-    assert trained[1] > FIRST
+    assert [20, 40] == trained
     assert share_right(fresh) > 0.6, "each class has less than half of the pixels"
