@@ -37,9 +37,10 @@ LEAVES = {
 
 # Stages -> the files and folders of code whose edit changes them directly: the longest path that fits a file counts.
 CODE = {
-    "download preprocess train evaluate plot": "segline/core segline/dataset/raw.py",
+    "download preprocess train evaluate plot": "segline/core segline/dataset/preparation.py segline/dataset/raw.py",
     "preprocess train evaluate plot": "segline/dataset",
     "preprocess evaluate": "segline/preprocessing",
+    "download preprocess evaluate": "segline/preprocessing/image_files",
     "train evaluate": "segline/model segline/networks/blocks.py segline/networks/unet.py segline/scoring/confusion.py",
     "download": """
         stages/download.py segline/sources/collecting segline/sources/streets segline/sources/synthetic.py

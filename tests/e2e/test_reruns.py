@@ -53,11 +53,15 @@ def test_a_parameter_changes_the_stages_of_the_table(project, key):
 
 
 def test_every_parameter_of_every_committed_file_is_tried():
-    """params.yaml and the presets hold no key that the test above does not change."""
+    """params.yaml and the presets hold no key that the test above does not change.
+
+    But for the keys of other forms of a section whose form it changes.
+    """
+    others = {"preprocess.intensity.low", "preprocess.intensity.high"}
     files = [reruns.ROOT / "params.yaml", *(reruns.ROOT / "presets").glob("*.yaml")]
     known = {key for file in files for key in leaves(yaml.safe_load(file.read_text(encoding="utf-8")))}
 
-    assert set() == known - LEAVES.keys()
+    assert others == known - LEAVES.keys()
 
 
 def test_every_pattern_of_the_table_stands_for_a_parameter():

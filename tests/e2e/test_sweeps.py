@@ -49,7 +49,7 @@ def test_a_bit_that_nobody_compares_would_be_noticed(tmp_path):
     ("error", "fault"),
     [
         (ValueError("unforeseen"), "ValueError: unforeseen"),
-        (DataError("a", "x" * 3000, "Fix it."), "an unreadable message"),
+        (DataError("a", "x " * 3000, "Fix it."), "an unreadable message"),
         (DataError("a", "broken", "Fix it."), None),
     ],
 )

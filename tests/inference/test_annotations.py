@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
@@ -97,8 +97,9 @@ def test_runs_are_those_of_pycocotools(mask):
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.25, 5))
+@example(seed=22251974, tolerance=1.0)  # 1.29 pixels away at OpenCV's own bound
 def test_each_point_of_an_outline_is_within_the_tolerance_of_the_simplified_one(seed, tolerance):
-    """Of smooth regions. OpenCV may be a tenth beyond its own bound."""
+    """Of smooth regions; a tenth more for what nobody has measured yet."""
     noise = np.random.default_rng(seed).random((40, 50))
     mask = (cv2.GaussianBlur(noise, (0, 0), 5) > 0.5).astype(np.uint8)
     for region in annotations.regions(mask, 0):
