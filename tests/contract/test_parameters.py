@@ -56,16 +56,16 @@ SOURCES = {
 }
 # What the sources of labelling tools find, with one label that is no class.
 ANNOTATIONS = {
-    "instances.json": """{"images": [{"id": 1, "file_name": "a.png", "height": 9, "width": 9}],
+    "instances.json": """{"images": [{"id": 1, "file_name": "a.png", "height": 12, "width": 16}],
         "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}],
         "categories": [{"id": 1, "name": "bird"}]}""",
-    "annotations.xml": """<annotations><image name="a.png" width="9" height="9">
+    "annotations.xml": """<annotations><image name="a.png" width="16" height="12">
         <polygon label="bird" points="0,0;9,0;9,9"/></image></annotations>""",
     "labelme_a.json": """{"imagePath": "images/a.png", "imageData": null, "shapes": [
         {"label": "bird", "points": [[0, 0], [9, 0], [9, 9]], "shape_type": "polygon"}]}""",
     "export.json": """[{"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": [{"type": "polygonlabels",
-        "value": {"points": [[0, 0], [50, 0], [50, 50]], "polygonlabels": ["bird"]}, "original_width": 9,
-        "original_height": 9}]}]}]""",
+        "value": {"points": [[0, 0], [50, 0], [50, 50]], "polygonlabels": ["bird"]}, "original_width": 16,
+        "original_height": 12}]}]}]""",
 }
 PLOT = [
     *("--history", "metrics/history.csv", "--train", "metrics/train.json", "--eval", "metrics/eval.json"),
