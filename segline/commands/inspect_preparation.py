@@ -48,7 +48,7 @@ def _line(key: str, value: object, reason: str) -> str:
 
 
 def doubts(pictures: Sequence[Picture]) -> Iterator[str]:
-    """What no setting mends: images of different bands or types."""
+    """Sentences on what no parameter can put right: images that differ in their bands or sample types."""
     kinds = Counter(_bands_of(picture) for picture in pictures)
     if len(kinds) > 1 and set(kinds) != {"gray", "RGB"}:
         yield f"images differ in their bands: {_listed(kinds)}. Save all in the same way, or leave some out"
