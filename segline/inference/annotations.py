@@ -3,6 +3,7 @@
 Pixels of a class that share an edge are a region. Coordinates are x and y of pixel corners: pixel (0, 0) covers 0 to 1.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,9 @@ def regions(mask: Uint8, least_area: int) -> Iterator[Region]:
     One of fewer than `least_area` pixels first becomes part of its largest neighbour, unless that is as small.
     """
     from rasterio import features  # noqa: PLC0415 - 0.2 s, which only annotations need
+    from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415
 
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)  # pixels are meant, not places on a map
     valid = mask != onehot.VOID
     if least_area > 1:
         mask = np.where(valid, features.sieve(mask, least_area, mask=valid, connectivity=4), np.uint8(onehot.VOID))
