@@ -56,9 +56,3 @@ def find(mask: Uint8, chosen: Sequence[int], where: Path) -> tuple[Uint16, list[
         for (left, top, width, height, area), (x, y) in zip(boxes[1:].tolist(), centres[1:].tolist(), strict=True):
             objects.append(Instance(len(objects) + 1, k, area, left, top, width, height, x, y))
     return numbers, objects
-
-
-def png(numbers: Uint16) -> bytes:
-    """The numbers as the bytes of a 16-bit gray PNG."""
-    _, content = cv2.imencode(".png", numbers)
-    return content.tobytes()

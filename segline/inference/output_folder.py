@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segline.core import atomic, records
+from segline.core import records
 from segline.core.errors import ParameterError
 from segline.dataset import raw
 from segline.inference import annotation_files, instances, mask_files, uncertainty
@@ -137,8 +137,7 @@ class OutputFolder:
 
     def _number(self, image: Image, mask: Uint8) -> None:
         numbers, objects = instances.find(mask, self.contents.counted, image.source.path)
-        with atomic.file(self._path("instances", image)) as temporary:
-            temporary.write_bytes(instances.png(numbers))
+        png.write_png(self._path("instances", image), numbers)
         self._instances[image.source.name] = [self._instance_row(image.source.name, one) for one in objects]
 
     @property

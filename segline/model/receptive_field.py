@@ -32,7 +32,10 @@ def margin(network: nn.Module, channels: int, limit: int) -> int | None:
 
 
 def of_tiles(network: nn.Module, preparation: Preparation) -> int | None:
-    """The margin of tiles; None where it is at least half of their longer side, or where there are none."""
+    """The margin of the network that tiles need; None if images are not cut, or if no tile is large enough.
+
+    It must be less than half of a tile's longer side.
+    """
     if preparation.fit != "tile":
         return None
     return margin(network, preparation.channels, max(preparation.height, preparation.width) // 2)

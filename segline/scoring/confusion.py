@@ -69,7 +69,10 @@ def dice(cells: Any) -> Floats:
 
 
 def mean(rates: Floats, classes: Bools) -> Floats:
-    """The mean of the defined rates (..., K) of `classes` (..., K): (...), NaN if there are none."""
+    """The mean of the rates (..., K) over the chosen `classes` (..., K), without undefined rates: (...).
+
+    NaN where no chosen class has a defined rate.
+    """
     counted = classes & ~np.isnan(rates)
     return _ratio(np.where(counted, rates, 0.0).sum(axis=-1), counted.sum(axis=-1))
 

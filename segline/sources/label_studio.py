@@ -408,16 +408,11 @@ def _ellipse(corners: Points, height: int, width: int) -> Region:
 
 
 def _cosine_and_sine(degrees: float) -> tuple[float, float]:
-    """By sums and products alone, so that every CPU gets the same bits; quarter turns are exact."""
+    """Quarter turns are exact."""
     if not math.isfinite(degrees):
         return math.nan, math.nan
     rest = math.fmod(degrees, 360)  # exact
     quarters = round(rest / 90)
-    angle = (rest - 90 * quarters) * math.pi / 180
-    terms = [1.0]
-    for number in range(1, 24):
-        terms.append(terms[-1] * angle / number)
-    cosine = sum(term * (1, 0, -1, 0)[place % 4] for place, term in enumerate(terms))
-    sine = sum(term * (0, 1, 0, -1)[place % 4] for place, term in enumerate(terms))
+    cosine, sine = shapes.cosine_and_sine(math.radians(rest - 90 * quarters))
     turned = ((cosine, sine), (-sine, cosine), (-cosine, -sine), (sine, -cosine))
     return turned[quarters % 4]

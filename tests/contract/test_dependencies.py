@@ -20,7 +20,7 @@ from tests.contract.closure import ROOT, closure, modules
 EXEMPT = frozenset(name for name in modules() if name.startswith("segline.monitoring."))
 # Files of a declared folder that the stage does not import.
 NOT_IMPORTED = {
-    "download": {"core/git", "core/pipeline", "core/records", "core/seal", "preprocessing/image_files/png"},
+    "download": {"core/git", "core/pipeline", "core/records", "core/seal"},
     "preprocess": {
         "core/git",
         "core/pipeline",

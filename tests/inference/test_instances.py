@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from segline.core.errors import DataError
 from segline.inference import instances
+from segline.preprocessing.image_files import png
 
 HERE = Path("frame.png")
 MASKS = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3))
@@ -75,7 +76,7 @@ def test_65535_objects_have_numbers_and_one_more_is_refused():
 
 def test_the_file_contains_the_numbers_in_16_bits():
     numbers = np.array([[0, 1], [300, 65_535]], np.uint16)
-    read = cv2.imdecode(np.frombuffer(instances.png(numbers), np.uint8), cv2.IMREAD_UNCHANGED)
+    read = cv2.imdecode(np.frombuffer(png.encoded(numbers), np.uint8), cv2.IMREAD_UNCHANGED)
 
     assert read.dtype == np.uint16
     assert (numbers == read).all()

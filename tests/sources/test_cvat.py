@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from segline.core import params
 from segline.core.errors import ParameterError, PipelineError
 from segline.sources import cvat
-from segline.sources.collecting import cvat_masks, cvat_shapes
+from segline.sources.collecting import cvat_masks, shapes
 from segline.sources.collecting.labels import colour
 from tests import folders
 from tests.sweeps import mutations
@@ -405,7 +405,7 @@ def test_every_number_of_vocs_map_is_found_again():
 @given(st.floats(0, 360))
 def test_sine_and_cosine_are_those_of_the_c_library_but_for_the_last_bit(degrees):
     angle = radians(degrees)
-    cosine, sine = cvat_shapes._cosine_and_sine(angle)
+    cosine, sine = shapes.cosine_and_sine(angle)
 
     assert abs(cosine - cos(angle)) <= 2**-53
     assert abs(sine - sin(angle)) <= 2**-53

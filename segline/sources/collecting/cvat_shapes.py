@@ -10,7 +10,6 @@ Tests compare with masks that datumaro 0.3.1 made of shapes that were converted 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
 from math import isfinite, radians
 
 import cv2
@@ -19,7 +18,7 @@ import numpy as np
 from segline.sources.collecting import coco_runs, cvat_xml
 from segline.sources.collecting.coco_runs import Runs
 from segline.sources.collecting.cvat_xml import Attributes
-from segline.sources.collecting.shapes import Points, Region
+from segline.sources.collecting.shapes import Points, Region, cosine_and_sine
 
 _DECIMALS = 2
 _CORNERS = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
@@ -155,21 +154,9 @@ def _rounded(values: Sequence[float] | Points) -> Points:
 def _rotated(corner: Points, size: Points, degrees: float) -> Points:
     """Corners of a box, turned clockwise about its middle, rounded."""
     middle = corner + size / 2
-    cosine, sine = _cosine_and_sine(radians(degrees % 360))
+    cosine, sine = cosine_and_sine(radians(degrees % 360))
     x, y = (corner + size * _CORNERS - middle).T
     return _rounded(np.stack([middle[0] + cosine * x - sine * y, middle[1] + sine * x + cosine * y], axis=1))
-
-
-def _cosine_and_sine(angle: float) -> tuple[float, float]:
-    """Of 0 to 2 pi, rounded correctly: those of the C library differ between CPUs in their last bit."""
-    with localcontext() as context:
-        context.prec = 50
-        sums = [Decimal(0), Decimal(0)]
-        term, power = Decimal(1), Decimal(angle)
-        for place in range(60):
-            sums[place % 2] += -term if place % 4 > 1 else term
-            term = term * power / (place + 1)
-        return float(sums[0]), float(sums[1])
 
 
 def _ellipse(numbers: tuple[float, ...], height: int, width: int) -> Region:

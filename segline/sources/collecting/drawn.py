@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError, PipelineError
 from segline.dataset.raw import Pair, name_key
 from segline.monitoring import console
+from segline.preprocessing.image_files import png
 from segline.sources.collecting import copying
 from segline.sources.collecting.listing import Entry
 
@@ -72,16 +72,10 @@ def _written(entry: Entry, drawn: Drawn, folder: Path, content: bytes | None) ->
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     hashes = (
         copying.copy_file(entry.image, folder / image) if content is None else _stored(folder / image, content),
-        _stored(folder / mask, png(drawn.mask)),
+        _stored(folder / mask, png.encoded(drawn.mask)),
     )
-    of_objects = None if drawn.objects is None else _stored(folder / f"{objects}", png(drawn.objects))
+    of_objects = None if drawn.objects is None else _stored(folder / f"{objects}", png.encoded(drawn.objects))
     return Pair(entry.stem, entry.group, image, mask, *hashes, objects, of_objects)
-
-
-def png(pixels: Pixels) -> bytes:
-    """A gray PNG of 8 or 16 bits."""
-    _, encoded = cv2.imencode(".png", pixels)
-    return encoded.tobytes()
 
 
 def _stored(path: Path, content: bytes) -> str:

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Literal
 
@@ -210,3 +211,18 @@ class Faults:
             (self.covered, "pixels of objects that later ones cover", ""),
         )
         return [f"{what}: {count}{more}" for count, what, more in counted if count]
+
+
+def cosine_and_sine(angle: float) -> tuple[float, float]:
+    """Of an angle from -2 pi to 2 pi, in radians, rounded correctly.
+
+    Those of the C library differ between CPUs in their last bit.
+    """
+    with localcontext() as context:
+        context.prec = 50
+        sums = [Decimal(0), Decimal(0)]
+        term, power = Decimal(1), Decimal(angle)
+        for place in range(60):
+            sums[place % 2] += -term if place % 4 > 1 else term
+            term = term * power / (place + 1)
+        return float(sums[0]), float(sums[1])
