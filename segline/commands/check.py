@@ -173,7 +173,7 @@ def _require_fit(document: params.Document) -> None:
     pretrained.require_channels(document, prepared.channels)
     with torch.device("meta"):
         built = network.build(params.section(document, f"model.{name}", network.Section), prepared.channels, outputs)
-    loop.require_encoder(built, params.section(document, "train", loop.Section).frozen_epochs)
+    loop.require_encoder(built, params.section(document, "train", loop.Section))
 
 
 def _input(text: str) -> list[PipelineError]:

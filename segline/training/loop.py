@@ -38,7 +38,7 @@ class Section(params.Section):
     0 switches off: `label_smoothing` (of the cross entropies); `clip_norm`, the largest norm of the gradient; `ema`,
     the decay of a moving average of the weights, which is then validated and kept; `frozen_epochs`, the number of first
     epochs that leave the encoder as it is; `patience`, the number of epochs without a better mIoU on val after which
-    training stops.
+    training stops. The encoder learns at `encoder_rate` times the `learning_rate`.
     """
 
     seed: int = Field(ge=0, lt=2**32)
@@ -53,7 +53,9 @@ class Section(params.Section):
     schedule: optim.Schedule
     clip_norm: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
+    start_from: None
     frozen_epochs: int = Field(ge=0, le=100_000)
+    encoder_rate: float = Field(gt=0, le=10)
     patience: int = Field(ge=0, le=100_000)
     precision: device.Precision | Literal["auto"]
     compile: bool
@@ -65,27 +67,33 @@ def num_steps(section: Section, num_samples: int) -> int:
     return -(-num_samples // section.batch_size)
 
 
-def require_encoder(network: nn.Module, frozen_epochs: int) -> None:
-    """Raises ParameterError if there are frozen epochs but the network has no encoder."""
-    if frozen_epochs and not isinstance(getattr(network, "encoder", None), nn.Module):
-        problem = f"{frozen_epochs}, but the network has no part named encoder"
-        raise ParameterError("params.yaml: train.frozen_epochs", problem, "Write 0, or choose another model.name.")
+def require_encoder(network: nn.Module, section: Section) -> None:
+    """Raises ParameterError if the encoder is to be frozen, or to learn at a rate of its own, but there is none."""
+    if isinstance(getattr(network, "encoder", None), nn.Module):
+        return
+    for key, without in (("frozen_epochs", 0), ("encoder_rate", 1.0)):
+        if (value := getattr(section, key)) != without:
+            problem = f"{value}, but the network has no part named encoder"
+            raise ParameterError(
+                f"params.yaml: train.{key}", problem, f"Write {without}, or choose another model.name."
+            )
 
 
 def start(network: nn.Module, section: Section, num_samples: int, class_weights: Sequence[float] = ()) -> State:
     """The state before the first step. `network` must already be on its device.
 
-    weighted_cross_entropy needs `class_weights`. Raises ParameterError if there is no encoder to freeze.
+    weighted_cross_entropy needs `class_weights`. Raises ParameterError as `require_encoder` does.
     """
-    require_encoder(network, section.frozen_epochs)
+    require_encoder(network, section)
     target = next(network.parameters()).device
-    rate, total = section.learning_rate, section.epochs * num_steps(section, num_samples)
-    optimizer = optim.optimizer(section.optimizer, network.parameters(), rate, section.weight_decay)
+    total = section.epochs * num_steps(section, num_samples)
+    groups = optim.groups(network, section.learning_rate, section.encoder_rate)
+    optimizer = optim.optimizer(section.optimizer, groups, section.weight_decay)
     return State(
         network=network,
         kept=copy.deepcopy(network) if section.ema else network,
         optimizer=optimizer,
-        lr_schedule=optim.lr_schedule(section.schedule, optimizer, rate, total),
+        lr_schedule=optim.lr_schedule(section.schedule, optimizer, total),
         class_weights=torch.tensor(class_weights, device=target),
         precision=device.precision(target, section.precision),
     )
@@ -101,7 +109,7 @@ def fit(
     for number in range(len(state.history) + 1, section.epochs + 1):
         if 0 < section.patience <= state.epochs_since_best:
             return
-        learning_rate = float(state.lr_schedule.get_last_lr()[0])
+        learning_rate = float(state.lr_schedule.get_last_lr()[0])  # of all but the encoder, if its own differs
         train_loss = one_pass(state, section, train, number, step_done)
         val_loss, scores = _validate(state, section, val)
         epoch = Epoch(number, learning_rate, train_loss, val_loss, scores.accuracy, scores.miou)

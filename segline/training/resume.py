@@ -9,7 +9,7 @@ every step.
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -148,13 +148,18 @@ def _fill(state: State, content: Mapping[str, Any], tensors: Mapping[str, Tensor
         state.kept.load_state_dict(tables["kept"])
     slots = {
         index: {name: _laid_out(tensor, parameter) for name, tensor in tables[f"optimizer.{index}"].items()}
-        for index, parameter in enumerate(state.network.parameters())
+        for index, parameter in enumerate(_in_groups(state))
         if f"optimizer.{index}" in tables  # frozen parameters have none
     }
     state.optimizer.load_state_dict({"state": slots, "param_groups": content["groups"]})
     state.lr_schedule.load_state_dict(content["lr_schedule"])
     state.history = [Epoch(*row) for row in content["history"]]
     state.best = tables["best"]
+
+
+def _in_groups(state: State) -> Iterator[Tensor]:
+    """The parameters in the order in which the optimiser numbers them."""
+    return (parameter for group in state.optimizer.param_groups for parameter in group["params"])
 
 
 def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:

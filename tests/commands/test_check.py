@@ -59,6 +59,7 @@ def test_the_committed_file_is_the_preset_synthetic():
         ("preprocess.merge", {"x": ["nosuch"]}, "unknown class 'nosuch'"),
         ("preprocess.merge", {"all": ["sky"]}, "class 'building' is in no list"),
         ("train.frozen_epochs", 3, "3, but the network has no part named encoder"),
+        ("train.encoder_rate", 0.1, "0.1, but the network has no part named encoder"),
     ],
 )
 def test_what_does_not_fit_the_classes_or_the_network_is_found_before_anything_runs(tmp_path, key, value, said):
@@ -178,6 +179,7 @@ def test_no_leaf_takes_a_value_of_another_kind(tmp_path, leaf, value):
         ("train.ema", 1.0),
         ("train.patience", -1),
         ("train.frozen_epochs", -1),
+        ("train.encoder_rate", 0.0),
         ("model.head", "sigmoidd"),
         ("preprocess.height", 0),
         ("preprocess.width", 100_000),

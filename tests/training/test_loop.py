@@ -29,6 +29,7 @@ EVERYTHING: dict[str, Any] = {
     "clip_norm": 0.5,
     "ema": 0.8,
     "frozen_epochs": 1,
+    "encoder_rate": 0.5,
 }
 SECTION = loop.Section(
     seed=4,
@@ -43,7 +44,9 @@ SECTION = loop.Section(
     schedule="one_cycle",
     clip_norm=0.0,
     ema=0.0,
+    start_from=None,
     frozen_epochs=0,
+    encoder_rate=1.0,
     patience=0,
     precision="float32",
     compile=False,
@@ -384,16 +387,36 @@ def test_frozen_epochs_leave_the_encoder_as_it_is():
     assert not any(old == new for old, new in unchanged)
 
 
-def test_freezing_is_refused_for_a_network_without_an_encoder():
+@pytest.mark.parametrize(("key", "value", "without"), [("frozen_epochs", 1, "0"), ("encoder_rate", 0.1, "1.0")])
+def test_an_encoder_is_asked_for_where_the_network_has_none(key, value, without):
     network = small_unet.build(small_unet.Section(width=2), 1, K)
 
     with pytest.raises(ParameterError) as caught:
-        loop.start(network, with_(frozen_epochs=1), 10)
+        loop.start(network, with_(**{key: value}), 10)
 
     assert str(caught.value) == (
-        "params.yaml: train.frozen_epochs: 1, but the network has no part named encoder. "
-        "Write 0, or choose another model.name."
+        f"params.yaml: train.{key}: {value}, but the network has no part named encoder. "
+        f"Write {without}, or choose another model.name."
     )
+
+
+def test_an_encoder_with_a_small_rate_moves_less_than_the_rest():
+    """One step of Adam moves every weight by about the rate of its group."""
+    section = with_(encoder_rate=0.01, epochs=1, batch_size=10, schedule="constant", weight_decay=0.0)
+    state = begin(section)
+    before = copy.deepcopy(state.network)
+    loop.one_pass(state, section, shown(10), 1)
+    pairs = zip(before.named_parameters(), state.network.parameters(), strict=True)
+    moved = {name: float((new.detach() - old.detach()).abs().max()) for (name, old), new in pairs}
+    rates = {name: 1e-4 if name.startswith("encoder.") else 1e-2 for name in moved}
+
+    assert rates == pytest.approx(moved, rel=0.01)
+
+
+def test_the_history_has_the_rate_of_the_rest():
+    section = with_(encoder_rate=0.1, schedule="constant")
+
+    assert [0.01] * 3 == [epoch.learning_rate for epoch in run(section).history]
 
 
 def tiny_images(count: int) -> Augmented:

@@ -52,7 +52,7 @@ def begun(rules: loop.Section) -> State:
     """A fresh state, as the train stage makes it."""
     randomness.deterministic(rules.seed)
     built = unet.build(unet.Section(width=4, depth=1, norm="batch", dropout=0.5), 3, 2)
-    network = WithEncoder() if rules.frozen_epochs else built
+    network = WithEncoder() if rules.frozen_epochs or rules.encoder_rate != 1 else built
     network.to(memory_format=torch.channels_last)
     return loop.start(network, rules, num_samples=6)
 
@@ -111,6 +111,13 @@ def test_it_resumes_exactly_with_samples_drawn_for_rare_classes():
 def test_it_resumes_exactly_before_and_after_the_encoder_thaws(frozen):
     """A frozen parameter has no moments yet."""
     assert_resumes_exactly(section(frozen_epochs=frozen, ema=0.9))
+
+
+@pytest.mark.parametrize("schedule", optim.Schedule.__args__)
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_it_resumes_exactly_with_an_encoder_that_has_its_own_rate(schedule, frozen):
+    """The optimiser numbers the encoder's parameters last, though the network has them first."""
+    assert_resumes_exactly(section(encoder_rate=0.1, frozen_epochs=frozen, schedule=schedule))
 
 
 def test_the_moments_have_the_memory_layout_of_their_parameters():
