@@ -1,8 +1,8 @@
-"""Is what the labelling tools' own libraries make still what is recorded here? `make test-tools`; RECORD=1 records it.
+"""Do the labelling tools' own libraries read and write as we say? `make test-tools`; RECORD=1 records what they write.
 
 Each folder beside this file has a tool's `requirements.txt`, `make.py` and, in `made/`, what `make.py` wrote with them.
 Their versions of OpenCV, pandas or Pillow are not ours: each tool gets an environment of its own in `.venv-tools`.
-`make test` compares our sources with `made/` alone.
+`make test` compares our sources with `made/` alone. The tool's `open.py` opens what `predict --annotations` writes.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from tests.sources.tools import predictions
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -43,8 +45,23 @@ def differences(made: Path, recorded: Path) -> list[str]:
     return [name for name in names if files[made].get(name) != files[recorded].get(name)]
 
 
+def misread(tool: Path, python: Path) -> list[str]:
+    """What the tool's library makes of predictions that were written for it, where that is not what we say."""
+    with tempfile.TemporaryDirectory() as temporary:
+        requests = {Path(temporary) / name: request for name, request in predictions.requests(tool.name)}
+        for folder, request in requests.items():
+            predictions.write(folder, request)
+        if requests:
+            subprocess.run([python, tool / "open.py", *requests], check=True, timeout=300)
+        return [
+            f"{folder.name}: {stem}"
+            for folder, request in requests.items()
+            for stem in predictions.misread(folder, request)
+        ]
+
+
 def main() -> int:
-    """0 if all that is recorded is what the tools make."""
+    """0 if all that is recorded is what the tools make, and predictions are opened as they are meant."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", action="store_true", help="replace what is recorded")
     parser.add_argument("tools", nargs="*", help="folders beside this file; all without any")
@@ -60,8 +77,13 @@ def main() -> int:
                 shutil.rmtree(tool / "made", ignore_errors=True)
                 shutil.copytree(made, tool / "made")
             names = differences(made, tool / "made")
-        different += bool(names)
+        wrong = misread(tool, python)
+        different += bool(names or wrong)
         sys.stdout.write(f"{tool.name}: {'differs: ' + ', '.join(names) if names else 'as recorded'}\n")
+        if predictions.FORMS.get(tool.name):
+            forms = " and ".join(predictions.FORMS[tool.name])
+            shown = f"opened otherwise: {', '.join(wrong)}" if wrong else "opened as they are meant"
+            sys.stdout.write(f"{tool.name}: predictions as {forms} are {shown}\n")
     return bool(different)
 
 
