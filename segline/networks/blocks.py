@@ -61,25 +61,33 @@ class Decoder(nn.Module):
         return features
 
 
-class ImageNetScaling(nn.Module):
+class InputScaling(nn.Module):
     """Inputs in -1..1 -> (x - mean) / std by channel, where x is the input in 0..1.
 
-    With other than three channels, mean and std are the means of the three numbers for every channel.
+    `mean` and `std` are those of R, G and B. With other than three channels, the means of the three numbers stand for
+    every channel. `persistent` puts the scaling into the model file.
     """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], channels: int, persistent: bool) -> None:
         super().__init__()
-        mean, std = (torch.tensor(rgb).view(1, 3, 1, 1) for rgb in (IMAGENET_MEAN, IMAGENET_STD))
+        means, stds = (torch.tensor(rgb).view(1, 3, 1, 1) for rgb in (mean, std))
         if channels != 3:
-            mean, std = mean.mean(dim=1, keepdim=True), std.mean(dim=1, keepdim=True)
-        self.register_buffer("shift", 2 * mean - 1, persistent=False)
-        self.register_buffer("scale", 2 * std, persistent=False)
+            means, stds = means.mean(dim=1, keepdim=True), stds.mean(dim=1, keepdim=True)
+        self.register_buffer("shift", 2 * means - 1, persistent)
+        self.register_buffer("scale", 2 * stds, persistent)
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.shift) / self.scale
+
+
+class ImageNetScaling(InputScaling):
+    """That of encoders trained on ImageNet; the network implies it, so it is not in the model file."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(IMAGENET_MEAN, IMAGENET_STD, channels, persistent=False)
 
 
 class Dropout(nn.Module):
@@ -119,10 +127,13 @@ def initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def at_multiple_of(stride: int, images: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
-    """`forward(images)` for any size: pads to a multiple of `stride` by repeating the edges, and crops the result."""
+def at_multiple_of(stride: int, images: Tensor, forward: Callable[[Tensor], Tensor], least: int = 0) -> Tensor:
+    """`forward(images)` for any size: pads by repeating the edges, and crops the result.
+
+    Height and width become multiples of `stride`, and at least `least`, itself a multiple.
+    """
     height, width = images.shape[-2:]
-    bottom, right = -height % stride, -width % stride
+    bottom, right = (max(least - side, -side % stride) for side in (height, width))
     if bottom == right == 0:
         return forward(images)
     padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
