@@ -18,11 +18,12 @@ COMMANDS = {
     "machine": "segline.model.device:command",
     "predict": "segline.inference.predict:command",
     "gate": "segline.gate.command:command",
+    "promote": "segline.gate.promotion:command",
     "replay": "segline.reproducibility.replay:command",
     "noise": "segline.reproducibility.seed_noise:command",
     "export": "segline.inference.export_onnx:command",
 }
-JUDGES = ("gate", "replay")  # their exit codes 0 and 1 are answers; 2 means no answer
+JUDGES = ("gate", "promote", "replay")  # their exit codes 0 and 1 are answers; 2 means no answer
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -49,6 +50,12 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     _gate_arguments(
         add("gate", "compare metrics/ with a baseline; exit code 0: no regression, 1: regression, 2: cannot judge")
     )
+    _promote_arguments(
+        add(
+            "promote",
+            "move an alias of MLflow's model registry; exit code 0: it is there, 1: regression, 2: cannot judge",
+        )
+    )
     replay = add("replay", "run stages again in a temporary copy and compare their outputs with dvc.lock, byte by byte")
     replay.add_argument("stages", nargs="*", metavar="STAGE", help="stages to run (default: all)")
     noise = add("noise", "train with several seeds and write the spread of the scores to metrics/noise.json")
@@ -56,6 +63,9 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     export = add("export", "convert a trained model to ONNX and check it against torch")
     export.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file from the train stage")
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write, such as model.onnx")
+    export.add_argument("--log", action="store_true", help="add it to the run in MLflow that trained the model")
+    registered = "also register it in MLflow under this name, once for each model; includes --log"
+    export.add_argument("--register", metavar="NAME", help=registered)
     return parser.parse_args(argv)
 
 
@@ -93,6 +103,13 @@ def _gate_arguments(command: argparse.ArgumentParser) -> None:
     form.add_argument("--json", dest="form", action="store_const", const="json", default="text", help="print JSON")
     form.add_argument("--md", dest="form", action="store_const", const="markdown", help="print Markdown")
     command.add_argument("--strict", action="store_true", help="exit with 2 if the result is inconclusive")
+
+
+def _promote_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="registered model, as in segline export --register NAME")
+    command.add_argument("--version", type=int, metavar="N", help="version to promote (default: the newest)")
+    alias = "alias to move, if the gate passes against the version that has it (default: %(default)s)"
+    command.add_argument("--alias", default="champion", metavar="ALIAS", help=alias)
 
 
 def run(args: Namespace) -> int:

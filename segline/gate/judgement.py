@@ -9,6 +9,7 @@ import numpy as np
 from segline.gate import decision, messages, pairing, rule_source, rules, saved_metrics
 from segline.gate.decision import Finding, Verdict
 from segline.gate.pairing import Pair
+from segline.gate.rule_source import Effective
 from segline.gate.rules import Criterion, SeedNoise
 from segline.gate.saved_metrics import Saved
 from segline.reporting import results
@@ -71,15 +72,20 @@ def judge(base: str, root: Path) -> Judgement:
     pair = pairing.pair(saved, candidate)
     effective = rule_source.effective(pair, root)
     noise, noise_file = effective.noise, effective.noise_file
-    judged = findings(pair, effective.criteria, noise, Path(noise_file))
-    notes = [messages.noise(noise, noise_file), *_notes(pair, judged)]
-    notes += [] if tied else [messages.UNTIED]
+    notes = [] if tied else [messages.UNTIED]
     if noise and (noise.recipe is None or noise.recipe not in _recipes(locked, saved, root)):
         notes.append(messages.other_recipe(noise, noise_file))
     notes += [messages.own(name, base) for name in effective.own]
     notes += [messages.changed(name, base) for name in effective.changed]
+    return between(pair, saved.label, saved.commit, effective, notes)
+
+
+def between(pair: Pair, base: str, commit: str | None, rules: Effective, notes: Sequence[str] = ()) -> Judgement:
+    """Judges two sides by these rules; `notes` are added to those on the images and the noise."""
+    judged = findings(pair, rules.criteria, rules.noise, Path(rules.noise_file))
+    all_notes = [messages.noise(rules.noise, rules.noise_file), *_notes(pair, judged), *notes]
     numbers = _classes(pair), _images(pair), _cost(pair)
-    return Judgement(saved.label, saved.commit, judged, *numbers, notes, effective.own, effective.changed)
+    return Judgement(base, commit, judged, *numbers, all_notes, rules.own, rules.changed)
 
 
 def _recipes(locked: saved_metrics.Stages, base: Saved, root: Path) -> set[str | None]:

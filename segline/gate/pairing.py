@@ -31,7 +31,7 @@ class Pair:
 def pair(base: Saved, candidate: Saved) -> Pair:
     """Both sides, read and checked to be comparable. Raises DataError with every difference."""
     protocols = counts.protocol(base), counts.protocol(candidate)
-    where = f"{base.label} and the working tree"
+    where = f"{base.label} and {candidate.label}"
     classes = counts.classes(base), counts.classes(candidate)
     require_equal(where, *protocols, REMEDY, _class_difference(*classes))
     sides = counts.read(base), counts.read(candidate)

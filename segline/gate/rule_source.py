@@ -47,7 +47,7 @@ def effective(pair: Pair, root: Path) -> Effective:
         claims = criteria(theirs, pair.images_by_class, _place(pair, FILE))
     rules = theirs or own
     path = Path(rules.noise)
-    own_noise, base_noise = _noise(pair, path, root), _noise_of_base(pair, path, root)
+    own_noise, base_noise = _own_noise(pair, path, root), _noise_of_base(pair, path, root)
     sides = {str(FILE): (own, theirs), rules.noise: (own_noise, base_noise)}
     return Effective(
         claims,
@@ -58,12 +58,19 @@ def effective(pair: Pair, root: Path) -> Effective:
     )
 
 
+def of_working_tree(pair: Pair, root: Path) -> Effective:
+    """The rules at `root` alone, by which two sides from elsewhere are judged. Raises as `effective`."""
+    rules = read_rules(root / FILE)
+    noise = _own_noise(pair, Path(rules.noise), root)
+    return Effective(criteria(rules, pair.images_by_class, FILE), noise, rules.noise, [], [])
+
+
 def _rules_of_base(pair: Pair, root: Path) -> Rules | None:
     content = saved_metrics.beside(pair.base.label, pair.base.commit, FILE, root)
     return None if content is None else parse_rules(content, _place(pair, FILE))
 
 
-def _noise(pair: Pair, path: Path, root: Path) -> SeedNoise | None:
+def _own_noise(pair: Pair, path: Path, root: Path) -> SeedNoise | None:
     """The branch's own noise. Raises DataError if it was measured with another protocol."""
     if not (root / path).exists():
         return None

@@ -74,10 +74,15 @@ def newest_run(uri: str, model_sha256: str) -> str | None:
     return str(run.info.run_id) if run else None
 
 
-def tags_of_newest_run(uri: str, model_sha256: str) -> dict[str, str]:
-    """The tags of that run; empty if there is none. Unlike `newest_run` this creates no experiment."""
+def known_run(uri: str, model_sha256: str) -> Run | None:
+    """That run itself. Unlike `newest_run` this creates no experiment."""
     home = mlflow.MlflowClient(uri).get_experiment_by_name(_experiment_name())
-    run = home and _newest(uri, home.experiment_id, model_sha256)
+    return _newest(uri, home.experiment_id, model_sha256) if home else None
+
+
+def tags_of_newest_run(uri: str, model_sha256: str) -> dict[str, str]:
+    """The tags of that run; empty if there is none."""
+    run = known_run(uri, model_sha256)
     return dict(run.data.tags) if run else {}
 
 

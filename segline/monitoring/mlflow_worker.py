@@ -84,21 +84,21 @@ class Patience:
                 if not self._is_refusal(error):
                     self._wait(error)
                     continue
-                self.report(_reason(error))
+                self.report(reason(error))
             return
 
     def _wait(self, error: Exception) -> None:
         final = self._ended.is_set()
-        self.report(_reason(error))
+        self.report(reason(error))
         if final:
             sys.exit(1)
         self._ended.wait(RETRY_SECONDS)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The innermost cause: MLflow wraps `Connection refused` in four layers of text."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return _reason(cause) if cause else str(error) or type(error).__name__
+    return reason(cause) if cause else str(error) or type(error).__name__
 
 
 def _opened(store: ModuleType, opening: Message, patience: Patience) -> tuple[str, bool]:

@@ -123,7 +123,7 @@ def test_every_broken_kind_is_refused_on_either_side(both, kind):
             "other class list",
             "eval.json: iou.renamed: expected IoU for exactly the classes with true pixels in per_image.csv.",
         ),
-        ("other split", "base and the working tree: protocol.split: 'elsewhere' and 'test' (split scored)."),
+        ("other split", "base and candidate: protocol.split: 'elsewhere' and 'test' (split scored)."),
     ],
 )
 def test_a_refusal_says_what_and_where(both, kind, sentence):
