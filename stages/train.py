@@ -18,7 +18,7 @@ from segline.dataset import history, onehot, processed
 from segline.model import batches, checkpoint, device, randomness
 from segline.model.batches import AnySamples
 from segline.monitoring import mlflow_run, progress
-from segline.training import loop, model_from_params, pretrained, resume, sampling
+from segline.training import loop, model_from_params, pretrained, resume, sampling, start_from
 from segline.training.augmentation import plan, samples
 from segline.training.augmentation.samples import Augmented
 from segline.training.state import State
@@ -93,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     splits = {folder: processed.read(folder) for folder in (args.train, args.val)}
     plan.require_colours(augment, splits[args.train].index.preparation.bands)
     model = model_from_params.from_params(document, section, splits[args.train])
+    earlier = start_from.read(section.start_from, document)
     precision = device.precision(target, section.precision)
     train_values = section.model_dump() | {"precision": precision}
     values = {"train": train_values, "augment": augment.model_dump(), "model": asdict(model)}
@@ -107,6 +108,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         shown = Augmented(train_split, augment, rare)
         network = checkpoint.network(model)
         pretrained.load(network, document)
+        if earlier:
+            for line in start_from.load(network, earlier, model):
+                console.say(f"train: {line}")
         state = loop.start(network.to(target), section, len(train_split), model.class_weights)
         saver.resume(state, section.epochs)
         with (

@@ -21,7 +21,7 @@ from segline.reporting import selection
 from segline.reproducibility import dvc_state, restore, run_cache
 from segline.scoring import evaluation
 from segline.sources.collecting import download
-from segline.training import loop, pretrained
+from segline.training import loop, pretrained, start_from
 from segline.training.augmentation import plan
 
 OWNERS: dict[str, type[params.Section]] = {
@@ -71,6 +71,7 @@ def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
     place = Path(params.text(document, "data.input"))
     errors = [*stray_entries.problems(place)] or _raised(module.require_input, source, place)
     errors += _raised(pretrained.read, document)
+    errors += _raised(start_from.read, train.start_from, document)
     errors += _raised(lambda: device.require_precision(device.pick(), train.precision))
     if train.compile:
         errors += _raised(lambda: device.require_compiler(device.pick()))
@@ -170,7 +171,6 @@ def _require_fit(document: params.Document) -> None:
     network = plugins.choose("segline.networks", name, key="model.name")
     prepared = pairs.preparation(recipe)
     plan.require_colours(params.section(document, "augment", plan.Section), prepared.bands)
-    pretrained.require_channels(document, prepared.channels)
     with torch.device("meta"):
         built = network.build(params.section(document, f"model.{name}", network.Section), prepared.channels, outputs)
     loop.require_encoder(built, params.section(document, "train", loop.Section))

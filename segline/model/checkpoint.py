@@ -45,7 +45,8 @@ class Description:
     """The network by name and parameters, its `head` (see `output_head`) and its K `classes`; the `preparation` of the
     images it was trained on, and the scaling of its inputs: a byte x enters as (x - mean) / std.
 
-    `class_weights` are those of the loss it was trained with, one per class, or empty.
+    `class_weights` are those of the loss it was trained with, one per class, or empty. `started_from` is the sha256 of
+    the model file that its training started from, None if it started anew.
     """
 
     __pydantic_config__ = raw.CLOSED
@@ -58,6 +59,7 @@ class Description:
     std: Annotated[float, Field(ge=1e-6, le=1e6)]
     classes: Annotated[tuple[raw.Label, ...], Field(min_length=2, max_length=255)]
     class_weights: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(max_length=255)]
+    started_from: raw.Sha256 | None = None
 
     @property
     def channels(self) -> int:
@@ -107,6 +109,8 @@ def write(path: Path, weights: dict[str, Tensor], description: Description) -> N
     """Writes weights and description to `path`; equal values give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     content = asdict(description) | {"preparation": description.preparation.as_dict()}
+    if description.started_from is None:  # older versions do not know it
+        del content["started_from"]
     metadata = {KEY: seal.dumps(content, _digest(tensors))}
     with atomic.file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))

@@ -19,7 +19,7 @@ from segline.dataset.history import Epoch
 from segline.model import batches, device, forward, output_head, randomness
 from segline.model.batches import AnySamples
 from segline.scoring import confusion
-from segline.training import losses, optim
+from segline.training import losses, optim, start_from
 from segline.training.augmentation import samples
 from segline.training.augmentation.samples import Augmented
 from segline.training.sampling import Sampling
@@ -38,7 +38,7 @@ class Section(params.Section):
     0 switches off: `label_smoothing` (of the cross entropies); `clip_norm`, the largest norm of the gradient; `ema`,
     the decay of a moving average of the weights, which is then validated and kept; `frozen_epochs`, the number of first
     epochs that leave the encoder as it is; `patience`, the number of epochs without a better mIoU on val after which
-    training stops. The encoder learns at `encoder_rate` times the `learning_rate`.
+    training stops. The encoder learns at `encoder_rate` times the `learning_rate`. `start_from` names an earlier model.
     """
 
     seed: int = Field(ge=0, lt=2**32)
@@ -53,7 +53,7 @@ class Section(params.Section):
     schedule: optim.Schedule
     clip_norm: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
-    start_from: None
+    start_from: start_from.StartFrom
     frozen_epochs: int = Field(ge=0, le=100_000)
     encoder_rate: float = Field(gt=0, le=10)
     patience: int = Field(ge=0, le=100_000)

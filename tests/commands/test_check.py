@@ -79,16 +79,6 @@ def test_what_does_not_fit_the_classes_or_the_network_is_found_before_anything_r
             "augment.saturation: 0.2 needs R, G and B, but preprocess.bands is [4, 1, 2]. Set it to 0.0, or",
         ),
         (
-            "camvid-mobilenet",
-            {
-                "preprocess.bands": [4, 1],
-                "augment.saturation": 0.0,
-                "model.unet_mobilenet_v2.weights": "a.pth",
-                "model.unet_mobilenet_v2.weights_sha256": 64 * "0",
-            },
-            "model.unet_mobilenet_v2.weights: made for R, G and B, but images have 2 channels (preprocess.bands). ",
-        ),
-        (
             "camvid-small",
             {"preprocess.fit": "tile", "preprocess.width": 100},
             "width: expected a multiple of 32 with fit",
@@ -154,6 +144,8 @@ def test_no_leaf_takes_a_value_of_another_kind(tmp_path, leaf, value):
     if isinstance(value, str) and leaf in {("data", "input")}:
         return  # any text may be a path
     document = copy.deepcopy(committed())
+    if value is None is holder(document, leaf)[leaf[-1]]:
+        return
     holder(document, leaf)[leaf[-1]] = value
 
     assert ".".join(leaf) in reported(tmp_path, document)
