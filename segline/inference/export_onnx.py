@@ -1,71 +1,84 @@
-"""A trained model -> an ONNX file for any batch, height and width, kept only if its logits equal those of torch.
+"""A trained model -> an ONNX file that needs no code of ours: an image of any size in, the class of each pixel out.
 
-N images, C channels, K classes, H x W pixels. The packages of the extra `onnx` are imported inside functions: nothing
-else needs them.
+The file is kept only if onnxruntime computes with it what torch does. The packages of the extra `onnx` are imported
+inside functions: nothing else needs them.
 """
 
 import hashlib
 import json
 import warnings
 from argparse import Namespace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from segline.core import atomic
+from segline.core import atomic, records
 from segline.core.errors import IntegrityError, ParameterError, PipelineError
-from segline.model import checkpoint, forward, output_head
+from segline.inference import export_noise, export_scores, onnx_graph
+from segline.model import checkpoint, randomness
 from segline.monitoring import console
+from segline.preprocessing import images
 
 SUFFIX = ".onnx"
 INSTALL = "make setup EXTRAS=onnx"
-OPSET = 17
 LARGEST = 2**31 - 2**20  # bytes of weights: protobuf allows 2 GiB, and the graph needs some of them
-AXES = {0: "batch", 2: "height", 3: "width"}
-
-# The largest difference of logits, relative to the largest logit (or to 1 if that is larger). With random weights the
-# networks reach 2e-5, MobileNetV2 the most; a wrong trace is off by far more than rounding.
-TOLERANCE = 1e-4
 
 CONTRACT = """\
-Input `images`: float32 (batch, channels, height, width) of any batch, height and width; the channels are the bands of
-`preparation`; a byte x enters as (x - mean) / std. Output `logits`: float32 (batch, classes, height, width); the class
-of a pixel is that of its highest logit, in the order of `classes`. Trained at the `height` and `width` of the metadata.
-`preparation` says how an image becomes such bytes: cut or resized (fit), which bands, alpha and Exif turns, and a
-sample v as the byte round(255 (v - low) / (high - low)), cut to 0..255; full means the range of its type."""
+Input `image`: the samples of one upright image, (height, width, bands), any size: RGB order, or gray as one band, or
+all bands of a file; 8 bits as uint8, deeper ones as the type of the input says. Outputs: `classes`, uint8 (height,
+width), the number of a pixel's class in the order of `classes` in the metadata; `logits`, float32 (classes, height,
+width), of which that class has the highest. Which bands, the scaling of samples, resizing or padding and the way back
+are inside. An image is computed whole. What `preparation` says of alpha and Exif turns is the caller's, and pixels
+without data are taken as they are."""
 
 
-class _ClassLogits(nn.Module):
-    """A network and its head (see `segline.model.output_head`): images (N, C, H, W) -> logits (N, K, H, W)."""
+@dataclass(frozen=True)
+class Checks:
+    """What was compared before the file was kept; `scores` are None where the evaluated split was not at hand."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        return output_head.class_logits(self.network(images))
+    noise: export_noise.Noise
+    scores: export_scores.Scores | None
 
 
 def run(model: Path, out: Path) -> None:
-    """Exports the model file to `out` and prints how close to torch it is. Raises PipelineError; see `write`."""
+    """Exports the model file to `out` and prints what was compared. Raises PipelineError; see `write`."""
     if out.suffix != SUFFIX:
         problem = f"expected a name that ends in {SUFFIX}, got {out.name!r}"
         raise ParameterError("--out", problem, f"Write {out.with_suffix(SUFFIX)}")
     network, description = checkpoint.read_named(model)
-    difference = write(out, network, description, hashlib.sha256(model.read_bytes()).hexdigest())
-    size = out.stat().st_size / 1e6
-    console.say(f"export: {model} -> {out}: {size:.1f} MB, logits within {difference:.1e} of torch's")
+    found = export_scores.at_hand(model, description)
+    evaluated = None if isinstance(found, str) else found
+    checks = write(out, network, description, hashlib.sha256(model.read_bytes()).hexdigest(), evaluated)
+    size, noise, scores = out.stat().st_size / 1e6, checks.noise, checks.scores
+    console.say(
+        f"export: {model} -> {out}: {size:.1f} MB; on noise logits within {noise.logits:.1e} of torch's, "
+        f"{noise.equal:.2%} of classes as predict's"
+    )
+    if scores and evaluated:
+        console.say(
+            f"export: on {scores.split} accuracy {scores.accuracy:.4f} (evaluate: {evaluated.accuracy:.4f}), "
+            f"mIoU {scores.miou:.4f} ({evaluated.miou:.4f})"
+        )
+    else:
+        console.say(f"export: compared on noise alone: {found}")
 
 
-def write(path: Path, network: nn.Module, description: checkpoint.Description, sha256: str) -> float:
-    """Writes `path` after onnxruntime has reproduced torch's logits; returns the largest difference, as in `TOLERANCE`.
+def write(
+    path: Path,
+    network: nn.Module,
+    description: checkpoint.Description,
+    sha256: str,
+    evaluated: export_scores.Evaluated | None,
+) -> Checks:
+    """Writes `path` after onnxruntime has passed the checks, on the `evaluated` split too if there is one.
 
-    `sha256` is that of the model file. Equal arguments give equal bytes. Raises PipelineError without the extra `onnx`
-    or for a network beyond `LARGEST`, and IntegrityError if the logits differ; `path` then stays as it was.
+    `sha256` is that of the model file. Equal arguments give equal bytes on one machine. Raises PipelineError without
+    the extra `onnx` or for a network that is beyond `LARGEST` or cannot be traced, and IntegrityError if a check fails;
+    `path` then stays as it was.
     """
     onnx, onnxruntime = _packages()
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
@@ -73,16 +86,19 @@ def write(path: Path, network: nn.Module, description: checkpoint.Description, s
         problem = f"{weights} bytes of weights, and an ONNX file can contain {LARGEST}"
         raise PipelineError(path, problem, "Train a narrower network.")
     with atomic.file(path) as temporary:
-        _trace(network, description.channels, temporary)
+        _trace(temporary, network, description)
         content = onnx.load(temporary)
+        _name_types(onnx, content, description)
         content.doc_string = CONTRACT
-        onnx.helper.set_model_props(content, _metadata(description, sha256))
         temporary.write_bytes(content.SerializeToString())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()  # by default it also pins threads to cores
         options.log_severity_level = 4  # errors are reported here, in one line
         session = onnxruntime.InferenceSession(temporary, options, providers=["CPUExecutionProvider"])
-        return max(_difference(path, session, network, images) for images in _inputs(description))
+        checks = _checked(path, session, network, description, evaluated)
+        onnx.helper.set_model_props(content, _metadata(description, sha256, checks))
+        temporary.write_bytes(content.SerializeToString())
+    return checks
 
 
 def _packages() -> tuple[ModuleType, ModuleType]:
@@ -95,67 +111,61 @@ def _packages() -> tuple[ModuleType, ModuleType]:
     return onnx, onnxruntime
 
 
-def _trace(network: nn.Module, channels: int, path: Path) -> None:
-    """Writes ONNX with torch's older exporter, which traces one example.
+def _trace(path: Path, network: nn.Module, description: checkpoint.Description) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the newer exporter, and of branches that the trace does not follow
+            onnx_graph.trace(path, network, description)
+    except Exception as error:  # torch raises many, and networks of other libraries their own
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        remedy = "Nothing was written. Networks with such operations cannot be exported."
+        raise PipelineError(path, f"torch cannot export {description.network} ({reason})", remedy) from error
 
-    An example of odd size takes the branch of `blocks.at_multiple_of` that pads, which is right for all sizes: it pads
-    by 0 where nothing is missing. torch plans to remove this exporter; the newer one (`dynamo=True`, Dim.DYNAMIC for
-    each axis) works as well with such an example, but needs two more packages and 3 to 27 s of CPU time, not under 1 s.
+
+def _name_types(onnx: ModuleType, content: Any, description: checkpoint.Description) -> None:
+    """Gives the input its type, which torch cannot trace for all, and `logits` the number of classes.
+
+    The first step of the graph takes any type: it changes the order of axes, or the type.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the newer exporter, and of branches that the trace does not follow
-        torch.onnx.export(
-            _ClassLogits(network).eval(),
-            (torch.zeros(1, channels, 5, 7),),
-            path,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_axes={"images": AXES, "logits": AXES},
-        )
+    kind = onnx.helper.np_dtype_to_tensor_dtype(onnx_graph.sample_type(description.preparation))
+    content.graph.input[0].type.tensor_type.elem_type = kind
+    content.graph.output[1].type.tensor_type.shape.dim[0].dim_value = len(description.classes)
 
 
-def _metadata(description: checkpoint.Description, sha256: str) -> dict[str, str]:
+def _checked(
+    path: Path,
+    session: Any,
+    network: nn.Module,
+    description: checkpoint.Description,
+    evaluated: export_scores.Evaluated | None,
+) -> Checks:
+    randomness.deterministic(0)  # the same kernels as `evaluate`
+    images.single_threaded()
+
+    def run(image: export_noise.Array) -> tuple[export_noise.Array, export_noise.Array]:
+        try:
+            classes, logits = session.run(onnx_graph.OUTPUTS, {onnx_graph.INPUT: image})
+        except Exception as error:  # onnxruntime raises no narrower class
+            size = "x".join(map(str, image.shape))
+            remedy = "Nothing was written. Does the network depend on the input size in a way that a trace misses?"
+            raise IntegrityError(path, f"onnxruntime fails on {size} ({error})", remedy) from error
+        return classes, logits
+
+    noise = export_noise.check(path, run, network, description)
+    if evaluated is None:
+        return Checks(noise, None)
+    form = description.preparation
+    return Checks(noise, export_scores.check(path, lambda image: run(image)[0], evaluated, form))
+
+
+def _metadata(description: checkpoint.Description, sha256: str, checks: Checks) -> dict[str, str]:
     return {
+        "checks": json.dumps(records.rounded(asdict(checks))),
         "classes": json.dumps([{"name": label.name, "rgb": label.rgb} for label in description.classes]),
-        "mean": str(description.mean),
-        "std": str(description.std),
-        "height": str(description.preparation.height),
-        "width": str(description.preparation.width),
-        "preparation": json.dumps(description.preparation.as_dict()),
         "network": description.network,
+        "preparation": json.dumps(description.preparation.as_dict()),
         "model_sha256": sha256,
     }
-
-
-def _inputs(description: checkpoint.Description) -> list[Tensor]:
-    """Scaled noise (N, C, H, W): of the model's own size, of one pixel, and of random sizes, odd and even."""
-    draws = np.random.default_rng(0)
-    sizes = [(1, description.preparation.height, description.preparation.width), (2, 1, 1)]
-    for odd in np.ndindex(2, 2):
-        height, width = 2 * draws.integers(8, 48, 2) + odd
-        sizes.append((int(draws.integers(1, 4)), int(height), int(width)))
-    noise = [draws.integers(0, 256, (count, description.channels, *size), np.uint8) for count, *size in sizes]
-    return [(torch.from_numpy(values).float() - description.mean) / description.std for values in noise]
-
-
-def _difference(path: Path, session: Any, network: nn.Module, images: Tensor) -> float:
-    remedy = "Nothing was written. Does the network depend on the input size in a way that a trace misses?"
-    size = "x".join(str(side) for side in images.shape)
-    try:
-        actual = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-    except Exception as error:  # onnxruntime raises no narrower class
-        raise IntegrityError(path, f"onnxruntime fails on {size} ({error})", remedy) from error
-    expected = forward.logits(network, images)
-    if actual.shape != expected.shape:
-        shapes = f"expected logits {tuple(expected.shape)}, got {tuple(actual.shape)}"
-        raise IntegrityError(path, f"{shapes} on {size}", remedy)
-    difference = float((actual - expected).abs().max() / expected.abs().max().clamp(min=1))
-    if not difference <= TOLERANCE:  # NaN too
-        tolerance = f"expected torch's logits within {TOLERANCE:g} of the largest"
-        raise IntegrityError(path, f"{tolerance}, got {difference:.1e} on {size}", remedy)
-    return difference
 
 
 def command(args: Namespace) -> None:
