@@ -75,7 +75,7 @@ class InputScaling(nn.Module):
         super().__init__()
         means, stds = (torch.tensor(rgb).view(1, 3, 1, 1) for rgb in (mean, std))
         if channels != 3:
-            means, stds = means.mean(dim=1, keepdim=True), stds.mean(dim=1, keepdim=True)
+            means, stds = (rgb.mean(dim=1, keepdim=True).repeat(1, channels, 1, 1) for rgb in (means, stds))
         self.register_buffer("shift", 2 * means - 1, persistent)
         self.register_buffer("scale", 2 * stds, persistent)
 

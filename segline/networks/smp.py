@@ -7,9 +7,11 @@ Source: Iakubovskii 2019, https://github.com/qubvel-org/segmentation_models.pyto
 
 import importlib
 import inspect
+import warnings
 from types import ModuleType
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -91,10 +93,12 @@ def build(section: Section, channels: int, outputs: int) -> nn.Module:
     architecture = architectures[section.architecture]
     _require_known("encoder", section.encoder, encoders())
     _require_parameters(section, architecture)
-    size = {"dynamic_img_size": True} if section.architecture == "dpt" else {}
-    own = {"encoder_weights": None, "in_channels": channels, "classes": outputs, **size}
+    own = {"encoder_weights": None, "in_channels": channels, "classes": outputs}
+    if section.architecture == "dpt":  # images of any size, and no classifier in the encoder
+        own |= {"dynamic_img_size": True, "num_classes": 0}
     try:
-        model = architecture(section.encoder, **own, **section.decoder)
+        with warnings.catch_warnings(action="ignore"):  # about names and defaults that SMP means to change
+            model = architecture(section.encoder, **own, **section.decoder)
     except Exception as error:  # noqa: BLE001 - the libraries raise all kinds
         raise _refused(section, error) from None
     stride = model.encoder.output_stride * FACTOR.get(section.architecture, 1)
@@ -107,6 +111,14 @@ def encoders() -> list[str]:
     listed = _package("timm").list_models
     own = _package("segmentation_models_pytorch").encoders.get_encoder_names()
     return [*own, *(f"{TIMM}{name}" for name in {**dict.fromkeys(listed()), **dict.fromkeys(listed(pretrained=True))})]
+
+
+def published_names(section: Section) -> set[str]:
+    """Names of tensors in files of the encoder's weights that the encoder may do without, such as its classifier's."""
+    if not section.encoder.startswith(TIMM):
+        return set()
+    with torch.device("meta"):
+        return set(_package("timm").create_model(section.encoder.removeprefix(TIMM)).state_dict())
 
 
 def scaling(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

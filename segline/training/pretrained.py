@@ -1,4 +1,4 @@
-"""Weights for the encoder of a network, from a file that uses torchvision's names, such as its ImageNet weights.
+"""Weights for the encoder of a network, from a file of torchvision, timm or segmentation_models_pytorch (SMP).
 
 params.yaml names the file by path and sha256. DVC tracks these two and not the file, so the file is verified before
 anything in it is parsed. The model file records the hash, not the path.
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from segline.core import params, plugins, untrusted
 from segline.core.errors import IntegrityError, ParameterError
 
-DENSE = "classifier."  # torchvision's dense layers, which a segmentation network does not have
 SHOWN = 5
 MAX_BYTES = 1 << 30  # of a file: torchvision's largest, vgg16 with its dense layers, has half of it
 FROM_SCRATCH = 'write "" for both to start from scratch'
@@ -27,28 +26,27 @@ FROM_SCRATCH = 'write "" for both to start from scratch'
 def load(network: nn.Module, document: params.Document) -> None:
     """Loads the weights that params.yaml names into `network.encoder`; leaves it as it is if none are named.
 
-    If the encoder takes one channel, the weights of its first convolution are summed over R, G and B: for a gray input
-    the result is that of the file's own weights with this input in all three. (The scaling before it is a mean over R,
-    G and B, which differ by 0.04 in the mean and 2 % in the deviation.) Raises what `read` and `require_channels` do.
+    If the encoder takes other than three channels, its first convolution gets what timm and SMP would give it: for one
+    channel the sum over R, G and B, else the weights of R, G, B, R, ... times 3 / C. For a gray input the sum gives the
+    result of the file's own weights with this input in all three. (The scaling before it is a mean over R, G and B;
+    ImageNet's differ by 0.04 in the mean and 2 % in the deviation.) Raises what `read` does.
     """
     weights = read(document)
     if not weights:
         return
     encoder = network.get_submodule("encoder")
-    first, own = next(iter(encoder.state_dict().items()))
-    require_channels(document, own.shape[1])
-    if own.shape[1] == 1:
-        weights[first] = weights[first].sum(dim=1, keepdim=True)
-    encoder.load_state_dict(weights)
+    own = encoder.state_dict()
+    encoder.load_state_dict({key: _for_channels(tensor, own[key].shape) for key, tensor in weights.items()})
 
 
-def require_channels(document: params.Document, channels: int) -> None:
-    """Raises ParameterError if weights are named and images have other than one or three channels."""
-    name = params.text(document, "model.name")
-    if channels not in (1, 3) and params.find(document, f"model.{name}").get("weights"):
-        problem = f"made for R, G and B, but images have {channels} channels (preprocess.bands)"
-        remedy = f"Choose rgb, gray, or one or three bands; or {FROM_SCRATCH}."
-        raise ParameterError(f"{params.FILE}: model.{name}.weights", problem, remedy)
+def _for_channels(weight: Tensor, shape: torch.Size) -> Tensor:
+    """A weight whose shape differs, that of a first convolution (O, 3, h, w), for C channels: (O, C, h, w)."""
+    if weight.shape == shape:
+        return weight
+    channels = shape[1]
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight[:, [channel % 3 for channel in range(channels)]] * (3 / channels)
 
 
 def read(document: params.Document) -> dict[str, Tensor]:
@@ -64,14 +62,45 @@ def read(document: params.Document) -> dict[str, Tensor]:
     if not path and not sha256:
         return {}
     content = _parse(path, _verified(path, sha256, f"{params.FILE}: model.{name}.weights"))
-    weights = {key: tensor for key, tensor in content.items() if not key.startswith(DENSE)}
     with torch.device("meta"):
         expected = module.build(section, channels=3, outputs=1).encoder.state_dict()
-    if mismatches := list(_mismatches(weights, expected)):
+    spare = module.published_names(section) if hasattr(module, "published_names") else set()
+    weights, left_over = _named_as(expected, content, spare)
+    if mismatches := list(_mismatches(weights, expected, left_over)):
         more = f" and {len(mismatches) - SHOWN} more" if len(mismatches) > SHOWN else ""
         problem = f"not the encoder of {name}: {', '.join(mismatches[:SHOWN])}{more}"
-        raise IntegrityError(path, problem, "Name a file of torchvision's weights for this encoder.")
+        raise IntegrityError(path, problem, "Name a file of weights for this encoder, of torchvision, timm or SMP.")
     return weights
+
+
+def _named_as(
+    expected: dict[str, Tensor], content: dict[str, Tensor], spare: set[str]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a file by their names in the encoder, and the names of those that it should not contain.
+
+    A whole network of SMP has its encoder's tensors after "encoder.". timm writes `stages.0` or `stages_0`, and SMP
+    puts "model." before timm's names. Left over may be what is in `spare`, or in parts (`classifier.`) that the encoder
+    has not at all. Counts of batches, which old files lack and nothing reads, are 0.
+    """
+    prefix = "encoder." if any(key.startswith("encoder.") for key in content) else ""
+    inner = {key.removeprefix(prefix): tensor for key, tensor in content.items() if key.startswith(prefix)}
+    by_flat_name = {_flat(key): key for key in inner}
+    weights, used = {}, set()
+    for name, tensor in expected.items():
+        flat = _flat(name)
+        while flat not in by_flat_name and flat.startswith("model_"):
+            flat = flat.removeprefix("model_")
+        if flat in by_flat_name:
+            used.add(by_flat_name[flat])
+            weights[name] = inner[by_flat_name[flat]]
+        elif name.endswith("num_batches_tracked"):
+            weights[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
+    parts = {name.split(".")[0] for name in expected}
+    return weights, [key for key in inner if key not in used | spare and (spare or key.split(".")[0] in parts)]
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "_")
 
 
 def described(section: params.Section) -> dict[str, Any]:
@@ -90,7 +119,7 @@ def _verified(path: str, sha256: str, where: str) -> bytes:
     try:
         content = untrusted.read(Path(path), MAX_BYTES)
     except OSError as error:
-        remedy = f"Put torchvision's file there, or {FROM_SCRATCH}."
+        remedy = f"Put the file there, or {FROM_SCRATCH}."
         raise ParameterError(where, f"{path}: {untrusted.problem(error)}", remedy) from None
     if (actual := hashlib.sha256(content).hexdigest()) != sha256:
         remedy = f"Use the file with that hash, or write the hash of this one into {where}_sha256."
@@ -117,10 +146,10 @@ def _not_tensors(path: str, kind: str) -> IntegrityError:
     return IntegrityError(path, f"not a plain table of names and tensors ({kind}); no code in it was run", remedy)
 
 
-def _mismatches(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> Iterator[str]:
+def _mismatches(weights: dict[str, Tensor], expected: dict[str, Tensor], left_over: list[str]) -> Iterator[str]:
     """What is wrong with each tensor, by name."""
     yield from (f"{key} is missing" for key in expected if key not in weights)
-    yield from (f"{key} is not part of it" for key in weights if key not in expected)
+    yield from (f"{key} is not part of it" for key in left_over)
     for key in (key for key in expected if key in weights):
         if weights[key].shape != expected[key].shape:
             yield f"{key} has shape {tuple(weights[key].shape)}, expected {tuple(expected[key].shape)}"
