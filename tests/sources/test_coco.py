@@ -269,7 +269,7 @@ def test_all_problems_are_told_at_once(tmp_path) -> None:
         "label 'bird', 1 object in instances.json, is not among the classes",
         "annotations with image_id 99, which is not in images: 1",
         "annotations with category_id 55, which is not in categories: 1",
-        "annotation 103 (cat): 2 points, expected 3 to 10000000",
+        "annotation 103 (cat): 2 points, expected 3 to 2000000",
         "annotation 104 (cat), part 2: a polygon of zero area",
         "annotation 105 (cat): outside of its image of 16x12 pixels",
         "annotation 106 (dog): run lengths of 10 pixels, expected 192",

@@ -18,7 +18,7 @@ from segline.sources.collecting.shapes import Faults, Points, Region
 
 Runs = npt.NDArray[np.int64]
 
-MAX_RUNS = 10_000_000  # of an object
+MAX_RUNS = 4_000_000  # of an object
 MAX_TEXT = 16 << 20  # bytes of compressed run lengths
 _MOST_DIGITS = 7  # of a length in base 32: those of 32-bit numbers
 

@@ -17,7 +17,7 @@ from segline.sources.collecting.shapes import MAX_OBJECTS
 
 MAX_BYTES = 2 << 30
 MAX_TAG = 16 << 20  # bytes of a tag with its attributes: of a polygon, a million points
-MAX_IMAGE = 256 << 20  # bytes of an image with its shapes
+MAX_IMAGE = 64 << 20  # bytes of an image with its shapes
 MAX_IMAGES = 2_000_000
 MAX_DEPTH = 50
 DRAWN = ("polygon", "box", "mask", "ellipse")

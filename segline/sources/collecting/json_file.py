@@ -20,7 +20,9 @@ from segline.core.errors import DataError
 Content = TypeVar("Content")
 
 MAX_BYTES = 2 << 30  # of a file read by its elements
-MAX_WHOLE = 64 << 20  # of a file or an element read whole: a parser takes up to 20 times that
+MAX_WHOLE = 64 << 20  # of a file or an element read whole
+MAX_VALUES = 10_000_000  # in it: a parser takes some 100 bytes for each number
+MAX_ARRAYS = 2_000_000  # and objects in it: a point takes some 300 bytes
 MAX_DEPTH = 50
 MAX_ELEMENTS = 10_000_000
 TOP = ""  # the name of the outermost array, where the document is one
@@ -40,6 +42,7 @@ def read(path: Path, shape: TypeAdapter[Content], most: int = MAX_WHOLE) -> Cont
     except OSError as error:
         raise _unreadable(path, error) from None
     try:
+        _require_few(content)
         for _ in _marks([content]):
             pass
         return untrusted.parse_json(content.removeprefix(_BOM), shape)
@@ -66,8 +69,10 @@ class Elements:
         where = f"{self.path}: {name}[{number}]"
         if (size := ends[number] - begins[number]) > MAX_WHOLE:
             raise DataError(where, f"{size} bytes, expected at most {MAX_WHOLE}", _REMEDY)
+        content = self._slice(begins[number], ends[number])
         try:
-            return untrusted.parse_json(self._slice(begins[number], ends[number]), shape)
+            _require_few(content)
+            return untrusted.parse_json(content, shape)
         except ValueError as error:
             raise DataError(where, f"not what is expected ({error})", _REMEDY) from None
 
@@ -138,6 +143,14 @@ def elements(path: Path, names: Collection[str]) -> Iterator[Elements]:
         except OSError as error:
             raise _unreadable(path, error) from None
         yield found  # errors of whoever reads the elements are not those of this file
+
+
+def _require_few(content: bytes) -> None:
+    """Raises ValueError for more values than can be parsed in bounded memory; those in strings count too."""
+    if (values := content.count(b",") + 1) > MAX_VALUES:
+        raise ValueError(f"{values} values, expected at most {MAX_VALUES}")
+    if (arrays := content.count(b"[") + content.count(b"{")) > MAX_ARRAYS:
+        raise ValueError(f"{arrays} arrays and objects, expected at most {MAX_ARRAYS}")
 
 
 def _marks(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, int, int]]:

@@ -22,7 +22,7 @@ Points = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 MAX_OBJECTS = 65_535  # of an image: their numbers are 16 bits
-MAX_POINTS = 10_000_000  # of a shape
+MAX_POINTS = 2_000_000  # of a shape
 MAX_OUTLINE = 4_000_000  # pixels along a shape: rasterising takes memory and time by its length
 MAX_PIXELS = 1 << 29  # of an image: its mask and object numbers take three bytes each
 _MOST_PAIRS = 1 << 29  # of edges, compared for crossings in the polygons of a file: some seconds

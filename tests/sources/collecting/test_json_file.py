@@ -125,6 +125,8 @@ def test_sizes_and_counts_have_limits(path, monkeypatch) -> None:
         ("MAX_BYTES", 100, "bytes, expected at most 100"),
         ("MAX_WHOLE", 100, r"a\[0\]: 109 bytes, expected at most 100"),
         ("MAX_ELEMENTS", 2, "more than 2 elements"),
+        ("MAX_VALUES", 0, r"a\[0\]: not what is expected \(1 values, expected at most 0"),
+        ("MAX_ARRAYS", 0, r"a\[0\]: not what is expected \(1 arrays and objects, expected at most 0"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(json_file, limit, value)
@@ -132,6 +134,22 @@ def test_sizes_and_counts_have_limits(path, monkeypatch) -> None:
                 found(path, "a")
     with pytest.raises(DataError, match="bytes, expected at most 100"):
         json_file.read(path, ANY, most=100)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[" + b"1," * 4_000 + b"1]", "4001 values, expected at most 4000"),
+        (b"[" + b"[]," * 3_000 + b"{}]", "3002 arrays and objects, expected at most 3000"),
+    ],
+)
+def test_a_document_read_whole_has_a_bound_on_its_values(path, content, problem, monkeypatch) -> None:
+    monkeypatch.setattr(json_file, "MAX_VALUES", 4_000)
+    monkeypatch.setattr(json_file, "MAX_ARRAYS", 3_000)
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=problem):
+        json_file.read(path, ANY)
 
 
 def test_a_missing_file_and_a_folder_are_told(tmp_path) -> None:

@@ -120,7 +120,7 @@ def test_faults_are_errors_or_counted() -> None:
         assert faults.passes(points(-5, 0, 4, 0, 4, 4), 12, 16, FILE, "first")
         assert not faults.passes(points(1, 1), 12, 16, FILE, "second")
 
-    assert ["a.json: second: 1 points, expected 3 to 10000000"] == [
+    assert ["a.json: second: 1 points, expected 3 to 2000000"] == [
         str(each).split(". Correct")[0] for each in refuse.problems()
     ]
     assert [] == skip.problems()
