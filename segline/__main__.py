@@ -22,6 +22,7 @@ COMMANDS = {
     "replay": "segline.reproducibility.replay:command",
     "noise": "segline.reproducibility.seed_noise:command",
     "export": "segline.inference.export_onnx:command",
+    "weights": "segline.commands.weights:command",
 }
 JUDGES = ("gate", "promote", "replay")  # their exit codes 0 and 1 are answers; 2 means no answer
 
@@ -66,6 +67,11 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     export.add_argument("--log", action="store_true", help="add it to the run in MLflow that trained the model")
     registered = "also register it in MLflow under this name, once for each model; includes --log"
     export.add_argument("--register", metavar="NAME", help=registered)
+    weights = add("weights", "bring weights of an encoder into data/weights/ and print their lines for params.yaml")
+    where = "a model of timm, such as resnet34.a1_in1k, or OWNER/REPOSITORY[:FILE] of a hub; with --as, a local file"
+    weights.add_argument("name", metavar="NAME", help=where)
+    order = "give the tensors of a local checkpoint, by their order, the names of this model of timm"
+    weights.add_argument("--as", dest="timm", metavar="MODEL", help=order)
     return parser.parse_args(argv)
 
 

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from segline.core import params, plugins, untrusted
+from segline.core import params, pipeline, plugins, untrusted
 from segline.core.errors import IntegrityError, ParameterError
 from segline.dataset.preparation import Bands, Preparation
 from segline.model import checkpoint, output_head
@@ -53,11 +53,12 @@ class Earlier:
 def read(section: Section | None, document: params.Document) -> Earlier | None:
     """The model that `train.start_from` names, if it names one.
 
-    Raises ParameterError if the file is missing, if its network is another than that of params.yaml, or if that one
-    names weights as well; IntegrityError if the file has another hash or is not a model file.
+    Raises ParameterError if the file is missing or an output, if its network is another than that of params.yaml, or if
+    that one names weights as well; IntegrityError if the file has another hash or is not a model file.
     """
     if section is None:
         return None
+    _require_lasting(section.model)
     _verify(section)
     network, description = checkpoint.read_named(Path(section.model))
     _require_same_network(section.model, description, document)
@@ -88,6 +89,16 @@ def load(network: nn.Module, earlier: Earlier, model: checkpoint.Description) ->
         else:
             own.copy_(new)
     return [_about_classes(earlier, model), *_about_inputs(there, model, mixture), *_about_drawn(drawn)]
+
+
+def _require_lasting(path: str) -> None:
+    """Raises ParameterError for a file that DVC removes before the stage runs."""
+    place = Path(path).parent.resolve() / Path(path).name  # the file may be a link into DVC's cache
+    for output in pipeline.outputs():
+        if place.is_relative_to(output.absolute()):
+            problem = f"{path} is what the stages write, so DVC would remove it first"
+            remedy = f"Copy it to data/weights/, such as `cp {path} data/weights/first.safetensors`, and name the copy."
+            raise ParameterError(f"{WHERE}.model", problem, remedy)
 
 
 def _verify(section: Section) -> None:

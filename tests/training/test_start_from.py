@@ -272,6 +272,18 @@ def test_a_missing_or_other_file_is_refused_before_it_is_parsed(project):
     assert "no.safetensors: not a Segline model" in str(broken)
 
 
+@pytest.mark.parametrize("path", ["models/model.safetensors", "./metrics/../models/model.safetensors"])
+def test_an_output_of_the_pipeline_is_refused_as_dvc_would_remove_it_first(project, path):
+    Path("models/model.safetensors").symlink_to(project.absolute())
+    with pytest.raises(ParameterError) as caught:
+        start_from.read(start_from.Section(**start(path)), yaml.safe_load(Path("params.yaml").read_text()))
+
+    assert str(caught.value) == (
+        f"params.yaml: train.start_from.model: {path} is what the stages write, so DVC would remove it first. "
+        f"Copy it to data/weights/, such as `cp {path} data/weights/first.safetensors`, and name the copy."
+    )
+
+
 def test_another_network_is_refused_and_what_differs_is_named(project):
     another = {"name": "fcn", "head": "softmax", "fcn": {"upsampling": "nearest", "dropout": 0.0}}
     document = yaml.safe_load(Path("params.yaml").read_text())
