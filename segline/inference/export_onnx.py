@@ -5,9 +5,11 @@ inside functions: nothing else needs them.
 """
 
 import hashlib
+import io
 import json
 import warnings
 from argparse import Namespace
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -86,7 +88,12 @@ def write(
         problem = f"{weights} bytes of weights, and an ONNX file can contain {LARGEST}"
         raise PipelineError(path, problem, "Train a narrower network.")
     with atomic.file(path) as temporary:
-        _trace(temporary, network, description)
+        try:
+            _trace(temporary, network, description)
+        except Exception as error:  # torch raises many, and networks of other libraries their own
+            reason = str(error).strip().split("\n", maxsplit=1)[0]
+            remedy = "Nothing was written. A network with such operations cannot be exported."
+            raise PipelineError(path, f"torch cannot export {description.network} ({reason})", remedy) from error
         content = onnx.load(temporary)
         _name_types(onnx, content, description)
         content.doc_string = CONTRACT
@@ -112,14 +119,10 @@ def _packages() -> tuple[ModuleType, ModuleType]:
 
 
 def _trace(path: Path, network: nn.Module, description: checkpoint.Description) -> None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the newer exporter, and of branches that the trace does not follow
-            onnx_graph.trace(path, network, description)
-    except Exception as error:  # torch raises many, and networks of other libraries their own
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
-        remedy = "Nothing was written. Networks with such operations cannot be exported."
-        raise PipelineError(path, f"torch cannot export {description.network} ({reason})", remedy) from error
+    """Quietly: torch warns of its newer exporter and of branches that a trace misses, and prints a graph that fails."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        onnx_graph.trace(path, network, description)
 
 
 def _name_types(onnx: ModuleType, content: Any, description: checkpoint.Description) -> None:
