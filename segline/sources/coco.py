@@ -1,8 +1,9 @@
 """COCO instances: one JSON a split, or one for all, whose annotations become masks and object numbers.
 
 Polygons and run lengths are drawn as `pycocotools.coco.COCO.annToMask` does, each annotation above those before it in
-the file: so a hole is an annotation that follows. Crowds (`iscrowd`) are void. The file may be large: annotations are
-parsed one at a time, once to check them and once to draw them.
+the file: so a hole is an annotation that follows. Crowds (`iscrowd`) are void, below all objects wherever they stand:
+`COCOeval`, too, takes an object's own annotation before a crowd's. The file may be large: annotations are parsed one at
+a time, once to check them and once to draw them.
 """
 
 from array import array
@@ -10,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -69,11 +72,12 @@ IMAGE, CATEGORY, ANNOTATION = TypeAdapter(_Image), TypeAdapter(_Category), TypeA
 
 @dataclass
 class _Listed:
-    """An image of a file: its size, and which annotations are drawn on it, with their mask values."""
+    """An image of a file: its size, and the annotations drawn on it: crowds first, then those with mask values."""
 
     file: Elements
     height: int
     width: int
+    crowds: "array[int]" = field(default_factory=lambda: array("L"))
     numbers: "array[int]" = field(default_factory=lambda: array("L"))
     values: bytearray = field(default_factory=bytearray)
 
@@ -116,7 +120,7 @@ class _Reader:
         self._labels, self._faults = labels.Labels(section), Faults(section.faults)
         self._problems: list[PipelineError] = []
         self._images: dict[Path, _Listed] = {}
-        self._crowds = 0
+        self._crowds = self._repeated = 0
 
     def read(self, files: ExitStack) -> dict[str, list[Entry]]:
         """The entries of each split, sorted by stem. The files stay open as long as `files`."""
@@ -139,10 +143,12 @@ class _Reader:
         return entries
 
     def draw(self, entry: Entry) -> Canvas:
-        """The annotations of an image, in the order of the file."""
+        """The crowds of an image, then its other annotations, in the order of the file."""
         image = self._images[entry.image]
         canvas, again = Canvas(image.height, image.width, self._section.background), Faults("skip")
-        for number, value in zip(image.numbers, image.values, strict=True):
+        seen: set[bytes] = set()
+        crowds = ((number, labels.VOID) for number in image.crowds)
+        for number, value in chain(crowds, zip(image.numbers, image.values, strict=True)):
             segmentation = image.file.parse("annotations", number, ANNOTATION).segmentation
             drawable = coco_runs.drawable(segmentation, (image.height, image.width), image.file.path, "", again)
             if isinstance(drawable, list):
@@ -150,14 +156,18 @@ class _Reader:
                 drawable = coco_runs.of_polygons(drawable, image.height, image.width)
             if drawable is not None:
                 canvas.draw(value, coco_runs.region(drawable, image.height))
+                key = sha256(bytes([value]) + drawable.tobytes()).digest()
+                self._repeated += key in seen
+                seen.add(key)
         self._faults.drawn(canvas)
         return canvas
 
     def notes(self) -> list[str]:
         """What was done without an error, a line each, with counts."""
-        bare = sum(not image.numbers for image in self._images.values())
+        bare = sum(not image.numbers and not image.crowds for image in self._images.values())
         counted = (
             (self._crowds, "crowds are void"),
+            (self._repeated, "annotations with the class and all pixels of another of their image, drawn above it"),
             (bare, f"images without an annotation are {self._section.unlabelled} everywhere"),
         )
         return [*self._labels.notes(), *(f"{what}: {count}" for count, what in counted if count), *self._faults.notes()]
@@ -183,12 +193,14 @@ class _Reader:
                 ] += 1
                 continue
             value = self._labels.value(name, file.path)
-            if annotation.iscrowd:
-                self._crowds += 1
-                value = labels.VOID
+            self._crowds += bool(annotation.iscrowd)
             which = f"annotation {f'at place {number}' if annotation.id is None else annotation.id} ({name})"
             segmentation, size = annotation.segmentation, (image.height, image.width)
-            if coco_runs.drawable(segmentation, size, file.path, which, self._faults) is not None:
+            if coco_runs.drawable(segmentation, size, file.path, which, self._faults) is None:
+                continue
+            if annotation.iscrowd:
+                image.crowds.append(number)
+            else:
                 image.numbers.append(number)
                 image.values.append(value)
         for reference, count in strays.most_common(_LISTED):

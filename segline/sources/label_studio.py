@@ -375,8 +375,9 @@ def _region(shape: Value, height: int, width: int) -> Region:
     return coco_runs.region(coco_runs.of_polygons([corners.ravel().tolist()], height, width), height)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _corners(shape: Value, height: int, width: int) -> Points:
-    """Polygon or rectangle, or the rectangle around an ellipse, in pixels, float64 (N, 2) of x and y.
+    """Polygon or rectangle, or the rectangle around an ellipse, in pixels, float64 (N, 2) of x and y; maybe infinite.
 
     Raises ValueError if the shape is none of these.
     """

@@ -365,9 +365,14 @@ def _length(points: Points) -> float:
 
 
 def _around(kind: str, points: Points) -> Points:
-    """The polygon itself, or the corners of the box that the shape fills."""
+    """The polygon itself, or the corners of the box that the shape fills; they may be infinite."""
     if kind in _POLYGONS:
         return points
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _box(kind, points)
+
+
+def _box(kind: str, points: Points) -> Points:
     if kind == "circle":
         x, y = points[0].tolist()
         across, down = (points[1] - points[0]).tolist()

@@ -159,16 +159,27 @@ def test_later_annotations_lie_above_earlier_ones_so_that_one_can_be_a_hole(tmp_
 
 
 def test_crowds_are_void_and_no_objects(tmp_path, capsys) -> None:
+    """Wherever they stand in the file, they are below objects."""
     crowd = np.zeros((HEIGHT, WIDTH), np.uint8)
-    crowd[3:5, 3:5] = 1
+    crowd[3:12, 3:5] = 1
     rle = {"size": [HEIGHT, WIDTH], "counts": runs(crowd)}
     root = write(tmp_path, [annotation([SQUARE]), annotation(rle, iscrowd=1), annotation([[*SQUARE[:4], 10, 3]], DOG)])
     mask, objects = drawn(root, tmp_path / "raw", unlabelled="cat")
 
-    assert {255} == set(mask[3:5, 3:5].ravel().tolist())
-    assert {0} == set(objects[3:5, 3:5].ravel().tolist())
+    assert {255} == set(mask[8:12, 3:5].ravel().tolist())
+    assert {0} == set(mask[4:8, 3:5].ravel().tolist())
     assert {0, 1} == set(objects.ravel().tolist())  # nor is what has the class of unlabelled pixels
     assert "crowds are void: 1" in capsys.readouterr().err
+
+
+def test_annotations_that_repeat_another_are_counted(tmp_path, capsys) -> None:
+    """The same class and pixels, whatever point the outline starts with; another class is no repetition."""
+    again = [annotation([SQUARE[2:] + SQUARE[:2]]), annotation([SQUARE], DOG), annotation([SQUARE], image=8)]
+    _, objects = drawn(write(tmp_path, [annotation([SQUARE]), *again], ("a.png", "b.png")), tmp_path / "raw")
+    told = "annotations with the class and all pixels of another of their image, drawn above it: 1"
+
+    assert {0, 3} == set(objects.ravel().tolist())
+    assert told in capsys.readouterr().err
 
 
 def test_an_image_without_annotations_is_unlabelled_and_told(tmp_path, capsys) -> None:

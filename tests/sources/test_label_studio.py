@@ -17,6 +17,7 @@ from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError
 from segline.dataset import raw
 from segline.sources import label_studio
+from segline.sources.collecting import shapes
 from tests import folders
 from tests.sources.collecting.test_brush_runs import packed
 
@@ -214,6 +215,7 @@ FAULTS = {
     "outside": (result("polygon", points=[[120, 0], [130, 0], [130, 9]]), "outside of its image of 40x20 pixels"),
     "zero area": (result("rectangle", x=1, y=1, width=0, height=5), "a polygon of zero area"),
     "not finite": (result("rectangle", x=1, y=1, width=5, height=5, rotation=float("nan")), "not finite"),
+    "huge points": (result("polygon", points=[[1e308, 0], [1, 1], [1, 9]]), "an outline of 8e+307 pixels"),
     "no width": (result("rectangle", x=1, y=1, height=5), "a place or a size is missing"),
     "turned image": (shape(image_rotation=90), "turned by 90 degrees in Label Studio"),
     "no size": (shape(original_width=0), "original_width and original_height say 0x20 pixels"),
@@ -238,6 +240,22 @@ def test_a_shape_that_cannot_be_drawn_is_an_error_with_its_task_or_left_out(tmp_
     assert expected in line
     assert {0, 1} == set(np.unique(objects))
     assert "shapes that cannot be drawn are left out: 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        label_studio.Value(points=[(1e308, 0), (1, 1), (1, 9)]),
+        label_studio.Value(x=1, y=1, width=1e308, height=1e308, rotation=30),
+        label_studio.Value(x=1, y=1, radiusX=1e308, radiusY=1e308, rotation=30),
+    ],
+)
+def test_a_shape_may_be_infinite_in_pixels(value):
+    """Numpy's warnings are errors in tests."""
+    corners = label_studio._corners(value, 4000, 4000)
+
+    assert not np.isfinite(corners).all()
+    assert "a point that is not finite" == shapes.fault_of(corners, 4000, 4000)
 
 
 def test_results_on_images_of_different_sizes_are_an_error(tmp_path):

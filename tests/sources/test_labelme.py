@@ -191,6 +191,8 @@ def test_shapes_without_a_type_are_polygons_as_in_old_files(tmp_path):
         (shape(points=[[3, 1], [3, 9]], kind="rectangle"), "zero area"),
         (shape(points=[[5, 5], [5, 5]], kind="circle"), "zero area"),
         (shape(points=[[5, 5], [1e200, 5]], kind="circle"), "not finite"),
+        (shape(points=[[-1e308, 5], [1e308, 5]], kind="circle"), "not finite"),
+        (shape(points=[[5, 5], [1e308, 1e308]], kind="circle"), "not finite"),
         (shape(points=[[-50, 5]], kind="point"), "outside"),
         (shape(points=[[5, 5], [float("nan"), 5]], kind="line"), "a line of more than 4000000 pixels, or not finite"),
         (shape(points=[[5, 5], [1e9, 5]], kind="linestrip"), "a line of more than 4000000 pixels"),

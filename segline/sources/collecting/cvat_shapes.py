@@ -79,6 +79,7 @@ def objects(found: Sequence[Shape], height: int, width: int) -> list[Object]:
     return [each for _, each in sorted(ordered, key=lambda pair: pair[0])]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # points may be infinite then
 def parsed(kind: str, attributes: Attributes, number: int, value_of: Callable[[str], int]) -> Shape:
     """The shape that is that number of its image; `value_of` gives the mask value of a label.
 
@@ -147,8 +148,7 @@ def _decimals(attributes: Attributes, keys: Sequence[str], otherwise: str = "") 
 
 
 def _rounded(values: Sequence[float] | Points) -> Points:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.round(np.array(values, np.float64), _DECIMALS), np.float64)
+    return np.asarray(np.round(np.array(values, np.float64), _DECIMALS), np.float64)
 
 
 def _rotated(corner: Points, size: Points, degrees: float) -> Points:

@@ -5,7 +5,7 @@ tool's order: `fault_of` and `Faults` first, `Canvas.draw` then.
 """
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
@@ -27,6 +27,7 @@ MAX_OUTLINE = 4_000_000  # pixels along a shape: rasterising takes memory and ti
 MAX_PIXELS = 1 << 29  # of an image: its mask and object numbers take three bytes each
 _MOST_PAIRS = 1 << 29  # of edges, compared for crossings in the polygons of a file: some seconds
 _MOST_SEARCHED = 2048  # points: the search for crossings takes time and memory by their square
+_ROUNDING = 1e-9  # of an area, as a share of the square around it: more than rounding makes of MAX_POINTS terms
 _LISTED = 1000  # faults; those beyond are counted
 
 
@@ -112,12 +113,43 @@ def fault_of(points: Points, height: int, width: int) -> str | None:
     with np.errstate(over="ignore", invalid="ignore"):
         length = np.abs(_following(points) - points).max(axis=1).sum()
     if not length <= MAX_OUTLINE:
-        return f"an outline of {length:.0f} pixels, expected at most {MAX_OUTLINE}"
+        return f"an outline of {length:.10g} pixels, expected at most {MAX_OUTLINE}"
+    return "a polygon of zero area" if _encloses_nothing(points) else None
+
+
+def _encloses_nothing(points: Points) -> bool:
+    """Whether all points are on one line, or the outline comes back along itself everywhere: spikes.
+
+    The two halves of a figure of eight have opposite areas; it is drawn.
+    """
     x, y = (points - points[0]).T
     far = np.argmax(np.maximum(np.abs(x), np.abs(y)))
-    if (x[far] * y == y[far] * x).all():  # all points are on one line; a figure of eight, whose halves cancel, is not
-        return "a polygon of zero area"
-    return None
+    if (x[far] * y == y[far] * x).all():
+        return True
+    (next_x, next_y), extent = _following(np.stack([x, y], axis=1)).T, max(abs(x[far]), abs(y[far]))
+    return bool(abs((x * next_y - y * next_x).sum()) <= _ROUNDING * extent * extent) and len(_corners(points)) < 3
+
+
+def _corners(points: Points) -> "deque[list[float]]":
+    """The outline without points that are on one line with those before and after them, until there are none."""
+    corners: deque[list[float]] = deque()
+    for point in points.tolist():
+        while len(corners) > 1 and _on_one_line(corners[-2], corners[-1], point):
+            corners.pop()
+        if not corners or corners[-1] != point:
+            corners.append(point)
+    while len(corners) > 2:
+        if _on_one_line(corners[-2], corners[-1], corners[0]):
+            corners.pop()
+        elif _on_one_line(corners[-1], corners[0], corners[1]):
+            corners.popleft()
+        else:
+            break
+    return corners
+
+
+def _on_one_line(a: list[float], b: list[float], c: list[float]) -> bool:
+    return (b[0] - a[0]) * (c[1] - b[1]) == (b[1] - a[1]) * (c[0] - b[0])
 
 
 def _following(points: Points) -> Points:

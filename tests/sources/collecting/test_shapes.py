@@ -75,6 +75,12 @@ def test_a_region_may_be_part_of_an_object_drawn_before() -> None:
         (points(-4, -4, 0, 0, -4, 0), "outside of its image of 16x12 pixels"),
         (points(0.1, 0.1, 0.7, 0.7, 0.3, 0.3, 5.5, 5.5), "a polygon of zero area"),
         (points(3, 3, 3, 3, 3, 3), "a polygon of zero area"),
+        (points(0, 0, 4, 0, 4, 4, 4, 0), "a polygon of zero area"),  # spikes
+        (points(0.1, 0.3, 5, 5, 0.1, 0.3, 7.7, 1, 0.1, 0.3, 2, 9.3), "a polygon of zero area"),
+        (points(0, 0, 9, 0, 9, 9, 9, 3, 9, 0), "a polygon of zero area"),
+        (points(1, 0, 4, 4, 0, 4, 4, 4, 1, 0, 9, 9), "a polygon of zero area"),
+        (points(0, 0, 4, 0, 4, 4, 4, 0, 0, 0, 0, 4, 0.5, 3), None),  # a spike of a polygon with an area
+        (points(0, 0, 3, 0, 3, 3, 0, 3, 0, 0, 0, -3, -3, -3, -3, 0), None),  # two halves that cancel
         (points(0, 0, 1e308, 0, -1e308, 4), "an outline of inf pixels, expected at most 4000000"),
         (points(0, 0, 3e6, 0, 3e6, 4), "an outline of 6000004 pixels, expected at most 4000000"),
     ],
@@ -99,6 +105,25 @@ def test_a_polygon_is_drawable_or_its_fault_is_told(polygon, fault) -> None:
 def test_a_polygon_crosses_itself_where_two_edges_do(polygon, crosses) -> None:
     assert crosses == shapes.crosses_itself(polygon)
     assert crosses == shapes.crosses_itself(polygon[::-1])
+
+
+@given(st.lists(st.tuples(st.floats(1, 9), st.floats(1, 9)), min_size=2, max_size=8), st.integers(0, 20))
+def test_an_outline_that_goes_back_the_way_it_came_has_no_area(way, start) -> None:
+    outline = np.roll(np.array(way + way[-2:0:-1]), start, axis=0)
+
+    assert shapes.fault_of(outline, 12, 16) in ("a polygon of zero area", "2 points, expected 3 to 2000000")
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=8))
+def test_a_polygon_with_an_area_is_drawn(corners) -> None:
+    """By the winding number of points that no edge of whole numbers goes through."""
+    y, x = np.meshgrid(np.arange(0.507, 9, 0.25), np.arange(0.511, 9, 0.25))
+    winding = np.zeros(x.shape)
+    for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
+        left = (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0
+        winding += ((ay <= y) & (y < by) & left).astype(int) - ((by <= y) & (y < ay) & ~left).astype(int)
+
+    assert not winding.any() or shapes.fault_of(np.array(corners, float), 12, 16) is None
 
 
 @given(st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=3, max_size=8))
