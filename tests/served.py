@@ -1,4 +1,4 @@
-"""An ONNX file of the form that `segline export` writes, so small that it is made at once: the brightest channel wins."""
+"""An ONNX file of the form that `segline export` writes, made at once: the class is that of the brightest channel."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,9 @@ from onnx import TensorProto, helper
 NAMES = ("sky", "road", "car")
 
 
-def write_onnx(path: Path, model_sha256: str, *, channels: int = 3, dtype: str = "UINT8", turned: str = "check") -> Path:
+def write_onnx(
+    path: Path, model_sha256: str, *, channels: int = 3, dtype: str = "UINT8", turned: str = "check"
+) -> Path:
     """Input `image` (height, width, channels); outputs `classes` and `logits`; the metadata that a server reads."""
     kind = getattr(TensorProto, dtype)
     nodes = [

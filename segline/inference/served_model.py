@@ -79,6 +79,8 @@ class OnnxModel(PythonModel):
                 if shown.mode != mode:
                     raise _refusal(f"a picture of mode {shown.mode}, expected {mode}: convert it first")
                 return np.asarray(ImageOps.exif_transpose(shown) if self.upright else shown)
+        except Image.DecompressionBombError:
+            raise _refusal(f"too many pixels, expected at most {LARGEST}") from None
         except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
             raise _refusal(f"neither a PNG, a JPEG nor a NumPy file that can be read ({error})") from None
 
@@ -92,7 +94,7 @@ def _array(content: bytes) -> Array:
         shape, by_columns, dtype = read_header(stream)
         values = np.frombuffer(content, dtype, offset=stream.tell())
         image = values.reshape(shape, order="F" if by_columns else "C")
-    except ValueError as error:
+    except Exception as error:  # noqa: BLE001 - what NumPy raises depends on where Python's tokens of the header break
         hint = "zeros at the end get lost in `inputs`: use `dataframe_records`"
         raise _refusal(f"a NumPy file that cannot be read ({error}); {hint}") from None
     if image.ndim > 1:
@@ -102,7 +104,7 @@ def _array(content: bytes) -> Array:
 
 def _require_size(height: int, width: int) -> None:
     if height * width > LARGEST:
-        raise _refusal(f"{width} x {height} pixels, expected at most {LARGEST}")
+        raise _refusal(f"{width} x {height} is too many pixels, expected at most {LARGEST}")
 
 
 def _refusal(problem: str) -> MlflowException:

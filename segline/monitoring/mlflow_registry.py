@@ -18,7 +18,7 @@ from typing import Any
 from segline.core.errors import ParameterError, PipelineError
 from segline.monitoring import mlflow_run, mlflow_worker
 
-PATIENCE = 120.0  # for everything; a server that does not answer a request ends it after seconds, as in `mlflow_run`
+PATIENCE = 300.0  # for everything, uploads too; a request without an answer ends it after 4 s, as in `mlflow_run`
 NAME = re.compile(r"[\w.-][\w .-]{0,99}", re.ASCII)
 REMEDY = "Check MLFLOW_TRACKING_URI and that it answers (SEGLINE_DEBUG=1 shows what MLflow says)."
 
@@ -54,8 +54,8 @@ def log(
         require_name("--register", name)
     paths = {"onnx": str(onnx.absolute()), "code": str(code.absolute())}
     encoded = b64encode(example).decode()
-    answer = _ask("log", **paths, model_sha256=model_sha256, example=encoded, requirements=[*requirements], name=name)
-    return Logged(**answer)
+    done = _ask("log", **paths, model_sha256=model_sha256, example=encoded, requirements=[*requirements], name=name)
+    return Logged(**done)
 
 
 def sides(
@@ -69,8 +69,8 @@ def sides(
     require_name("NAME", name)
     require_name("--alias", alias)
     where = {"artifacts": [*artifacts], "folder": str(folder.absolute())}
-    answer = _ask("sides", name=name, version=version, alias=alias, **where)
-    candidate, champion = (answer[place] and Version(**answer[place], folder=folder / place) for place in answer)
+    known = _ask("sides", name=name, version=version, alias=alias, **where)
+    candidate, champion = (known[place] and Version(**known[place], folder=folder / place) for place in known)
     return candidate, champion
 
 
@@ -92,11 +92,20 @@ def _ask(call: str, **arguments: Any) -> Any:
     database = mlflow_run.database(uri)
     if database is not None and not database.exists():
         raise PipelineError(where, "no such database", "Train a model with tracking on, or set MLFLOW_TRACKING_URI.")
+    content = json.loads(_output(where, {"call": call, "uri": uri, **arguments}))
+    if "problem" in content:
+        problem = mlflow_run.without_secrets(content["problem"]).rstrip(". ")
+        raise PipelineError(content.get("where", where), problem, content.get("remedy", REMEDY))
+    return content["answer"]
+
+
+def _output(where: str, question: dict[str, Any]) -> str:
+    """What the child process answers."""
     with tempfile.TemporaryDirectory(prefix="segline-") as folder:
         try:
-            output = subprocess.run(
+            return subprocess.run(
                 [sys.executable, "-m", "segline.monitoring.mlflow_registry"],
-                input=json.dumps({"call": call, "uri": uri, **arguments}),  # not an argument: it may contain a password
+                input=json.dumps(question),  # not an argument, which other users could read: it may contain a password
                 stdout=subprocess.PIPE,
                 stderr=mlflow_run.errors(),
                 env=mlflow_run.environment() | {"TMPDIR": folder, "MLFLOW_UV_AUTO_DETECT": "false"},
@@ -108,14 +117,10 @@ def _ask(call: str, **arguments: Any) -> Any:
             raise PipelineError(where, f"no answer within {PATIENCE:g} s", REMEDY) from None
         except (OSError, subprocess.SubprocessError) as error:
             raise PipelineError(where, f"its process failed ({error})", REMEDY) from None
-    content = json.loads(output)
-    if "problem" in content:
-        problem = mlflow_run.without_secrets(content["problem"]).rstrip(". ")
-        raise PipelineError(content.get("where", where), problem, content.get("remedy", REMEDY))
-    return content["answer"]
 
 
-def _answer(call: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def answer(call: str, **arguments: Any) -> dict[str, Any]:
+    """What `mlflow_registry_calls` answers, or why it does not. Imports MLflow."""
     try:
         from segline.monitoring import mlflow_registry_calls  # noqa: PLC0415 - MLflow takes seconds, may be missing
 
@@ -130,7 +135,7 @@ def main() -> None:
     """The child process: the name of a call and its arguments on standard input, its answer on standard output."""
     question = json.load(sys.stdin)
     with redirect_stdout(sys.stderr):
-        content = _answer(question.pop("call"), question)
+        content = answer(**question)
     sys.stdout.write(json.dumps(content))
 
 
