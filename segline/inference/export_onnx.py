@@ -20,7 +20,7 @@ from torch import nn
 
 from segline.core import atomic, records
 from segline.core.errors import IntegrityError, ParameterError, PipelineError
-from segline.inference import export_noise, export_scores, onnx_graph
+from segline.inference import export_noise, export_scores, mlflow_model, onnx_graph
 from segline.model import checkpoint, randomness
 from segline.monitoring import console
 from segline.preprocessing import images
@@ -174,3 +174,5 @@ def _metadata(description: checkpoint.Description, sha256: str, checks: Checks) 
 def command(args: Namespace) -> None:
     """`segline export`."""
     run(args.model, args.out)
+    if args.log or args.register is not None:
+        mlflow_model.log(args.out, args.register)

@@ -15,7 +15,6 @@ from segline.preprocessing.image_files import png
 CODE = Path(__file__).with_name("served_model.py")
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow")  # that the code imports
 HEIGHT, WIDTH = 48, 64  # of the example
-TYPES = {"tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16, "tensor(float)": np.float32}
 
 
 def log(onnx: Path, name: str | None) -> None:
@@ -27,7 +26,8 @@ def log(onnx: Path, name: str | None) -> None:
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     model_sha256 = session.get_modelmeta().custom_metadata_map["model_sha256"]
     (image,) = session.get_inputs()
-    example = example_image(np.dtype(TYPES[image.type]), image.shape[2])
+    kind = image.type.removeprefix("tensor(").removesuffix(")")
+    example = example_image(np.dtype(kind.replace("float", "float32")), image.shape[2])
     requirements = [f"{package}=={version(package)}" for package in PACKAGES]
     done = mlflow_registry.log(onnx, model_sha256, code=CODE, example=example, requirements=requirements, name=name)
     known = "" if done.logged else " already"

@@ -25,7 +25,6 @@ LARGEST = 1 << 26  # pixels
 NUMPY, PNG = b"\x93NUMPY", b"\x89PNG\r\n\x1a\n"
 DEPTH = 24  # the byte of a PNG file that says how many bits a sample has
 MODES = {1: "L", 3: "RGB"}  # channels -> what Pillow calls such a picture
-TYPES = {"tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16, "tensor(float)": np.float32}
 
 Array = npt.NDArray[Any]
 
@@ -45,7 +44,8 @@ class OnnxModel(PythonModel):
         self.names = [label["name"] for label in json.loads(metadata["classes"])]
         self.upright = json.loads(metadata["preparation"])["orientation"] != "stored"
         (image,) = self.session.get_inputs()
-        self.dtype, self.channels = np.dtype(TYPES[image.type]), int(image.shape[2])
+        kind = image.type.removeprefix("tensor(").removesuffix(")")
+        self.dtype, self.channels = np.dtype(kind.replace("float", "float32")), int(image.shape[2])
 
     def predict(self, model_input: pd.DataFrame) -> dict[str, Any]:  # type: ignore[override]  # the form without context
         """The classes of each image."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segline.__main__ import main
-from segline.monitoring import mlflow_registry, mlflow_run
+from segline.monitoring import mlflow_registry
 from tests.gate import sides
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -26,17 +26,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import mlflow
 
     root = tmp_path_factory.mktemp("registry")
-    uri = f"sqlite:///{root / 'mlflow.db'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_ROOT", str(root))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        mlflow_run.prepare()
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    home = client.create_experiment("segline", artifact_location=(root / "mlruns").as_uri())
     client.create_registered_model("streets")
     for version in range(1, 9):
         model = f"{version}" * 64
         tagged = "f" * 64 if version == OTHER_RUN else model
-        run = client.create_run("1", tags={"model.sha256": tagged}).info.run_id
+        run = client.create_run(home, tags={"model.sha256": tagged}).info.run_id
         if version != UNEVALUATED:
             true = sides.truth(25) if version == OTHER_IMAGES else TRUE
             folder = sides.save(root / str(version), right(version, true))

@@ -114,7 +114,10 @@ def test_gray_pictures_are_for_a_model_of_one_channel(tmp_path):
     assert all(np.array_equal(np.zeros((7, 9)), one) for one in results)
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("UINT16", ">u2"), ("UINT16", "<u2"), ("FLOAT", ">f4"), ("FLOAT", "<f4")])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("UINT16", ">u2"), ("UINT16", "<u2"), ("INT16", "i2"), ("UINT32", "u4"), ("INT32", ">i4"), ("FLOAT", ">f4")],
+)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_many_bands_of_other_types_come_as_arrays_in_any_order_of_bytes(tmp_path, name, dtype, order):
     values = np.asarray(np.random.default_rng(2).integers(0, 9000, (4, 5, 6)), dtype, order=order)

@@ -34,13 +34,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a training of MODEL and one of OTHER, from which tests start."""
     root = tmp_path_factory.mktemp("st\u00f6re 1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_ROOT", str(root))
-        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", mlflow_run.SWITCH):
-            patch.delenv(name, raising=False)
-        for model in (MODEL, OTHER):
-            with mlflow_run.run(stage="train", inputs={}, params={"model": {"name": "unet"}}) as run:
-                run.tags({"model.sha256": model})
+    home = client(root / "mlflow.db").create_experiment("segline", artifact_location=(root / "mlruns").as_uri())
+    for model in (MODEL, OTHER):
+        run = client(root / "mlflow.db").create_run(home, run_name="unet 1234567", tags={"model.sha256": model})
+        client(root / "mlflow.db").set_terminated(run.info.run_id, "FAILED")
     return root / "mlflow.db"
 
 
