@@ -70,8 +70,8 @@ def check_torchvision() -> int:
     if subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, check=False).returncode == 0:
         return 0
     sys.stderr.write(
-        "torchvision does not import: its wheel is made for another build of torch, such as the one with CUDA beside a"
-        " CPU build. Install both from one place: docs/networks.md says how.\n"
+        "torchvision does not import: its wheel is made for another build of torch. Beside the CPU build of torch take"
+        " that of torchvision: UV_TORCH_BACKEND=cpu make setup EXTRAS=encoders\n"
     )
     return 1
 

@@ -48,7 +48,7 @@ def fetched(name: str) -> Path:
     # What torch has pickled has many endings; params.yaml takes one.
     target = _target(place.title, ".safetensors" if fetched.suffix == ".safetensors" else ".pth")
     content = untrusted.read(fetched, pretrained.MAX_BYTES)
-    pretrained._parse(str(target), content)
+    pretrained.parse(str(target), content)
     _write(target, content)
     console.say(f"{fetched.name} of {place.repository} ({len(content):,} bytes, licence {place.licence})")
     return target
@@ -65,7 +65,7 @@ def renamed(path: Path, name: str) -> Path:
     if path.suffix == ".safetensors":
         problem = "safetensors sorts tensors, so their order, by which they would get their names, is lost"
         raise ParameterError(path, problem, "Name the file that torch saved.")
-    tensors = pretrained._parse(str(path), content)
+    tensors = pretrained.parse(str(path), content)
     tensors, lines = weights_renamed.by_order(path, tensors, name)
     for line in lines:
         console.say(line)

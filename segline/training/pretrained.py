@@ -61,7 +61,7 @@ def read(document: params.Document) -> dict[str, Tensor]:
     path, sha256 = (getattr(section, key, "") for key in ("weights", "weights_sha256"))
     if not path and not sha256:
         return {}
-    content = _parse(path, _verified(path, sha256, f"{params.FILE}: model.{name}.weights"))
+    content = parse(path, _verified(path, sha256, f"{params.FILE}: model.{name}.weights"))
     with torch.device("meta"):
         expected = module.build(section, channels=3, outputs=1).encoder.state_dict()
     spare = module.published_names(section) if hasattr(module, "published_names") else set()
@@ -127,8 +127,11 @@ def _verified(path: str, sha256: str, where: str) -> bytes:
     return content
 
 
-def _parse(path: str, content: bytes) -> dict[str, Tensor]:
-    """Tensors by name. A pickle that contains anything but tensors is refused without running it."""
+def parse(path: str, content: bytes) -> dict[str, Tensor]:
+    """Tensors by name, of the content of a .safetensors or .pth file at `path`.
+
+    Raises IntegrityError if it contains anything but tensors; a pickle is then refused without running it.
+    """
     try:
         if path.endswith(".safetensors"):
             return safetensors.torch.load(content)
