@@ -10,7 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,6 @@ from pydantic import Field, TypeAdapter
 from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError, combined
 from segline.dataset.raw import SUFFIXES, Dataset
-from segline.monitoring import console
 from segline.sources.collecting import coco_runs, drawn, image_size, json_file, labels, listing, shapes, splitting
 from segline.sources.collecting.annotation_places import File, Folder, Split
 from segline.sources.collecting.json_file import Elements
@@ -104,12 +103,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     Raises ParameterError, and DataError for all problems of names, labels and shapes at once.
     """
     reader = _Reader(section, source_input)
-    with ExitStack() as files:
-        listed = reader.read(files)
-        pairs = drawn.write(listed, reader.draw, folder)
-    for line in reader.notes():
-        console.warn(f"{source_input}: {line}")
-    return replace(describe(section, source_input), splits=pairs)
+    return drawn.collected(reader, describe(section, source_input), source_input, folder)
 
 
 class _Reader:

@@ -7,7 +7,6 @@ pixels, as in CVAT's own masks.
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -87,7 +86,7 @@ def describe(section: Section, source_input: Path) -> Dataset:
 def require_input(section: Section, source_input: Path) -> None:
     """Raises what `collect` would. Decodes nothing, so what is wrong with colours of masks is not found."""
     with ExitStack() as files:
-        _reader(section, source_input).read(files, pixels=False)
+        _reader(section, source_input, pixels=False).read(files)
 
 
 def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
@@ -95,20 +94,16 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
 
     Raises ParameterError, and DataError for all problems of names, labels and shapes at once.
     """
-    reader = _reader(section, source_input)
-    with ExitStack() as files:
-        entries = reader.read(files, pixels=True)
-        pairs = drawn.write(entries, reader.draw, folder)
-    for line in reader.notes():
-        console.warn(f"{source_input}: {line}")
-    return replace(describe(section, source_input), splits=pairs)
+    reader = _reader(section, source_input, pixels=True)
+    return drawn.collected(reader, describe(section, source_input), source_input, folder)
 
 
-def _reader(section: Section, root: Path) -> "_Xml | _Masks":
+def _reader(section: Section, root: Path, *, pixels: bool) -> "_Xml | _Masks":
+    """With `pixels`, masks of colours are decoded to check them."""
     if not root.is_dir():
         remedy = "Unpack CVAT's export there, or name the folder that contains it."
         raise ParameterError(f"{params.FILE}: data.input", f"no such folder: {root}", remedy)
-    return _Masks(section, root) if section.annotations.endswith(LABEL_MAP) else _Xml(section, root)
+    return _Masks(section, root, pixels=pixels) if section.annotations.endswith(LABEL_MAP) else _Xml(section, root)
 
 
 def _inside(root: Path, path: Path) -> Path:
@@ -121,18 +116,18 @@ def _inside(root: Path, path: Path) -> Path:
 class _Masks:
     """Finds, checks and reads masks of colours."""
 
-    def __init__(self, section: Section, root: Path) -> None:
-        self._section, self._root = section, root
+    def __init__(self, section: Section, root: Path, *, pixels: bool) -> None:
+        self._section, self._root, self._pixels = section, root, pixels
         self._labels = labels.Labels(section)
         self._exports: dict[Path, Export] = {}  # by the path of the image
         self._bare = 0
 
-    def read(self, _: ExitStack, *, pixels: bool) -> dict[str, list[Entry]]:
-        """The entries of each split, sorted by stem; with `pixels` their masks are checked too."""
+    def read(self, _: ExitStack) -> dict[str, list[Entry]]:
+        """The entries of each split, sorted by stem."""
         problems: list[PipelineError] = []
         found = dict(self._found(problems))
         problems += drawn.alike(found)
-        if pixels and not problems:
+        if self._pixels and not problems:
             problems += self._look([entry for entries in found.values() for entry in entries])
         entries = splitting.divided(self._root, found, self._section.split, self._section.group, problems=problems)
         if problems:
@@ -196,7 +191,7 @@ class _Xml:
         self._left_out: Counter[str] = Counter()
         self._bare = self._mixed = 0
 
-    def read(self, files: ExitStack, *, pixels: bool) -> dict[str, list[Entry]]:  # noqa: ARG002 - as of masks
+    def read(self, files: ExitStack) -> dict[str, list[Entry]]:
         """The entries of each split, sorted by stem. The files stay open as long as `files`."""
         form, problems = self._section.split, list[PipelineError]()
         texts = splitting.folders(form) if isinstance(form, splitting.ByFolder) else {"": ""}

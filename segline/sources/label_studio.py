@@ -1,34 +1,29 @@
 """Label Studio's JSON export (not JSON_MIN): polygons, rectangles, ellipses and brush strokes, one image a task.
 
-Coordinates are in percent of the image. Polygons and rectangles are drawn as pycocotools draws those of Label Studio's
-COCO export, brush strokes as its PNG export has them, and of an ellipse the pixels whose centres are in it; each result
-above those before it. Of several annotations of a task the last one counts that was not cancelled.
+How shapes are drawn is in `collecting.label_studio_shapes`; each result is above those before it. Of several
+annotations of a task the last one counts that was not cancelled.
 """
 
-import math
 import re
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import numpy as np
 from pydantic import Field, TypeAdapter
 
 from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError, combined
 from segline.dataset.raw import SUFFIXES, Dataset
-from segline.monitoring import console
 from segline.preprocessing.image_files import image_file, reading
 from segline.sources.collecting import (
-    brush_runs,
-    coco_runs,
     drawn,
     image_size,
     json_file,
+    label_studio_shapes,
     labels,
     listing,
     shapes,
@@ -36,8 +31,9 @@ from segline.sources.collecting import (
 )
 from segline.sources.collecting.annotation_places import File, Folder, Split
 from segline.sources.collecting.json_file import TOP, Elements
+from segline.sources.collecting.label_studio_shapes import Value
 from segline.sources.collecting.listing import Entry
-from segline.sources.collecting.shapes import Canvas, Faults, Points, Region
+from segline.sources.collecting.shapes import Canvas, Faults
 
 MAX_TASKS = 2_000_000
 READ = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels", "labels")
@@ -60,31 +56,11 @@ class Section(labels.Rules):
 
 
 @dataclass(frozen=True)
-class Value:
-    """A shape, in percent of the image, and its labels under the name of the result's type."""
-
-    points: list[tuple[float, float]] | None = None
-    x: float | None = None
-    y: float | None = None
-    width: float | None = None
-    height: float | None = None
-    rotation: float = 0.0
-    radiusX: float | None = None  # noqa: N815 - Label Studio's names, here and below
-    radiusY: float | None = None  # noqa: N815
-    rle: list[int] | None = None
-    polygonlabels: tuple[str, ...] = ()
-    rectanglelabels: tuple[str, ...] = ()
-    ellipselabels: tuple[str, ...] = ()
-    brushlabels: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Result:
     """A shape or anything else that people said of an image."""
 
     type: str
-    value: Value = Value()
+    value: Value = field(default_factory=Value)
     id: str | None = None
     original_width: int = 0
     original_height: int = 0
@@ -147,11 +123,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
     Raises ParameterError, and DataError for all problems of names, labels and shapes at once.
     """
     reader = _Reader(section, source_input)
-    with ExitStack() as files:
-        pairs = drawn.write(reader.read(files), reader.draw, folder)
-    for line in reader.notes():
-        console.warn(f"{source_input}: {line}")
-    return replace(describe(section, source_input), splits=pairs)
+    return drawn.collected(reader, describe(section, source_input), source_input, folder)
 
 
 def counted(task: Task) -> Annotation | None:
@@ -219,8 +191,8 @@ class _Reader:
         for number, value in zip(task.results, task.values, strict=True):
             shape = annotation.result[number].value if annotation else Value()
             if shape.points is not None:
-                self._faults.look_for_crossings([_corners(shape, *task.size)], task.file.path)
-            canvas.draw(value, _region(shape, *task.size))
+                self._faults.look_for_crossings([label_studio_shapes.corners(shape, *task.size)], task.file.path)
+            canvas.draw(value, label_studio_shapes.region(shape, *task.size))
         self._faults.drawn(canvas)
         return canvas
 
@@ -311,7 +283,7 @@ class _Reader:
                 self._faults.add(file, which, problem)
                 continue
             listed.size = height, width
-            if _passes(result.value, listed.size, file, which, self._faults):
+            if label_studio_shapes.passes(result.value, listed.size, file, which, self._faults):
                 listed.results.append(number)
                 listed.values.append(value)
 
@@ -350,70 +322,3 @@ def _misplaced(result: Result, height: int, width: int, size: tuple[int, int] | 
     if size not in {None, (height, width)}:
         return f"on an image of {width}x{height} pixels, unlike the results before it"
     return None
-
-
-def _passes(shape: Value, size: tuple[int, int], file: Path, which: str, faults: Faults) -> bool:
-    """Whether a shape can be drawn on an image of this size (height, width). If not, its fault is added."""
-    try:
-        if shape.rle is None:
-            return faults.passes(_corners(shape, *size), *size, file, which)
-        if brush_runs.painted(shape.rle, *size).any():
-            return True
-        faults.add(file, which, "brush strokes of zero area")
-    except ValueError as error:
-        faults.add(file, which, str(error))
-    return False
-
-
-def _region(shape: Value, height: int, width: int) -> Region:
-    """The pixels of a shape that `_passes`."""
-    if shape.rle is not None:
-        return Region(0, 0, brush_runs.painted(shape.rle, height, width))
-    corners = _corners(shape, height, width)
-    if shape.points is None and shape.radiusX is not None:
-        return _ellipse(corners, height, width)
-    return coco_runs.region(coco_runs.of_polygons([corners.ravel().tolist()], height, width), height)
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def _corners(shape: Value, height: int, width: int) -> Points:
-    """Polygon or rectangle, or the rectangle around an ellipse, in pixels, float64 (N, 2) of x and y; maybe infinite.
-
-    Raises ValueError if the shape is none of these.
-    """
-    scale = np.array([width, height], np.float64)
-    if shape.points is not None:
-        return np.array(shape.points, np.float64).reshape(-1, 2) / 100 * scale
-    is_ellipse = shape.radiusX is not None
-    sides = (shape.radiusX, shape.radiusY) if is_ellipse else (shape.width, shape.height)
-    if None in {shape.x, shape.y, *sides}:
-        raise ValueError("a place or a size is missing in its value")
-    (left, top), (right, bottom) = (np.array(each, np.float64) / 100 * scale for each in ((shape.x, shape.y), sides))
-    ends = [(0, 0), (right, 0), (right, bottom), (0, bottom)]
-    if is_ellipse:
-        ends = [(-right, -bottom), (right, -bottom), (right, bottom), (-right, bottom)]
-    cosine, sine = _cosine_and_sine(shape.rotation)
-    return np.array([(left + x * cosine - y * sine, top + x * sine + y * cosine) for x, y in ends])
-
-
-def _ellipse(corners: Points, height: int, width: int) -> Region:
-    """The pixels with their centres in the ellipse that touches the sides of a rectangle, at least partly inside."""
-    left, top = np.clip(np.floor(corners.min(axis=0)), 0, (width, height)).astype(int)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, (width, height)).astype(int)
-    along, across = corners[1] - corners[0], corners[3] - corners[0]
-    middle = corners[0] + along / 2 + across / 2
-    x, y = np.arange(left, right) + 0.5 - middle[0], (np.arange(top, bottom) + 0.5 - middle[1])[:, None]
-    a = (x * along[0] + y * along[1]) / (along @ along)
-    b = (x * across[0] + y * across[1]) / (across @ across)
-    return Region(int(top), int(left), a * a + b * b <= 0.25)
-
-
-def _cosine_and_sine(degrees: float) -> tuple[float, float]:
-    """Quarter turns are exact."""
-    if not math.isfinite(degrees):
-        return math.nan, math.nan
-    rest = math.fmod(degrees, 360)  # exact
-    quarters = round(rest / 90)
-    cosine, sine = shapes.cosine_and_sine(math.radians(rest - 90 * quarters))
-    turned = ((cosine, sine), (-sine, cosine), (-cosine, -sine), (sine, -cosine))
-    return turned[quarters % 4]

@@ -1,14 +1,10 @@
 """Labelme: one JSON an image, which is beside it or embedded in it.
 
-Shapes are drawn as `labelme.utils.shapes_to_label` does, with Pillow, each above those before it: polygons with their
-outline, lines 10 pixels wide, points as discs of radius 5. Shapes of one label and one group number are one object.
-`__ignore__` is void; `_background_` is what pixels without a shape are, unless it is one of the classes, or they are
-void: then it is the class background.
+Shapes are drawn as labelme does it (see `collecting.labelme_shapes`), each above those before it. Shapes of one label
+and one group number are one object. `__ignore__` is void; `_background_` is what pixels without a shape are, unless it
+is one of the classes, or they are void: then it is the class background. Masks are upright, as labelme shows images.
 """
 
-import base64
-import binascii
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -17,31 +13,32 @@ from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 from typing import Annotated
 
-import numpy as np
-import PIL.Image
-import PIL.ImageDraw
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo
 
 from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError, combined
 from segline.dataset.raw import SUFFIXES, Dataset
 from segline.monitoring import console
-from segline.preprocessing.image_files import image_file, png_jpeg
+from segline.preprocessing.image_files import image_file
 from segline.preprocessing.image_files.headers import PNG
-from segline.preprocessing.image_files.stored_samples import MAX_TILED_PIXELS, Stored
 from segline.preprocessing.image_files.upright import TURNS
-from segline.sources.collecting import annotation_places, drawn, json_file, labels, listing, shapes, splitting
+from segline.sources.collecting import (
+    annotation_places,
+    drawn,
+    json_file,
+    labelme_shapes,
+    labels,
+    listing,
+    shapes,
+    splitting,
+)
+from segline.sources.collecting.labelme_shapes import Pencil, Shape
 from segline.sources.collecting.listing import Entry
 from segline.sources.collecting.shapes import Canvas, Faults, Points, Region
 
 IGNORED, BACKGROUND = "__ignore__", "_background_"
 _BACKGROUND_CLASS = "background"  # what BACKGROUND is where unlabelled pixels are void
 MAX_BYTES = 128 << 20  # of a JSON with its image
-LINE_WIDTH, POINT_RADIUS = 10, 5
-_MARGIN = 2  # pixels by which Pillow may go beyond the outline of a shape: it rounds
-# Shapes with a fixed number of points.
-_COUNTS = {"rectangle": 2, "circle": 2, "line": 2, "point": 1, "oriented_rectangle": 4, "mask": 2}
-_POLYGONS, _LINES = ("polygon", "oriented_rectangle"), ("line", "linestrip")
 
 
 def _json(text: str, info: ValidationInfo) -> str:
@@ -65,17 +62,6 @@ class Section(labels.Rules):
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A shape as in the file: `points` are x and y in pixels of the image; `mask` is a PNG in base64."""
-
-    label: Annotated[str, Field(max_length=200)]
-    points: list[tuple[float, float]]
-    shape_type: str | None = None
-    group_id: int | None = None
-    mask: str | None = None
-
-
-@dataclass(frozen=True)
 class Document:
     """What is read of a file."""
 
@@ -88,13 +74,21 @@ class Document:
 
 @dataclass(frozen=True)
 class _Picture:
-    """The image of a file. What is embedded has `content`; labelme then ignores the Exif tag `orientation`."""
+    """The image of a file as labelme shows it, and its Exif tag.
+
+    What is embedded has `content`; labelme then ignores the tag.
+    """
 
     path: Path
     height: int
     width: int
+    tag: int
     content: bytes | None = None
-    orientation: int = 1
+
+    @property
+    def has_two_readings(self) -> bool:
+        """Whether it has the same size turned and not, so that its mask does not tell which is meant."""
+        return self.tag > 1 and (self.tag < 5 or self.height == self.width)
 
 
 _DOCUMENT = TypeAdapter(Document)
@@ -128,7 +122,9 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
         folder,
         lambda entry: _read(entry.mask, source_input)[1].content,
     )
-    for line in drawing.notes():
+    without = _without_annotations(entries)
+    left_out = [f"images without an annotation file are left out: {without}"] if without else []
+    for line in [*left_out, *drawing.notes()]:
         console.warn(f"{source_input}: {line}")
     return replace(describe(section, source_input), splits=pairs)
 
@@ -192,6 +188,18 @@ def _shared(found: dict[str, list[Entry]]) -> Iterator[PipelineError]:
             yield DataError(entry.mask, problem, "Remove one of the two annotation files.")
 
 
+def _without_annotations(found: dict[str, list[Entry]]) -> int:
+    """How many images lie beside those that have an annotation file, or beside such files, and have none."""
+    paths = [path for entries in found.values() for entry in entries for path in (entry.image, entry.mask)]
+    labelled = {path.with_suffix("") for path in paths}
+    return sum(
+        path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.with_suffix("") not in labelled
+        for folder in {path.parent for path in paths}
+        if folder.is_dir()
+        for path in folder.iterdir()
+    )
+
+
 @lru_cache(maxsize=1)  # an entry is drawn and copied from one reading
 def _read(file: Path, root: Path) -> tuple[Document, _Picture]:
     """An annotation file and its image. Raises DataError."""
@@ -228,34 +236,20 @@ def _beside(file: Path, root: Path, document: Document) -> _Picture:
     if problem is not None:
         raise DataError(file, f"imagePath {document.imagePath!a} is {problem}", "Put the image beside its JSON.")
     with image_file.opened(path, path, windows=True) as image:
-        return _Picture(path, image.height, image.width)
+        return _Picture(path, image.height, image.width, image.orientation)
 
 
 def embedded(file: Path, text: str) -> tuple[Path, bytes]:
     """The name that the image in `imageData` gets, and its content. Raises DataError if it is not base64."""
-    content = _decoded(text, file, "imageData")
+    content = labelme_shapes.decoded(text, file, "imageData")
     return file.with_suffix(".png" if content.startswith(PNG) else ".jpg"), content
 
 
 def _embedded(file: Path, text: str) -> _Picture:
     """The image in `imageData`: its container is checked, its pixels are not decoded."""
     path, content = embedded(file, text)
-    stored = _stored(content, file, path, "imageData")
-    return _Picture(path, stored.height, stored.width, content, stored.orientation)
-
-
-def _decoded(text: str, file: Path, key: str) -> bytes:
-    try:
-        return base64.b64decode(text)
-    except (binascii.Error, ValueError) as error:
-        raise DataError(file, f"{key}: not base64 ({error})", "Save it again with labelme.") from None
-
-
-def _stored(content: bytes, file: Path, path: Path, key: str) -> Stored:
-    try:
-        return png_jpeg.stored(content, path, MAX_TILED_PIXELS)
-    except DataError as error:
-        raise DataError(file, f"{key}: {error.problem}", "Save it again with labelme.") from None
+    stored = labelme_shapes.opened(content, file, path, "imageData")
+    return _Picture(path, stored.height, stored.width, stored.orientation, content)
 
 
 class _Drawing:
@@ -265,7 +259,7 @@ class _Drawing:
         self._background = section.background
         self._classes = section.classes
         self._names_background = bool({BACKGROUND, _BACKGROUND_CLASS} & set(section.classes))
-        self._ignored = 0
+        self._ignored = self._ambiguous = 0
         self.labels, self.faults = labels.Labels(section), Faults(section.faults)
 
     def check(self, file: Path, document: Document, picture: _Picture) -> None:
@@ -276,25 +270,32 @@ class _Drawing:
 
     def notes(self) -> list[str]:
         """What was done without an error, a line each, with counts."""
-        ignored = [f"shapes labelled {IGNORED} are void: {self._ignored}"] if self._ignored else []
-        return [*self.labels.notes(), *ignored, *self.faults.notes()]
+        counted = (
+            (self._ignored, f"shapes labelled {IGNORED} are void"),
+            (
+                self._ambiguous,
+                "images have the same size before and after their Exif turn; masks are upright, so set "
+                "preprocess.orientation to upright",
+            ),
+        )
+        return [*self.labels.notes(), *(f"{what}: {count}" for count, what in counted if count), *self.faults.notes()]
 
     def canvas(self, file: Path, document: Document, picture: _Picture) -> Canvas:
         """The drawn shapes, upright as the file of the image shows them."""
         canvas = Canvas(picture.height, picture.width, self._background)
-        pencil = _Pencil(picture.height, picture.width)
+        pencil = Pencil(picture.height, picture.width)
         objects: dict[tuple[str, int | None], int] = {}  # by label and group
         for number, shape in enumerate(document.shapes):
             value = self._value(shape, file)
             outline = self._outline(shape, number, file, picture)
             if outline is None:
                 continue
-            if not isinstance(outline, Region):
-                outline = pencil.region(_kind(shape), _points(shape), outline)
+            region = outline if isinstance(outline, Region) else pencil.region(shape, outline)
             key = (shape.label, shape.group_id)
             part_of = None if shape.group_id is None else objects.get(key)
-            objects[key] = canvas.draw(value, outline, part_of=part_of)
-        turn = TURNS[picture.orientation]
+            objects[key] = canvas.draw(value, region, part_of=part_of)
+        self._ambiguous += picture.has_two_readings
+        turn = TURNS[1 if picture.content is None else picture.tag]
         canvas.mask, canvas.objects = turn.upright(canvas.mask), turn.upright(canvas.objects)
         self.faults.drawn(canvas)
         return canvas
@@ -310,103 +311,9 @@ class _Drawing:
         return self._background
 
     def _outline(self, shape: Shape, number: int, file: Path, picture: _Picture) -> Points | Region | None:
-        """What a shape is drawn within, or the pixels of a mask; None for one that cannot be drawn: adds its fault."""
-        kind, points, size = _kind(shape), _points(shape), (picture.height, picture.width)
-        which = f"shape {number} ({shape.label!a}, {kind})"
-        wanted = _COUNTS.get(kind)
+        """As `labelme_shapes.drawable`."""
+        which = f"shape {number} ({shape.label!a}, {shape.kind})"
         if shape.label == BACKGROUND and self._background == labels.VOID and not self._names_background:
             self.faults.add(file, which, f"{BACKGROUND} is what unlabelled says, which is {labels.VOID_NAME}")
-        elif wanted is None and kind not in ("polygon", "linestrip"):
-            self.faults.add(file, which, "labelme itself draws no such shape")
-        elif wanted is not None and len(points) != wanted:
-            self.faults.add(file, which, f"{len(points)} points, expected {wanted}")
-        elif kind in _LINES and not len(points) > 0:
-            self.faults.add(file, which, "0 points, expected at least 1")
-        elif kind in _LINES and not _length(points) <= shapes.MAX_OUTLINE:
-            self.faults.add(file, which, f"a line of more than {shapes.MAX_OUTLINE} pixels, or not finite")
-        elif self.faults.passes(outline := _around(kind, points), *size, file, which):
-            if kind == "mask":
-                return self._mask(shape, outline, size, file, which)
-            if kind in _POLYGONS:
-                self.faults.look_for_crossings([points], file)
-            return outline
-        return None
-
-    def _mask(self, shape: Shape, outline: Points, size: tuple[int, int], file: Path, which: str) -> Region | None:
-        """The pixels of an embedded mask."""
-        left, top, right, bottom = (int(value) for value in (*outline[0], *outline[2]))
-        height, width = bottom - top, right - left
-        if left < 0 or top < 0 or bottom > size[0] or right > size[1]:
-            self.faults.add(file, which, f"reaches out of its image of {size[1]}x{size[0]} pixels")
             return None
-        try:
-            stored = _stored(_decoded(shape.mask or "", file, "mask"), file, Path("mask.png"), "mask")
-            if (stored.height, stored.width) == (height, width) and stored.bands == 1 and not stored.alpha:
-                return Region(top, left, stored.read(0, 0, height, width).values[:, :, 0] != 0)
-            problem = f"mask: {stored.width}x{stored.height} pixels, expected {width}x{height} of one gray channel"
-        except DataError as error:
-            problem = error.problem
-        self.faults.add(file, which, problem)
-        return None
-
-
-def _kind(shape: Shape) -> str:
-    return shape.shape_type or "polygon"
-
-
-def _points(shape: Shape) -> Points:
-    return np.array(shape.points, np.float64).reshape(-1, 2)
-
-
-def _length(points: Points) -> float:
-    """Of a line, in pixels; not finite if a point is not."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.abs(np.diff(points, axis=0)).max(axis=1).sum())
-
-
-def _around(kind: str, points: Points) -> Points:
-    """The polygon itself, or the corners of the box that the shape fills; they may be infinite."""
-    if kind in _POLYGONS:
-        return points
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _box(kind, points)
-
-
-def _box(kind: str, points: Points) -> Points:
-    if kind == "circle":
-        x, y = points[0].tolist()
-        across, down = (points[1] - points[0]).tolist()
-        radius = math.sqrt(across * across + down * down)
-        low, high = (x - radius, y - radius), (x + radius, y + radius)
-    else:
-        margin = {"line": LINE_WIDTH / 2, "linestrip": LINE_WIDTH / 2, "point": POINT_RADIUS}.get(kind, 0)
-        low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
-        if kind == "mask":  # from its first to its last pixel
-            low, high = np.trunc(points[0]), np.trunc(points[1]) + 1
-    return np.array([low, (high[0], low[1]), high, (low[0], high[1])], np.float64)
-
-
-class _Pencil:
-    """Draws shapes on one picture: the part that a shape may fill is cut out and wiped each time."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self._image = PIL.Image.new("L", (width, height))
-        self._draw = PIL.ImageDraw.Draw(self._image)
-
-    def region(self, kind: str, points: Points, outline: Points) -> Region:
-        """The pixels of a shape within an outline."""
-        corners = [tuple(corner) for corner in outline[[0, 2]].tolist()]
-        if kind in ("circle", "point"):
-            self._draw.ellipse(corners, outline=1, fill=1)
-        elif kind == "rectangle":
-            self._draw.rectangle(corners, outline=1, fill=1)
-        elif kind in _LINES:
-            self._draw.line([tuple(point) for point in points.tolist()], fill=1, width=LINE_WIDTH)
-        else:
-            self._draw.polygon([tuple(point) for point in points.tolist()], outline=1, fill=1)
-        low = np.clip(outline.min(axis=0) - _MARGIN, 0, self._image.size).astype(int)
-        high = np.clip(outline.max(axis=0) + _MARGIN + 1, 0, self._image.size).astype(int)
-        box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-        inside = np.asarray(self._image.crop(box)) != 0
-        self._image.paste(0, box)
-        return Region(box[1], box[0], inside)
+        return labelme_shapes.drawable(shape, (picture.height, picture.width), file, which, self.faults)

@@ -17,7 +17,8 @@ from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError
 from segline.dataset import raw
 from segline.sources import label_studio
-from segline.sources.collecting import shapes
+from segline.sources.collecting import label_studio_shapes, shapes
+from segline.sources.collecting.label_studio_shapes import Value
 from tests import folders
 from tests.sources.collecting.test_brush_runs import packed
 
@@ -127,7 +128,7 @@ def test_of_an_ellipse_the_pixels_with_their_centres_inside_are_drawn(tmp_path, 
 
 @pytest.mark.parametrize("degrees", [0, 45, 90, -90, 179.5, 200, 270, 359, 720.25, -1234.5])
 def test_sine_and_cosine_are_those_of_the_library(degrees):
-    cosine, sine = label_studio._cosine_and_sine(degrees)
+    cosine, sine = label_studio_shapes._cosine_and_sine(degrees)
 
     assert (cosine, sine) == pytest.approx((np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))), abs=1e-12)
 
@@ -245,14 +246,14 @@ def test_a_shape_that_cannot_be_drawn_is_an_error_with_its_task_or_left_out(tmp_
 @pytest.mark.parametrize(
     "value",
     [
-        label_studio.Value(points=[(1e308, 0), (1, 1), (1, 9)]),
-        label_studio.Value(x=1, y=1, width=1e308, height=1e308, rotation=30),
-        label_studio.Value(x=1, y=1, radiusX=1e308, radiusY=1e308, rotation=30),
+        Value(points=[(1e308, 0), (1, 1), (1, 9)]),
+        Value(x=1, y=1, width=1e308, height=1e308, rotation=30),
+        Value(x=1, y=1, radiusX=1e308, radiusY=1e308, rotation=30),
     ],
 )
 def test_a_shape_may_be_infinite_in_pixels(value):
     """Numpy's warnings are errors in tests."""
-    corners = label_studio._corners(value, 4000, 4000)
+    corners = label_studio_shapes.corners(value, 4000, 4000)
 
     assert not np.isfinite(corners).all()
     assert "a point that is not finite" == shapes.fault_of(corners, 4000, 4000)

@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 
 from segline.core import params
 from segline.core.errors import ParameterError, PipelineError
-from segline.dataset import raw
+from segline.dataset import processed, raw
+from segline.preprocessing import pairs, split_writer
 from segline.preprocessing.image_files.upright import TURNS
 from segline.sources import labelme
-from segline.sources.labelme import Shape
-from tests import folders
+from segline.sources.collecting import labelme_shapes
+from segline.sources.collecting.labelme_shapes import Shape
+from tests import folders, tiny
 from tests.sources import test_coco
 from tests.sweeps import mutations
 
@@ -132,6 +134,49 @@ def test_an_embedded_image_with_an_exif_tag_that_labelme_ignores_gets_an_upright
 
     mask, _ = drawn(tmp_path, tmp_path / "raw")
     assert np.array_equal(mask, TURNS[6].upright(stored))
+
+
+@pytest.mark.parametrize("tag", [2, 3, 4])
+def test_of_images_whose_turn_keeps_their_size_the_parameter_that_decides_is_named(tag, tmp_path, capsys):
+    """Labelme shows them upright. By their size alone preprocess cannot know."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = tag
+    root = write(tmp_path / "mine", shape(), imagePath="a.jpg")
+    (root / "a.png").unlink()
+    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    picture[2:9, 2:9] = 255
+    PIL.Image.fromarray(np.ascontiguousarray(TURNS[tag].upright(picture))).save(root / "a.jpg", exif=exif, quality=100)
+    data = labelme.collect(section(unlabelled="sky"), root, tmp_path / "raw")
+    raw.write(tmp_path / "raw", data)
+    told = "before and after their Exif turn; masks are upright, so set preprocess.orientation to upright: 1"
+
+    assert told in capsys.readouterr().err
+    form = {"height": HEIGHT, "width": WIDTH}
+    with pytest.raises(PipelineError, match=r"a\.jpg: Exif orientation .* Set preprocess\.orientation to upright if"):
+        prepared(tmp_path, **form, orientation="check")
+    images, onehot = prepared(tmp_path, **form, orientation="upright")
+    assert np.array_equal(images[0, :, :, 0] > 127, onehot[0, :, :, 0] == 1)
+
+
+def prepared(folder: Path, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images and one-hot masks of the train split."""
+    own = params.section({"preprocess": {**tiny.PARAMETERS["preprocess"], **changes}}, "preprocess", pairs.Section)
+    data = raw.read(folder / "raw")
+    split_writer.write(folder / "raw", folder / "processed", pairs.recipe(folder / "raw", data, own), data)
+    return tuple(np.load(folder / "processed/train" / name) for name in (processed.IMAGES, processed.ONEHOT))
+
+
+@pytest.mark.parametrize("place", [".", "images"])
+def test_images_without_a_file_are_left_out_and_counted(place, tmp_path, capsys):
+    """Those beside the labelled images, wherever they are, but not the image from which an embedded one was made."""
+    root = write(tmp_path / "mine", shape(), imagePath=f"{place}/a.png")
+    for name in ("a.png", "b.png", "c.jpg", ".d.png"):
+        folders.image(root / place / name)
+    write(root, shape(), stem="e", imageData=base64_png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    (root / "e.png").rename(root / "e.bmp")
+
+    drawn(root, tmp_path / "raw")
+    assert "images without an annotation file are left out: 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -385,11 +430,11 @@ def by_labelmes_rule(kind: str, points: Any, height: int, width: int) -> np.ndar
 
 @given(some_shapes)
 def test_drawing_all_shapes_on_one_picture_leaves_nothing_of_the_one_before(shapes):
-    pencil = labelme._Pencil(30, 40)
+    pencil = labelme_shapes.Pencil(30, 40)
 
     for kind, points in shapes:
         each = Shape("car", points, kind)
-        region = pencil.region(kind, labelme._points(each), labelme._around(kind, labelme._points(each)))
+        region = pencil.region(each, labelme_shapes._around(kind, labelme_shapes._points(each)))
         whole = np.zeros((30, 40), bool)
         height, width = region.inside.shape
         whole[region.top : region.top + height, region.left : region.left + width] = region.inside
@@ -423,8 +468,8 @@ def test_a_linked_folder_leads_nowhere_out_of_the_data_set(tmp_path):
 
 def as_labelme(raw_folder: Path, dataset: raw.Dataset, root: Path) -> dict[str, Any]:
     """Writes masks as shapes of the kind mask, one a class and image; the section that reads them."""
-    for split, pairs in dataset.splits.items():
-        for pair in pairs:
+    for split, listed in dataset.splits.items():
+        for pair in listed:
             path = root / split / Path(pair.image).name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes((raw_folder / split / pair.image).read_bytes())

@@ -5,6 +5,8 @@ One image at a time is in memory. Equal pixels give equal bytes.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.core.errors import DataError, PipelineError
-from segline.dataset.raw import Pair, name_key
+from segline.dataset.raw import Dataset, Pair, name_key
 from segline.monitoring import console
 from segline.preprocessing.image_files import png
 from segline.sources.collecting import copying
@@ -29,6 +31,31 @@ class Drawn(Protocol):
     def mask(self) -> Pixels: ...
     @property
     def objects(self) -> Pixels | None: ...
+
+
+class Reader(Protocol):
+    """Reads and checks annotations once, then draws image by image, in any order, while their files are open."""
+
+    def read(self, files: ExitStack, /) -> dict[str, list[Entry]]:
+        """The entries of each split, sorted by stem. Raises PipelineError for all problems at once."""
+
+    def draw(self, entry: Entry, /) -> Drawn:
+        """What is drawn for an entry."""
+
+    def notes(self) -> list[str]:
+        """What was done without an error, a line each, with counts."""
+
+
+def collected(reader: Reader, dataset: Dataset, source_input: Path, folder: Path) -> Dataset:
+    """The data set with its pairs: those of `write`, of all that the reader finds below `source_input`. Says its notes.
+
+    Raises what the reader and `write` do.
+    """
+    with ExitStack() as files:
+        pairs = write(reader.read(files), reader.draw, folder)
+    for line in reader.notes():
+        console.warn(f"{source_input}: {line}")
+    return replace(dataset, splits=pairs)
 
 
 def alike(listed: Mapping[str, Sequence[Entry]]) -> list[PipelineError]:
