@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from segline.core import params
 from segline.core.errors import ParameterError, suggestion
@@ -85,25 +86,56 @@ class Network(nn.Module):
 def build(section: Section, channels: int, outputs: int) -> nn.Module:
     """The network for C channels and K outputs, weights drawn from torch's global generator by SMP's and timm's rules.
 
-    Raises ParameterError if a package is missing, a name unknown, or if SMP refuses the parameters.
+    Raises ParameterError if a package is missing, a name unknown, the parameters unfit for the architecture, or if it
+    cannot give images of any size back at their own size on this encoder.
     """
-    library = _package("segmentation_models_pytorch")
-    architectures = library.MODEL_ARCHITECTURES_MAPPING
+    architectures = _package("segmentation_models_pytorch").MODEL_ARCHITECTURES_MAPPING
     _require_known("architecture", section.architecture, list(architectures))
-    architecture = architectures[section.architecture]
     _require_known("encoder", section.encoder, encoders())
-    _require_parameters(section, architecture)
+    _require_parameters(section, architectures[section.architecture])
+    _try(section, channels, outputs)
+    return _network(section, channels, outputs)
+
+
+def _network(section: Section, channels: int, outputs: int) -> Network:
     own = {"encoder_weights": None, "in_channels": channels, "classes": outputs}
-    if section.architecture == "dpt":  # images of any size, and no classifier in the encoder
+    if section.architecture == "dpt":  # no classifier in the encoder
         own |= {"dynamic_img_size": True, "num_classes": 0}
-    try:
-        with warnings.catch_warnings(action="ignore"):  # about names and defaults that SMP means to change
-            model = architecture(section.encoder, **own, **section.decoder)
-    except Exception as error:  # noqa: BLE001 - the libraries raise all kinds
-        raise _refused(section, error) from None
+    elif section.encoder.startswith(f"{TIMM}swin"):
+        own |= {"strict_img_size": False}
+    architecture = _package("segmentation_models_pytorch").MODEL_ARCHITECTURES_MAPPING[section.architecture]
+    # The warnings are about names and defaults that SMP means to change.
+    with warnings.catch_warnings(action="ignore"), _NumbersHere():
+        model = architecture(section.encoder, **own, **section.decoder)
     stride = model.encoder.output_stride * FACTOR.get(section.architecture, 1)
     inputs = blocks.InputScaling(*scaling(section.encoder), channels, persistent=True)
-    return Network(model, inputs, stride, max(SMALLEST, stride * LEAST.get(section.architecture, 1)))
+    least = stride * max(LEAST.get(section.architecture, 1), -(-SMALLEST // stride))
+    return Network(model, inputs, stride, least)
+
+
+class _NumbersHere(TorchFunctionMode):
+    """Computes `linspace` on the CPU: SMP takes rates of dropout from it, which meta tensors do not have."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        device = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **(kwargs or {}) | device)
+
+
+def _try(section: Section, channels: int, outputs: int) -> None:
+    """Builds the network and applies it without memory for either. Raises ParameterError if that fails."""
+    combination = f"{section.architecture} on {section.encoder}"
+    try:
+        with torch.device("meta"), torch.no_grad():
+            network = _network(section, channels, outputs).eval()
+            images = torch.empty(1, channels, network.least, network.least + network.stride)
+            sides = tuple(network(images).shape[-2:])
+    except Exception as error:  # noqa: BLE001 - the libraries raise all kinds
+        problem = f"{combination} does not work ({type(error).__name__}: {str(error)[:200]})"
+        encoder = "a vision transformer of timm (tu-vit_...)" if section.architecture == "dpt" else "another encoder"
+        raise ParameterError(WHERE, problem, f"Choose {encoder} or other parameters of the decoder.") from None
+    if sides != images.shape[-2:]:
+        problem = f"{combination} gives {sides[0]} pixels for {images.shape[-2]}"
+        raise ParameterError(f"{WHERE}.decoder", problem, "Let `upsampling` fit encoder_depth, or leave both out.")
 
 
 def encoders() -> list[str]:
@@ -141,7 +173,7 @@ def _package(name: str) -> ModuleType:
         raise ParameterError(f"{params.FILE}: model.name", problem, "Or choose another network.") from None
     except (ImportError, RuntimeError, OSError) as error:
         problem = f"smp needs the package {name}, which cannot be imported ({error})"
-        remedy = "torchvision must be made for the very build of torch that is installed; see docs/networks.md."
+        remedy = f"Beside the CPU build of torch take that of torchvision: UV_TORCH_BACKEND=cpu {INSTALL}"
         raise ParameterError(f"{params.FILE}: model.name", problem, remedy) from None
 
 
@@ -159,8 +191,3 @@ def _require_parameters(section: Section, architecture: type) -> None:
         if key not in known:
             remedy = suggestion(key, known, f"It has: {', '.join(known)}.")
             raise ParameterError(f"{WHERE}.decoder.{key}", f"not a parameter of {section.architecture}", remedy)
-
-
-def _refused(section: Section, error: Exception) -> ParameterError:
-    problem = f"{section.architecture} on {section.encoder} cannot be built ({type(error).__name__}: {error})"
-    return ParameterError(WHERE, problem, "Change the encoder or the decoder's parameters.")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from segline.core import params, plugins
+from segline.core import params
 from segline.core.errors import PipelineError
 from segline.networks import small_unet
 from segline.reporting import report
@@ -193,7 +193,7 @@ def choose_network(name, document):
 
 @pytest.mark.parametrize(
     "network",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != "unet")) for name in plugins.names("segline.networks")],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "unet")) for name in sorted(NETWORKS)],
 )
 def test_the_stages_after_it(network, project, reads):
     choose_network(network, project)
