@@ -27,7 +27,7 @@ Classify = Callable[[Array], tuple[Array, Array]]  # an image (H, W, bands) -> c
 LOGITS = 1e-4
 EQUAL = 0.99  # the smallest share of pixels with the class that `segline predict` gives
 
-_REMEDY = "Nothing was written. Does the network depend on the input size in a way that a trace misses?"
+REMEDY = "Nothing was written. Does the network depend on the input size in a way that a trace misses?"
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ def check(path: Path, run: Classify, network: nn.Module, description: checkpoint
             expected = steps(torch.from_numpy(image))[1].numpy()
         if logits.shape != expected.shape:
             shapes = f"expected logits {expected.shape}, got {logits.shape}"
-            raise IntegrityError(path, f"{shapes} on {size}", _REMEDY)
+            raise IntegrityError(path, f"{shapes} on {size}", REMEDY)
         with np.errstate(invalid="ignore"):  # infinite logits
             difference = float(np.abs(logits - expected).max() / max(1.0, float(np.abs(expected).max())))
         if not difference <= LOGITS:  # NaN too
             problem = f"expected torch's logits within {LOGITS:g} of the largest, got {difference:.1e} on {size}"
-            raise IntegrityError(path, problem, _REMEDY)
+            raise IntegrityError(path, problem, REMEDY)
         farthest = max(farthest, difference)
         equal += int(np.count_nonzero(classes == predicted(network, description, image)))
         total += classes.size
@@ -66,21 +66,21 @@ def check(path: Path, run: Classify, network: nn.Module, description: checkpoint
         problem = (
             f"expected the classes of segline predict on {EQUAL:.0%} of the pixels of noise, got {equal / total:.2%}"
         )
-        raise IntegrityError(path, problem, _REMEDY)
+        raise IntegrityError(path, problem, REMEDY)
     return Noise(farthest, equal / total)
 
 
 def _noise(form: Preparation) -> list[Array]:
-    """Samples (H, W, bands): of a row's own size, of twice that, of one pixel, and of odd sizes."""
+    """Samples (H, W, bands): as large as a row, one pixel, one tall image and one wide."""
     draws = np.random.default_rng(0)
     kind, bands = onnx_graph.sample_type(form), onnx_graph.input_bands(form)
     step = tiling.own_pixels(form) if form.fit == "tile" else 1
     height, width = round(form.height * step), round(form.width * step)
     sizes = [(height, width), (1, 1), (height + height // 2, width // 2 + 1), (height // 3 + 1, width + 17)]
-    low, high = (float(np.iinfo(kind).min), float(np.iinfo(kind).max)) if kind.kind != "f" else (0.0, 1.0)
-    if form.intensity.by != "full":
-        low, high = min(form.intensity.low), max(form.intensity.high)
-    return [draws.uniform(low, high, (*size, bands)).astype(kind) for size in sizes]
+    limits = np.iinfo(kind) if kind.kind != "f" else np.finfo(kind)
+    low, high = float(limits.min), float(limits.max)
+    least, most = (low, high) if form.intensity.by == "full" else (min(form.intensity.low), max(form.intensity.high))
+    return [draws.uniform(least, most, (*size, bands)).clip(low, high).astype(kind) for size in sizes]
 
 
 @dataclass(frozen=True)

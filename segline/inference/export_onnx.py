@@ -150,8 +150,7 @@ def _checked(
             classes, logits = session.run(onnx_graph.OUTPUTS, {onnx_graph.INPUT: image})
         except Exception as error:  # onnxruntime raises no narrower class
             size = "x".join(map(str, image.shape))
-            remedy = "Nothing was written. Does the network depend on the input size in a way that a trace misses?"
-            raise IntegrityError(path, f"onnxruntime fails on {size} ({error})", remedy) from error
+            raise IntegrityError(path, f"onnxruntime fails on {size} ({error})", export_noise.REMEDY) from error
         return classes, logits
 
     noise = export_noise.check(path, run, network, description)

@@ -26,7 +26,7 @@ from segline.scoring import confusion, evaluation
 Array = npt.NDArray[Any]
 
 WITHIN = 0.005  # the largest difference of accuracy and mIoU from those of `evaluate`
-MOST_PIXELS = 1 << 24  # of an image that the network sees whole: with tiles only
+MOST_PIXELS = 1 << 22  # of an image that the network sees whole, with tiles only: 1 GiB for a unet of width 8
 _MAX_BYTES = 1 << 24  # of eval.json
 
 
@@ -113,14 +113,13 @@ def check(path: Path, run: Callable[[Array], Array], evaluated: Evaluated, form:
 
 def model_input(samples: Samples, form: Preparation) -> Array:
     """The samples of an image file as the input of the exported file, (H, W, bands)."""
-    if form.dtype is None and form.intensity.by == "full":
-        return intensity.to_bytes(samples, form)  # of deeper samples too, which the input does not take
-    wanted = (
-        samples.values
-        if onnx_graph.input_bands(form) != form.channels
-        else intensity.chosen(samples.values, form.bands)
-    )
-    return np.ascontiguousarray(wanted.astype(onnx_graph.sample_type(form), copy=False))
+    if not isinstance(form.bands, str):
+        values = samples.values
+    elif form.dtype is None and form.intensity.by == "full":
+        values = intensity.to_bytes(samples, form)  # of deeper samples too, which the input does not take
+    else:
+        values = intensity.chosen(samples.values, form.bands)
+    return np.ascontiguousarray(values.astype(onnx_graph.sample_type(form), copy=False))
 
 
 def _pair(

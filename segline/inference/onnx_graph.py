@@ -33,8 +33,8 @@ def sample_type(preparation: Preparation) -> np.dtype[Any]:
 
 def input_bands(preparation: Preparation) -> int:
     """The bands of the input: all of a file of training if `bands` are numbers of them, otherwise the channels."""
-    named = isinstance(preparation.bands, tuple)
-    return (preparation.file_bands if named else None) or preparation.channels
+    named = preparation.bands
+    return preparation.channels if isinstance(named, str) else preparation.file_bands or max(named)
 
 
 class ImageToClasses(nn.Module):
@@ -55,7 +55,7 @@ class ImageToClasses(nn.Module):
         own = image.shape[0], image.shape[1]
         pixels = self.frame.prepared(self.to_bytes(image.permute(2, 0, 1)))
         logits = output_head.class_logits(self.network((pixels[None] - self.mean) / self.std)).float()
-        logits = self.frame.at_own_size(logits, own)[0]
+        logits = self.frame.at_own_size(logits, own).squeeze(0)
         return logits.argmax(dim=0).byte(), logits
 
 
@@ -73,8 +73,7 @@ class _Bytes(nn.Module):
         kind, rule = sample_type(form), form.intensity
         self.are_bytes = rule.by == "full" and kind == np.uint8
         self.may_be_nan = kind.kind == "f"
-        named = isinstance(form.bands, tuple) and form.file_bands is not None
-        self.picks = [number - 1 for number in form.bands if isinstance(number, int)] if named else None
+        self.picks = None if isinstance(form.bands, str) else [number - 1 for number in form.bands]
         bounds = (rule.low, rule.high)
         if rule.by == "full":
             limits = np.iinfo(kind)

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from segline import __main__ as command
-from segline.core import plugins
+from segline.core import pipeline, plugins
 from segline.core.errors import IntegrityError, ParameterError, PipelineError
 from segline.dataset import raw
 from segline.dataset.preparation import Intensity, Preparation
@@ -181,6 +181,20 @@ def test_deeper_samples_and_chosen_bands_go_in_as_they_are_in_the_file(kind, tmp
     image = noise(70, 130, 4, kind)
 
     assert (export_noise.predicted(network, description, image) == outputs(onnxruntime, out, image)[0]).mean() > 0.99
+
+
+def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch, onnxruntime):
+    page = (pipeline.ROOT / "docs/your-data.md").read_text(encoding="utf-8")
+    example = page.partition("## Exporting to ONNX")[2].partition("```python\n")[2].partition("```")[0]
+    out = exported(tmp_path)
+    monkeypatch.chdir(out.parent)
+    png.write_png(Path("photo.png"), noise(31, 47))
+    names: dict[str, np.ndarray] = {}
+    exec(example, names)
+
+    classes, logits = outputs(onnxruntime, out, noise(31, 47))
+    assert np.array_equal(classes, names["classes"])
+    assert np.array_equal(logits, names["logits"])
 
 
 def test_a_gray_model_takes_one_band(tmp_path, onnxruntime):
