@@ -18,10 +18,19 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
-from segline.core import params
-from segline.core.errors import DataError, ParameterError, PipelineError, combined
+from segline.core.errors import DataError, PipelineError, combined
 from segline.dataset.raw import SUFFIXES, Dataset
-from segline.sources.collecting import coco_runs, drawn, image_size, json_file, labels, listing, shapes, splitting
+from segline.sources.collecting import (
+    annotation_places,
+    coco_runs,
+    drawn,
+    image_size,
+    json_file,
+    labels,
+    listing,
+    shapes,
+    splitting,
+)
 from segline.sources.collecting.annotation_places import File, Folder, Split
 from segline.sources.collecting.json_file import Elements
 from segline.sources.collecting.listing import Entry
@@ -118,20 +127,18 @@ class _Reader:
 
     def read(self, files: ExitStack) -> dict[str, list[Entry]]:
         """The entries of each split, sorted by stem. The files stay open as long as `files`."""
-        if not self._root.is_dir():
-            remedy = "Put your images and annotations there, or name the folder that contains them."
-            raise ParameterError(f"{params.FILE}: data.input", f"no such folder: {self._root}", remedy)
-        form, found = self._section.split, dict[str, list[Entry]]()
-        for name, text in ({"": ""} if form.by == "ratio" else splitting.folders(form)).items():
-            path = self._root / self._section.annotations.replace(splitting.SPLIT, text)
-            folder = self._root / self._section.images.replace(splitting.SPLIT, text)
+        annotation_places.require_folder(self._root)
+        found: dict[str, list[Entry]] = {}
+        for name, path, folder in annotation_places.of_each_split(self._root, self._section):
             found[name] = []
             try:
                 found[name] = self._read(files.enter_context(json_file.elements(path, _ARRAYS)), folder)
             except DataError as error:
                 self._problems.append(error)
         self._problems += [*drawn.alike(found), *self._labels.problems(), *self._faults.problems()]
-        entries = splitting.divided(self._root, found, form, self._section.group, problems=self._problems)
+        entries = splitting.divided(
+            self._root, found, self._section.split, self._section.group, problems=self._problems
+        )
         if self._problems:
             raise combined(self._root, self._problems)
         return entries

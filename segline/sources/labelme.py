@@ -15,8 +15,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo
 
-from segline.core import params
-from segline.core.errors import DataError, ParameterError, PipelineError, combined
+from segline.core.errors import DataError, PipelineError, combined
 from segline.dataset.raw import SUFFIXES, Dataset
 from segline.monitoring import console
 from segline.preprocessing.image_files import image_file
@@ -131,9 +130,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
 
 def _entries(section: Section, root: Path) -> dict[str, list[Entry]]:
     """The checked files of each split: their `image` is the image, or the name that an embedded one gets."""
-    if not root.is_dir():
-        remedy = "Put your images and annotations there, or name the folder that contains them."
-        raise ParameterError(f"{params.FILE}: data.input", f"no such folder: {root}", remedy)
+    annotation_places.require_folder(root)
     problems: list[PipelineError] = []
     drawing = _Drawing(section)
     form = section.split
