@@ -75,6 +75,8 @@ def fetch(place: Place, most: int) -> Path:
                 raise _failed(hub, place, file, error) from None
             continue
         raise _refused(hub, place, f"{file} has {size:,} bytes, expected at most {most:,}", "Name another.")
+    if hub.constants.is_offline_mode():
+        raise _refused(hub, place, "not in the cache", "Unset HF_HUB_OFFLINE to fetch it once.")
     remedy = f"Name one of its files: segline weights {place.repository}:FILE"
     raise _refused(hub, place, f"has neither {' nor '.join(FILES)}", f"{remedy}{_there(hub, place)}.")
 
@@ -102,9 +104,9 @@ def _refused(hub: ModuleType, place: Place, problem: str, remedy: str) -> FetchE
 
 
 def _failed(hub: ModuleType, place: Place, file: str, error: Exception) -> FetchError:
-    """The error of the library in one line. Some stand for another one, which is their cause."""
-    cause: Any = error.__cause__ or error
+    """The error of the library in one line. That a file is not in the cache has a cause: why it was not fetched."""
     errors = hub.errors
+    cause: Any = (error.__cause__ or error) if isinstance(error, errors.LocalEntryNotFoundError) else error
     log_in = "log in (`hf auth login`) or set HF_TOKEN"
     network = "Check the network, the proxy and HF_ENDPOINT; or name a file that you have in params.yaml."
     if isinstance(cause, errors.RemoteEntryNotFoundError):

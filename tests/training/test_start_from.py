@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -347,3 +349,34 @@ def test_check_reports_a_file_that_is_missing(tmp_path, monkeypatch):
 
     assert [] == check.problems(tmp_path / "params.yaml")
     assert "missing.safetensors: missing" in str(check.on_this_machine(tmp_path / "params.yaml"))
+
+
+def shown_in_docs() -> tuple[str, str, list[str]]:
+    """The commands, the parameters and the lines of the example in docs/weights.md."""
+    text = (ROOT / "docs/weights.md").read_text(encoding="utf-8").partition("## From a model of your own")[2]
+    (_, commands), (_, parameters), (_, lines) = re.findall(r"```(\w*)\n(.+?)```", text, re.DOTALL)
+    return commands, parameters, lines.splitlines()
+
+
+def begin_with(names: str, path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """A project whose classes have these names."""
+    labels = tuple(replace(label, name=name) for label, name in zip(tiny.CLASSES, names.split(), strict=True))
+    path.mkdir()
+    tiny.begin(path, monkeypatch, labels, **changes)
+
+
+def test_the_example_in_docs(tmp_path, monkeypatch, capsys):
+    commands, parameters, lines = shown_in_docs()
+    begin_with("sky road car", tmp_path / "first", monkeypatch)
+    train.main(tiny.TRAIN)
+    hashed = subprocess.run(commands, shell=True, capture_output=True, text=True, check=True).stdout
+    begin_with("sky road van", tmp_path / "next", monkeypatch, preprocess__height=24, preprocess__width=32)
+    Path("data/weights").symlink_to(tmp_path / "first/data/weights")
+    document = yaml.safe_load(Path("params.yaml").read_text())
+    document["train"] |= yaml.safe_load(parameters.replace("the 64 digits", hashed.split()[0]))["train"]
+    Path("params.yaml").write_text(yaml.safe_dump(document))
+    capsys.readouterr()
+    train.main(tiny.TRAIN)
+
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("train: ")]
+    assert lines == said
