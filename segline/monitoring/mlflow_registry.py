@@ -21,6 +21,8 @@ from segline.monitoring import mlflow_run, mlflow_worker
 PATIENCE = 300.0  # for everything, uploads too; a request without an answer ends it after 4 s, as in `mlflow_run`
 NAME = re.compile(r"[\w.-][\w .-]{0,99}", re.ASCII)
 REMEDY = "Check MLFLOW_TRACKING_URI and that it answers (SEGLINE_DEBUG=1 shows what MLflow says)."
+# Bytecode would become a part of the model, as MLflow imports its code where it copies it from.
+CHILD = {"MLFLOW_UV_AUTO_DETECT": "false", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _output(where: str, question: dict[str, Any]) -> str:
                 input=json.dumps(question),  # not an argument, which other users could read: it may contain a password
                 stdout=subprocess.PIPE,
                 stderr=mlflow_run.errors(),
-                env=mlflow_run.environment() | {"TMPDIR": folder, "MLFLOW_UV_AUTO_DETECT": "false"},
+                env=mlflow_run.environment() | {"TMPDIR": folder} | CHILD,
                 encoding="utf-8",
                 timeout=PATIENCE,
                 check=True,
