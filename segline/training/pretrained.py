@@ -96,7 +96,8 @@ def _named_as(
         elif name.endswith("num_batches_tracked"):
             weights[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
     parts = {name.split(".")[0] for name in expected}
-    return weights, [key for key in inner if key not in used | spare and (spare or key.split(".")[0] in parts)]
+    left_over = (key for key in inner if key not in used | spare and (spare or key.split(".")[0] in parts))
+    return weights, sorted(left_over)  # safetensors has no order of its own
 
 
 def _flat(name: str) -> str:

@@ -111,7 +111,7 @@ def test_the_first_convolution_takes_other_bands_as_smp_itself_would(tmp_path, m
 @pytest.mark.parametrize(
     ("of", "encoder", "said"),
     [
-        ("resnet34", "resnet18", "layer1.2.bn1.num_batches_tracked is not part of it"),
+        ("resnet34", "resnet18", "layer1.2.bn1.bias is not part of it"),
         ("resnet18", "resnet34", "layer1.2.conv1.weight is missing"),
         ("resnet18", LITE, "model.conv_stem.weight is missing"),
     ],
