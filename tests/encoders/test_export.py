@@ -28,7 +28,7 @@ def test_these_architectures_can_be_exported(tmp_path, capsys, architecture):
 
 
 def test_a_vision_transformer_is_refused_for_the_way_it_resizes_its_positions(tmp_path):
-    with pytest.raises(PipelineError, match="_upsample_bicubic2d_aa.* is not supported"):
+    with pytest.raises(PipelineError, match=r"_upsample_bicubic2d_aa.* is not supported"):
         export_onnx.run(trained(tmp_path, "dpt"), tmp_path / "model.onnx")
 
     assert not (tmp_path / "model.onnx").exists()
