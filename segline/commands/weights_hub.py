@@ -92,7 +92,7 @@ def _is_absent(hub: ModuleType, error: Exception) -> bool:
 def _there(hub: ModuleType, place: Place) -> str:
     """Its files of weights, for the end of a sentence; nothing if the hub does not say."""
     try:
-        files = hub.list_repo_files(place.repository)
+        files = hub.HfApi(endpoint=hub.constants.ENDPOINT).list_repo_files(place.repository)
     except Exception:  # noqa: BLE001 - it only adds to a message
         return ""
     fitting = [file for file in files if file.endswith((".safetensors", ".bin", ".pth", ".pt"))]
