@@ -1,5 +1,6 @@
 """`segline preset NAME`, which `make repro PRESET=NAME` runs first."""
 
+import importlib.util
 import json
 
 import pytest
@@ -71,17 +72,30 @@ def test_an_unknown_preset_names_the_nearest(checkout):
     assert before == checkout.read("params.yaml")
 
 
+def lacking(checkout: Project) -> str | None:
+    """What `segline check` finds missing that only a user can bring: their images, an extra, weights."""
+    document = checkout.parameters()
+    place = document["data"]["input"]
+    if not (checkout.root / place).exists():
+        return f"data.input: no such folder: {place}. "
+    if document["model"]["name"] != "smp":
+        return None
+    if not importlib.util.find_spec("segmentation_models_pytorch"):
+        return "model.name: smp needs the package segmentation_models_pytorch, which is missing here: "
+    return f"model.smp.weights: {document['model']['smp']['weights']}: missing. "
+
+
 def test_every_preset_is_valid(checkout):
+    """Templates too: all is valid but that what the user brings is not there yet."""
     check = ("python", "-m", "segline", "check")
     for path in sorted((ROOT / "presets").glob("*.yaml")):
         checkout.write("params.yaml", path.read_text(encoding="utf-8"))
-        place = yaml.safe_load(checkout.read("params.yaml"))["data"]["input"]
-        if (checkout.root / place).exists():
-            assert "params.yaml: valid\n" == checkout.run(*check)
-        else:  # a template: all is valid but that the user's files are not there yet
+        if missing := lacking(checkout):
             output = checkout.run(*check, fails=True)
-            assert output.startswith(f"error: params.yaml: data.input: no such folder: {place}. ")
+            assert output.startswith(f"error: params.yaml: {missing}"), path.name
             assert 1 == len(output.splitlines())
+        else:
+            assert "params.yaml: valid\n" == checkout.run(*check)
 
 
 def test_every_preset_says_as_much_as_the_default(checkout):

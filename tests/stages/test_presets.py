@@ -76,6 +76,9 @@ def test_a_preset_trains_is_scored_and_drawn(name, tmp_path, monkeypatch):
     write_raw(Path("data/raw"), class_names(document["data"]))
     for section, values in SMALLER.items():
         document[section] |= values
+    if document["model"]["name"] == "smp":
+        pytest.importorskip("segmentation_models_pytorch", reason="needs the extra encoders")
+        document["model"]["smp"] |= {"weights": "", "weights_sha256": ""}
     Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
     train.main(tiny.TRAIN)
