@@ -36,6 +36,7 @@ PARAMETERS: dict[str, Any] = {
         "intensity": {"by": "full"},
         "void": "ignore",
         "merge": {},
+        "objects": None,
     },
     "model": {"name": "unet", "head": "softmax", "unet": {"width": 4, "depth": 1, "norm": "batch", "dropout": 0.1}},
     "train": {

@@ -38,6 +38,7 @@ def section(pictures: Sequence[Picture]) -> list[str]:
         ("intensity", rule, why_rule),
         ("void", "ignore", ""),
         ("merge", "{}", ""),
+        ("objects", "null", ""),
     ]
     return ["preprocess:", *(_line(*each) for each in keys)]
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from segline.core import atomic, plugins, seal, untrusted
 from segline.core.errors import IntegrityError, PipelineError
-from segline.dataset import raw
+from segline.dataset import objects, raw
+from segline.dataset.objects import Objects
 from segline.dataset.preparation import FULL, Preparation, Side
 from segline.model import output_head
 from segline.monitoring import console
@@ -45,7 +46,8 @@ class Description:
     """The network by name and parameters, its `head` (see `output_head`) and its K `classes`; the `preparation` of the
     images it was trained on, and the scaling of its inputs: a byte x enters as (x - mean) / std.
 
-    `class_weights` are those of the loss it was trained with, one per class, or empty.
+    `class_weights` are those of the loss it was trained with, one per class, or empty. With `objects` the classes are
+    K', see `segline.dataset.objects`.
     """
 
     __pydantic_config__ = raw.CLOSED
@@ -58,6 +60,7 @@ class Description:
     std: Annotated[float, Field(ge=1e-6, le=1e6)]
     classes: Annotated[tuple[raw.Label, ...], Field(min_length=2, max_length=255)]
     class_weights: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(max_length=255)]
+    objects: Objects | None = None
 
     @property
     def channels(self) -> int:
@@ -107,6 +110,8 @@ def write(path: Path, weights: dict[str, Tensor], description: Description) -> N
     """Writes weights and description to `path`; equal values give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     content = asdict(description) | {"preparation": description.preparation.as_dict()}
+    if description.objects is None:  # older versions do not have them
+        del content["objects"]
     metadata = {KEY: seal.dumps(content, _digest(tensors))}
     with atomic.file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
@@ -171,6 +176,7 @@ def _parse(text: str) -> Description:
     name, count = Counter(label.name for label in description.classes).most_common(1)[0]
     if count > 1:
         raise ValueError(f"classes: duplicate name {name!r}")
+    objects.require_classes(description.classes, description.objects)
     if len(description.class_weights) not in (0, len(description.classes)):
         raise ValueError(f"{len(description.class_weights)} class_weights for {len(description.classes)} classes")
     return description

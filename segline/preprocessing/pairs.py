@@ -19,6 +19,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from segline.core import params
 from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset import processed, tiling
+from segline.dataset.objects import MAX_BORDER, Objects
 from segline.dataset.onehot import VOID, Lookup, lookup, pack, packed_size, present
 from segline.dataset.preparation import MOST_OVERLAP, Alpha, Fit, Intensity, Orientation, Preparation
 from segline.dataset.raw import DATASET_FILE, ENCODINGS, FORMATS, Dataset, Name
@@ -34,12 +35,20 @@ File = TypeVar("File", ImageFile, MaskFile)
 Item = TypeVar("Item")
 
 
+class ChosenObjects(params.Section):
+    """The classes with objects, and the width of their border in working pixels: see `segline.dataset.objects`."""
+
+    classes: list[Name] = Field(min_length=1, max_length=127)
+    border: int = Field(ge=1, le=MAX_BORDER)
+
+
 class Section(params.Section):
     """`preprocess` in params.yaml. `height` and `width` are those of a row of the arrays: an image or a tile of one.
 
     See `segline.dataset.tiling` for `fit`, `scale` and `overlap`, `segline.preprocessing.intensity` for `bands` and
     `intensity`. `void: class` makes "not labelled" a class of its own, the last one. `merge` is empty, or lists for
-    each new class the old classes it replaces; every old class is listed once.
+    each new class the old classes it replaces; every old class is listed once. `objects` names the classes, merged ones
+    by their new names, whose masks come with object numbers; null for none.
     """
 
     fit: Fit
@@ -53,6 +62,7 @@ class Section(params.Section):
     intensity: intensity.Form
     void: Literal["ignore", "class"]
     merge: dict[Name, Annotated[list[str], Field(min_length=1)]]
+    objects: ChosenObjects | None
 
     @field_validator("height", "width")
     @classmethod
@@ -121,10 +131,18 @@ class Prepared:
 
 def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
     """The recipe for a data set. Raises DataError for a wrong class table, ParameterError if `section` does not fit."""
-    table = class_table.table(raw / DATASET_FILE, data, section.merge, section.void == "class")
-    values = lookup(table.values, ENCODINGS[data.encoding])
+    classes = table(raw / DATASET_FILE, data, section)
+    values = lookup(classes.values, ENCODINGS[data.encoding])
     percentile = section.intensity if isinstance(section.intensity, intensity.Percentile) else None
-    return Recipe(preparation(section), percentile, data.encoding, data.threshold, table, values)
+    return Recipe(preparation(section), percentile, data.encoding, data.threshold, classes, values)
+
+
+def table(index: Path, data: Dataset, section: Section) -> class_table.Table:
+    """The classes that the arrays have; `index` is the file that defines those of `data`. Raises as `recipe` does."""
+    found = class_table.table(index, data, section.merge, section.void == "class")
+    if section.objects is None:
+        return found
+    return class_table.with_objects(found, Objects(tuple(section.objects.classes), section.objects.border))
 
 
 def preparation(section: Section) -> Preparation:

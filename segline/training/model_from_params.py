@@ -23,4 +23,5 @@ def from_params(document: params.Document, section: loop.Section, split: process
         std=batches.STD,
         classes=split.index.classes,
         class_weights=class_weights.median_frequency(split) if weighted else (),
+        objects=split.index.objects,
     )
