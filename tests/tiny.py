@@ -63,7 +63,7 @@ PARAMETERS: dict[str, Any] = {
         **dict.fromkeys(("brightness", "contrast", "saturation", "noise", "cut_mix"), 0.0),
         **dict.fromkeys(("zoom", "crop"), 1.0),
     },
-    "evaluate": {"split": "test", "batch_size": 3, "resamples": 100, "seed": 1},
+    "evaluate": {"split": "test", "batch_size": 3, "resamples": 100, "seed": 1, "objects": None},
     "plot": {"images": 1},
 }
 
