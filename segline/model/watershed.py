@@ -1,8 +1,8 @@
 """Where an image is probably inside of objects -> its numbered objects, by a watershed. H x W pixels.
 
 Where the probability of "inside" of a class reaches `seed`, pixels that share an edge are the seed of an object. From
-the seeds the objects grow over the pixels of the class, the most probable inside first, until they meet. Pixels of the
-class that no seed reaches are no object. The image is whole by then, so the edges of tiles part none.
+the seeds the objects grow over the pixels of the class, the most probable inside first, edge by edge, until they meet.
+Pixels of the class that no seed reaches are no object. The image is whole by then, so the edges of tiles part none.
 Source: Meyer 1991, in the form of scikit-image; the seeds as in Ronneberger et al. 2015 and Caicedo et al. 2019.
 """
 
@@ -36,12 +36,14 @@ class Section(params.Section):
 
 @dataclass(frozen=True)
 class Found:
-    """Numbers uint16 (H, W), 0 = no object, from 1 without gaps, those of one class after those of the one before.
+    """The objects of the classes `searched`: numbers uint16 (H, W), 0 = no object, from 1 without gaps, those of one
+    class after those of the one before.
 
     `classes` int64 (N,) and `scores` float64 (N,) are those of object 1, 2, ...; its score is the mean probability of
     "inside" over its pixels, 0..1.
     """
 
+    searched: tuple[int, ...]
     numbers: Uint16
     classes: npt.NDArray[np.int64]
     scores: Floats
@@ -77,6 +79,7 @@ def find(labels: Uint8, inside: Uint16, classes: Sequence[int], rule: Section, w
         count += number
     owners = [np.full(len(scores), k, np.int64) for k, scores in found]
     return Found(
+        tuple(classes),
         numbers,
         np.concatenate([np.empty(0, np.int64), *owners]),
         np.concatenate([np.empty(0), *(scores for _, scores in found)]),
@@ -102,5 +105,5 @@ def _grown(seeds: Int32, inside: Uint16, mask: npt.NDArray[np.bool_]) -> Int32:
     from skimage.segmentation import watershed  # noqa: PLC0415 - half a second
 
     heights = ONE - inside.astype(np.int32)
-    grown: Int32 = watershed(heights, seeds, mask=mask, connectivity=2)  # type: ignore[no-untyped-call]  # it has none
+    grown: Int32 = watershed(heights, seeds, mask=mask)  # type: ignore[no-untyped-call]  # it has none
     return grown

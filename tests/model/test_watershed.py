@@ -16,7 +16,6 @@ from segline.model.watershed import ONE, Section
 HERE = Path("cells.tif")
 RULE = Section(smallest=1, seed=0.5)
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=10)
-NEAR = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
 EDGES = [(-1, 0), (1, 0), (0, -1), (0, 1)]
 
 
@@ -53,7 +52,7 @@ def flooded(mask: np.ndarray, inside: np.ndarray, seeds: np.ndarray) -> np.ndarr
     heapq.heapify(waiting)
     while waiting:
         _, _, y, x = heapq.heappop(waiting)
-        for dy, dx in NEAR:
+        for dy, dx in EDGES:
             place = y + dy, x + dx
             within = 0 <= place[0] < mask.shape[0] and 0 <= place[1] < mask.shape[1]
             if within and mask[place] and not grown[place]:
@@ -76,7 +75,7 @@ def test_every_seed_is_one_object_of_pixels_of_its_class_that_it_reaches(image):
 
         assert all(len(owner) == 1 for owner in owners)
         assert {number for owner in owners for number in owner} == set(np.flatnonzero(found.classes == k) + 1)
-        for region in components(labels == k, NEAR):
+        for region in components(labels == k, EDGES):
             reached = any(seed <= region for seed in seeds)
             assert {found.numbers[place] > 0 for place in region} == {reached}
     assert not found.numbers[labels == 0].any()
