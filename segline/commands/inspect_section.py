@@ -157,7 +157,8 @@ def _is_usable(name: str) -> bool:
 def folder_section(root: Path, layout: Layout, labels: Labels, names: Mapping[int, str]) -> list[str]:
     """The lines of the section with source folder. `names` are those of mask values, as far as they are known."""
     classes, void = _table(labels, names)
-    lines = [*_head(root, "folder"), f"    images: {_text(layout.images)}", f"    masks: {_text(layout.masks)}"]
+    lines = [*_head(root, "folder"), f"    images: {_text(layout.images)}"]
+    lines += ["    objects: null", f"    masks: {_text(layout.masks)}"]
     lines.append("    split:")
     for key, value in layout.form.model_dump().items():
         lines.append(f"      {key}: {_entry_of(key, value)}")
