@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segline.core import atomic, params, records
-from segline.core.errors import DataError, IntegrityError, ParameterError
+from segline.core.errors import DataError, IntegrityError
 from segline.dataset import objects, preparation, processed
 from segline.model import checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import mlflow_run
@@ -54,13 +54,6 @@ def require_match(
         raise IntegrityError(args.model, problem, remedy)
 
 
-def require_objects(section: evaluation.Section, index: processed.Index) -> None:
-    """Raises ParameterError if objects are to be found and the model has learnt none."""
-    if section.objects and not index.objects:
-        problem = "objects are to be found, but preprocess.objects is null: the model has learnt none"
-        raise ParameterError("params.yaml: evaluate.objects", problem, "Set it to null, or set preprocess.objects.")
-
-
 def _appended(files: ExitStack, folder: Path, shape: tuple[int, ...], name: str) -> processed.Writer:
     """Takes the rows of a new file, which is open as long as `files`."""
     return files.enter_context(processed.writing(folder / f"{name}.npy", shape))
@@ -94,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     document = params.load()
     section = params.section(document, "evaluate", evaluation.Section)
     split = processed.read(args.processed)
-    require_objects(section, split.index)
+    evaluation.require_objects(section, split.index.objects)
     network, model = checkpoint.read(args.model)
     require_match(args, document, model, split)
     randomness.deterministic(section.seed)

@@ -164,6 +164,7 @@ def _require_fit(document: params.Document) -> None:
     section = params.section(document, f"data.{source}", module.Section)
     data = module.describe(section, Path(params.text(document, "data.input")))
     recipe = params.section(document, "preprocess", pairs.Section)
+    evaluation.require_objects(params.section(document, "evaluate", evaluation.Section), recipe.objects)
     table = pairs.table(Path(f"{params.FILE}: data.{source}"), data, recipe)
     outputs = output_head.outputs(params.text(document, "model.head"), len(table.classes))
     name = params.text(document, "model.name")

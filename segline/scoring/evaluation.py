@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from segline.core import params
+from segline.core.errors import ParameterError
 from segline.dataset import processed
 from segline.dataset.objects import semantic
 from segline.model import watershed
@@ -34,6 +35,13 @@ class Section(params.Section):
     resamples: int = Field(ge=100, le=100_000)
     seed: int = Field(ge=0, lt=2**32)
     objects: watershed.Section | None
+
+
+def require_objects(section: Section, learnt: object) -> None:
+    """Raises ParameterError if objects are to be found and none are `learnt`: preprocess.objects is None."""
+    if section.objects and learnt is None:
+        problem = "objects are to be found, but preprocess.objects is null: the model has learnt none"
+        raise ParameterError("params.yaml: evaluate.objects", problem, "Set it to null, or set preprocess.objects.")
 
 
 def protocol(index: processed.Index) -> dict[str, str]:

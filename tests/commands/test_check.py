@@ -59,6 +59,7 @@ def test_the_committed_file_is_the_preset_synthetic():
         ("preprocess.merge", {"x": ["nosuch"]}, "unknown class 'nosuch'"),
         ("preprocess.merge", {"all": ["sky"]}, "class 'building' is in no list"),
         ("train.frozen_epochs", 3, "3, but the network has no part named encoder"),
+        ("evaluate.objects", {"smallest": 16, "seed": 0.5}, "objects are to be found, but preprocess.objects is null"),
     ],
 )
 def test_what_does_not_fit_the_classes_or_the_network_is_found_before_anything_runs(tmp_path, key, value, said):
