@@ -30,11 +30,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Objects:
-    """`cells` float64 (N, C, 4): tp, fp, fn and the sum of IoU; `predicted` are the objects of each class, (C, N)."""
+    """`cells` float64 (N, C, 4): tp, fp, fn and the sum of IoU; `predicted` are the objects of each class, (C, N).
+
+    `data` is the fingerprint of the true numbers and their classes.
+    """
 
     classes: tuple[str, ...]
     cells: Floats
     predicted: tuple[tuple[Predicted, ...], ...]
+    data: str
 
     @property
     def truths(self) -> npt.NDArray[np.int64]:
@@ -44,7 +48,7 @@ class Objects:
     def of(self, rows: Sequence[int]) -> "Objects":
         """Those of these images, in their order."""
         predicted = tuple(tuple(images[row] for row in rows) for images in self.predicted)
-        return Objects(self.classes, self.cells[list(rows)], predicted)
+        return Objects(self.classes, self.cells[list(rows)], predicted, self.data)
 
     def units(self, unit: Sequence[int]) -> "Units":
         """With image i in unit `unit[i]`."""
@@ -93,7 +97,9 @@ def read(saved: Saved, names: Sequence[str], fields: Mapping[str, Sequence[str]]
         counts, objects = zip(*(_cell(saved, stem, part) for part in parts), strict=True)
         cells.append(counts)
         predicted.append(objects)
-    found = Objects(tuple(names), np.array(cells, np.float64), tuple(zip(*predicted, strict=True)))
+    if not isinstance(data := stated.get("data"), str):
+        raise DataError(saved.evaluation_name, "objects.data: expected a string", saved.remedy)
+    found = Objects(tuple(names), np.array(cells, np.float64), tuple(zip(*predicted, strict=True)), data)
     _require_same_run(saved, found, stated)
     return found
 

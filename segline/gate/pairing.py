@@ -28,11 +28,10 @@ class Pair:
 
     @property
     def images_with_objects(self) -> int | None:
-        """The number of images with a true object; None unless objects are scored on both sides, of equal classes."""
-        both = self.base.objects, self.candidate.objects
-        if both[0] is None or both[1] is None or both[0].classes != both[1].classes:
+        """The number of images with a true object; None unless both sides score objects."""
+        if self.base.objects is None or self.candidate.objects is None:
             return None
-        return int(both[0].truths.any(axis=1).sum())
+        return int(self.base.objects.truths.any(axis=1).sum())
 
     @property
     def images_by_class(self) -> dict[str, int]:
@@ -92,7 +91,12 @@ def _require_same_images(where: str, base: Side, candidate: Side) -> None:
 def _require_same_truth(where: str, base: Side, candidate: Side) -> None:
     """Raises DataError if the true pixels or objects differ: equal masks have equal numbers of each class."""
     _require_equal_rows(where, base, "pixels", confusion.truth(base.counts), confusion.truth(candidate.counts))
-    if base.objects and candidate.objects and base.objects.classes == candidate.objects.classes:
+    if base.objects and candidate.objects:
+        if base.objects.data != candidate.objects.data:
+            problem = (
+                f"objects.data: {base.objects.data!r} and {candidate.objects.data!r} (fingerprint of true objects)"
+            )
+            raise DataError(where, problem, REMEDY)
         _require_equal_rows(where, base, "objects", base.objects.truths, candidate.objects.truths)
 
 

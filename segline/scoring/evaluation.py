@@ -58,20 +58,27 @@ def protocol(index: processed.Index) -> dict[str, str]:
 
 
 def data_hash(index: processed.Index) -> str:
-    """The first 16 hex digits of a SHA-256 over the split's images, masks, objects, class table and merged classes.
-
-    The width of the borders that a model learns is not part of it.
-    """
+    """The first 16 hex digits of a SHA-256 over the images, masks, class table and merged classes of the split."""
     images = [
         [each.stem, each.group, each.sha256_image, each.sha256_mask, *([each.page] if each.page else [])]
         for each in index.origins
     ]
     table = [(label.name, label.rgb) for label in semantic(index.classes, index.objects)]
-    more: list[Any] = [] if index.threshold is None else [index.threshold]
-    if index.objects:
-        more.append([index.objects.classes, [each.sha256_objects for each in index.origins]])
-    content = json.dumps([images, table, index.values, index.void_is_class, index.encoding, *more])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    threshold = [] if index.threshold is None else [index.threshold]
+    return _digest([images, table, index.values, index.void_is_class, index.encoding, *threshold])
+
+
+def objects_hash(index: processed.Index) -> str:
+    """The same over the object numbers of the images, and the classes they are of; not over the width of borders.
+
+    Apart from `data_hash`, so that the other scores compare with those of a model without objects.
+    """
+    numbers = [[each.stem, each.sha256_objects] for each in index.origins]
+    return _digest([numbers, index.objects.classes if index.objects else []])
+
+
+def _digest(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def summary(
@@ -92,7 +99,8 @@ def summary(
     found = {}
     if matched is not None and index.objects:
         labelled = [each for each, matrix in zip(matched, own, strict=True) if matrix.any()]
-        found["objects"] = object_scores.summary(labelled, index.objects.classes, section.resamples, section.seed)
+        rates = object_scores.summary(labelled, index.objects.classes, section.resamples, section.seed)
+        found["objects"] = rates | {"data": objects_hash(index)}
     return at(own, names, section) | {
         "working": at(working, names, section),
         "seam_disagreement": seam_disagreement,

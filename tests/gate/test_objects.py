@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,29 @@ def test_without_objects_on_a_side_they_cannot_be_held(tmp_path):
     assert both.images_with_objects is None
     with pytest.raises(ParameterError, match="margins: pq: no such metric"):
         rules.criteria(claims, both.images_by_class, both.images_with_objects, rules.FILE)
+
+
+def test_other_numbers_are_refused(tmp_path):
+    base, folder = save(tmp_path / "base", images(0.9)), tmp_path / "candidate"
+    save(folder, images(0.9))
+    sides.edit(folder, lambda one: one["objects"].update(data="0123"))
+
+    with pytest.raises(DataError, match=r"objects\.data: '\w{16}' and '0123' \(fingerprint of true objects\)"):
+        pairing.pair(base, saved_metrics.in_folder(folder, "candidate", "Fix it."))
+
+
+def test_the_fingerprint_of_objects_is_of_their_numbers_and_classes_alone():
+    listed = index([[]] * 3)
+    first, *rest = listed.origins
+    other = replace(listed, origins=(replace(first, sha256_objects="1" * 64), *rest))
+    fewer = replace(listed, classes=listed.classes[:-1], objects=Objects(("cell",), 1))
+    plain = replace(listed, classes=CLASSES, objects=None)
+
+    assert evaluation.objects_hash(listed) == evaluation.objects_hash(
+        replace(listed, objects=Objects(("cell", "dot"), 3))
+    )
+    assert 3 == len({evaluation.objects_hash(one) for one in (listed, other, fewer)})
+    assert 1 == len({evaluation.data_hash(one) for one in (listed, other, fewer, plain)})
 
 
 def test_objects_in_one_image_are_too_few(tmp_path):
