@@ -36,6 +36,8 @@ def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> raw.
     monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
     data = write_raw(Path("data/raw"), {"train": 2, "val": 1, "test": 3})
     tiny.write_params(folder, **(CHANGES | changes))
+    with Path("params.yaml").open("a", encoding="utf-8") as stream:
+        stream.write("data: {source: cells, input: cells, cells: {}}\n")  # which the report names
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
     return data
 
@@ -63,7 +65,8 @@ def picture(seed: int) -> tuple[np.ndarray, np.ndarray]:
     near = [wide[1 + dy :, 1 + dx :][: SIZE[0], : SIZE[1]] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     border = (numbers > 0) & np.any([each != numbers for each in near], axis=0)
     level = np.array(LEVELS)[np.where(border, 2, numbers > 0)]
-    return (level + rng.integers(-35, 36, SIZE)).astype(np.uint8), numbers
+    noisy = level + rng.integers(-60, 61, SIZE)  # so much that some objects are split, merged or invented
+    return np.clip(noisy, 0, 255).astype(np.uint8), numbers
 
 
 def logits(network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:

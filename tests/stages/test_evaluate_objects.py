@@ -1,6 +1,7 @@
 """Evaluate and predict with a model that has learnt objects: the same ones, scored by hand, and borders in no score."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from segline.dataset import processed
 from segline.model import batches, checkpoint, forward, objects, watershed
 from segline.scoring import image_objects
 from segline.scoring.objects import KINDS
-from stages import evaluate, train
+from stages import evaluate, plot, train
 from tests import tiny, tiny_objects
 
 NAMES = ["ground", "disc"]
@@ -153,6 +154,25 @@ def test_each_object_has_a_row_and_an_outline_of_its_kind(project):
     shown = {KINDS[value - 1] for value in np.unique(outlines[outlines > 0])}
     assert shown == {row["kind"] for row in rows if (row["side"] == "true") == (row["kind"] == "missed")}
     assert len(index.rows) == len(outlines)
+
+
+def test_the_report_shows_objects_by_kind_and_size_and_no_border_as_a_class(project):
+    plot.main(tiny.PLOT)
+    page = Path("metrics/report.html").read_text(encoding="utf-8")
+    rows = records.read_csv(Path("data/predictions/test-objects.csv"))
+    by_size = page.partition('aria-label="Objects by size"')[2].partition("</table>")[0]
+    numbers = [
+        [int(cell) for cell in re.findall(r"<td>(\d+)</td>", line)] for line in by_size.splitlines() if "<td>" in line
+    ]
+    true, _, _, _, missed, found, invented = (sum(column) for column in zip(*numbers, strict=True))
+    kinds = [(row["side"], row["kind"]) for row in rows]
+
+    assert (true, found) == tuple(sum(side == one for one, _ in kinds) for side in ("true", "predicted"))
+    assert (missed, invented) == (kinds.count(("true", "missed")), kinds.count(("predicted", "invented")))
+    assert f"<td>{100 * scores()['objects']['pq']:.1f} %" in page.replace("&nbsp;", " ")
+    assert 3 == page.count('alt="Objects of test')
+    assert "disc border" not in page
+    assert "disc border" not in Path("models/README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("evaluated", ["whole"], indirect=True)
