@@ -177,6 +177,8 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey
     if is_voc:
         yield f"Labels: {', '.join(f'{value} in {labels.masks[value]} masks' for value in sorted(labels.masks))}."
         yield "source voc names the 21 classes of PASCAL VOC: a guess. For others add a labels.txt, and inspect again."
+    if layout.objects == layout.masks:
+        yield "Masks have many values and leave none out: taken as object numbers, a guess."
     values = set(labels.pixels)
     if labels.threshold is None and labels.encoding == "index" and values == {0, 255}:
         yield "Binary masks: 0 and 255 are taken as two classes."
