@@ -169,7 +169,7 @@ def test_the_report_shows_objects_by_kind_and_size_and_no_border_as_a_class(proj
 
     assert (true, found) == tuple(sum(side == one for one, _ in kinds) for side in ("true", "predicted"))
     assert (missed, invented) == (kinds.count(("true", "missed")), kinds.count(("predicted", "invented")))
-    assert f"<td>{100 * scores()['objects']['pq']:.1f} %" in page.replace("&nbsp;", " ")
+    assert f"<td>{100 * scores()['objects']['pq']:.1f} %" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert 3 == page.count('alt="Objects of test')
     assert "disc border" not in page
     assert "disc border" not in Path("models/README.md").read_text(encoding="utf-8")
