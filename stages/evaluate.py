@@ -5,14 +5,17 @@ from segline.monitoring import console  # first: it handles Ctrl-C while the res
 # isort: split
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from segline.core import atomic, params, records
 from segline.core.errors import DataError, IntegrityError
-from segline.dataset import preparation, processed
+from segline.dataset import objects, preparation, processed
 from segline.model import checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import mlflow_run
-from segline.scoring import confusion, evaluation, score_split
+from segline.scoring import evaluation, image_objects, score_split
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -41,6 +44,9 @@ def require_match(
         raise IntegrityError(args.model, f"contains a {model.network}, but params.yaml: model.name is {wanted}", remedy)
     if model.classes != split.index.classes:
         raise IntegrityError(args.model, f"its class table differs from that of {args.processed}", remedy)
+    if model.objects != split.index.objects:
+        problem = f"it has learnt objects as {model.objects}, those of {args.processed} are {split.index.objects}"
+        raise IntegrityError(args.model, problem, remedy)
     if model.channels != split.images.shape[3]:
         raise IntegrityError(args.model, f"expects {model.channels} channels, got {split.images.shape[3]}", remedy)
     if differing := preparation.differences(model.preparation, split.index.preparation):
@@ -48,14 +54,31 @@ def require_match(
         raise IntegrityError(args.model, problem, remedy)
 
 
-def write_outputs(args: Namespace, index: processed.Index, content: dict[str, Any], own: confusion.Counts) -> None:
+def _appended(files: ExitStack, folder: Path, shape: tuple[int, ...], name: str) -> processed.Writer:
+    """Takes the rows of a new file, which is open as long as `files`."""
+    return files.enter_context(processed.writing(folder / f"{name}.npy", shape))
+
+
+def write_outputs(args: Namespace, index: processed.Index, content: dict[str, Any], scored: score_split.Scored) -> None:
     """Writes the scores and the counts they come from."""
-    names = [label.name for label in index.classes]
+    names, own = [label.name for label in objects.semantic(index.classes, index.objects)], scored.own
+    objects_of = index.objects.classes if index.objects and scored.objects is not None else ()
     columns = ["class", "iou", "accuracy", "dice", "pixels"]
     records.write_json(args.metrics, content)
     records.write_csv(args.per_class, columns, evaluation.class_rows(own, names))
-    records.write_csv(args.per_image, evaluation.image_columns(names), evaluation.image_rows(own, index))
+    image_rows = evaluation.image_rows(own, index, scored.objects)
+    records.write_csv(args.per_image, evaluation.image_columns(names, objects_of), image_rows)
     records.write_json(args.confusion, evaluation.confusion_rows(own, names))
+
+
+def write_objects(folder: Path, index: processed.Index, scored: score_split.Scored) -> None:
+    """Writes one row for each object, true or predicted, if they were found."""
+    if scored.objects is None or index.objects is None:
+        return
+    names = index.objects.classes
+    found = zip(index.origins, scored.objects, strict=True)
+    rows = [row for origin, matched in found for row in image_objects.rows(origin.stem, names, matched)]
+    records.write_csv(folder / f"{index.split}-objects.csv", image_objects.COLUMNS, rows)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -64,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     document = params.load()
     section = params.section(document, "evaluate", evaluation.Section)
     split = processed.read(args.processed)
+    evaluation.require_objects(section, split.index.objects)
     network, model = checkpoint.read(args.model)
     require_match(args, document, model, split)
     randomness.deterministic(section.seed)
@@ -76,29 +100,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         watched = console.progress(logits, len(split.index.rows), "evaluate")
         count, height, width, channels = split.images.shape
         with atomic.folder(args.predictions) as folder:
-            path = folder / f"{split.index.split}.npy"
-            with (
-                processed.writing(path, (count, height, width)) as append,
-                device.within_memory("lower evaluate.batch_size"),
-            ):
-                margin = receptive_field.of_tiles(network, split.index.preparation)
-                scored = score_split.score(args.raw, split, watched, margin, append)
+            margin = receptive_field.of_tiles(network, split.index.preparation)
+            with ExitStack() as files, device.within_memory("lower evaluate.batch_size"):
+                appended = partial(_appended, files, folder, (count, height, width))
+                wanted = None
+                if section.objects:
+                    wanted = score_split.Wanted(section.objects, appended(f"{split.index.split}-outlines"))
+                scored = score_split.score(args.raw, split, watched, margin, appended(split.index.split), wanted=wanted)
             own = scored.own
             if not own.any():
                 raise DataError(args.processed, "every pixel is void, so there is nothing to score", "Check the masks.")
-            content = evaluation.summary(own, scored.working, scored.seam_disagreement, split.index, section)
+            working, disagreement = scored.working, scored.seam_disagreement
+            content = evaluation.summary(own, working, disagreement, split.index, section, matched=scored.objects)
             cost = forward.cost(network, channels, height, width)
             content["cost"] = cost | {"model_bytes": args.model.stat().st_size}
-            write_outputs(args, split.index, content, own)
+            write_outputs(args, split.index, content, scored)
+            write_objects(folder, split.index, scored)
         run.metrics({split.index.split: content})
         run.artifacts([args.metrics, args.per_class, args.per_image, args.confusion])
     if split.index.preparation.fit == "tile":
         console.say(receptive_field.overlap_line(split.index.preparation, margin))
-    for doubt in evaluation.doubts(own, [label.name for label in split.index.classes], split.index.split):
+    names = [label.name for label in objects.semantic(split.index.classes, split.index.objects)]
+    for doubt in evaluation.doubts(own, names, split.index.split):
         console.warn(doubt)
-    interval = content.get("interval", {}).get("miou")
-    bounds = f" (95 % interval {interval['low']:.4f} to {interval['high']:.4f})" if interval else ""
-    console.say(f"{split.index.split}: accuracy {content['accuracy']:.4f}, mIoU {content['miou']:.4f}{bounds}")
+    console.say(f"{split.index.split}: accuracy {content['accuracy']:.4f}, {evaluation.headline(content)}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from segline.core import atomic, params
 from segline.dataset import processed
 from segline.monitoring import mlflow_run
-from segline.reporting import formatting, model_card, pictures, report, results, selection
+from segline.reporting import formatting, model_card, object_results, pictures, report, results, selection
 
 WRITTEN = {"plots", "report", "card"}
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         split=split,
         predictions=results.read_predictions(args.predictions / f"{split.index.split}.npy", split),
         results=results.read(
-            split.index,
+            object_results.scored(split.index),
             history=args.history,
             evaluation=args.eval,
             per_class=args.per_class,
@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             confusion=args.confusion,
         ),
         parameters=formatting.parameters_in_use(document),
+        objects=object_results.read(args.predictions, split),
     )
     picks = selection.picks(material.results.images, section.images)
     shown = [(pick, material.views(pick.image)) for pick in picks]

@@ -36,6 +36,7 @@ PARAMETERS: dict[str, Any] = {
         "intensity": {"by": "full"},
         "void": "ignore",
         "merge": {},
+        "objects": None,
     },
     "model": {"name": "unet", "head": "softmax", "unet": {"width": 4, "depth": 1, "norm": "batch", "dropout": 0.1}},
     "train": {
@@ -64,7 +65,7 @@ PARAMETERS: dict[str, Any] = {
         **dict.fromkeys(("brightness", "contrast", "saturation", "noise", "cut_mix"), 0.0),
         **dict.fromkeys(("zoom", "crop"), 1.0),
     },
-    "evaluate": {"split": "test", "batch_size": 3, "resamples": 100, "seed": 1},
+    "evaluate": {"split": "test", "batch_size": 3, "resamples": 100, "seed": 1, "objects": None},
     "plot": {"images": 1},
 }
 

@@ -16,7 +16,7 @@ from segline.core import params, pipeline, plugins
 from segline.core.errors import ParameterError, PipelineError, Problems, combined, suggestion
 from segline.model import device, output_head
 from segline.monitoring import console, mlflow_run
-from segline.preprocessing import class_table, pairs
+from segline.preprocessing import pairs
 from segline.reporting import selection
 from segline.reproducibility import dvc_state, restore, run_cache
 from segline.scoring import evaluation
@@ -165,7 +165,8 @@ def _require_fit(document: params.Document) -> None:
     section = params.section(document, f"data.{source}", module.Section)
     data = module.describe(section, Path(params.text(document, "data.input")))
     recipe = params.section(document, "preprocess", pairs.Section)
-    table = class_table.table(Path(f"{params.FILE}: data.{source}"), data, recipe.merge, recipe.void == "class")
+    evaluation.require_objects(params.section(document, "evaluate", evaluation.Section), recipe.objects)
+    table = pairs.table(Path(f"{params.FILE}: data.{source}"), data, recipe)
     outputs = output_head.outputs(params.text(document, "model.head"), len(table.classes))
     name = params.text(document, "model.name")
     network = plugins.choose("segline.networks", name, key="model.name")

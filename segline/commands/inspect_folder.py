@@ -12,6 +12,7 @@ from segline.commands import (
     inspect_exports,
     inspect_layouts,
     inspect_names,
+    inspect_objects,
     inspect_preparation,
     inspect_section,
     inspect_survey,
@@ -23,7 +24,7 @@ from segline.commands.inspect_survey import Survey
 from segline.core import params, plugins
 from segline.core.errors import DataError, PipelineError, Problems, combined
 from segline.monitoring import console
-from segline.sources.collecting import splitting, unsupported_formats
+from segline.sources.collecting import object_files, splitting, unsupported_formats
 from segline.sources.collecting.listing import Entry
 
 SHOWN = 20  # problems
@@ -31,7 +32,8 @@ MANY, RARE = 64, 0.01  # labels, and the share of the pixels of a rare one: said
 KNOWN = (
     "Known layouts: images beside masks (or labels, annotations, gt), with or without train, val, test in or above "
     "them; train beside trainannot; a.png beside a_mask.png; PASCAL VOC; Cityscapes; ADE20K; exports of CVAT, Label "
-    "Studio and labelme; COCO instances. PNG, JPEG, TIFF, BMP, WebP and GIF."
+    "Studio and labelme; COCO instances; a folder for each image with a mask for each object. PNG, JPEG, TIFF, "
+    "BMP, WebP and GIF."
 )
 GROUPS = (
     "Frames of one video must stay in one split: if there are any, set group to a regular expression for the part of "
@@ -60,6 +62,8 @@ def inspect(root: Path) -> Inspection:
     if export := inspect_exports.recognise(root):
         return _of_export(root, export)
     layouts = inspect_layouts.recognise(root)
+    if not layouts and (of_objects := inspect_objects.one_file_each(root)):
+        layouts = [(of_objects, 0)]
     if not layouts:
         if links := list(inspect_layouts.links_out(root))[:SHOWN]:
             raise combined(root, links)
@@ -68,7 +72,10 @@ def inspect(root: Path) -> Inspection:
         raise DataError(root, f"no images with masks found; it contains {_contents(root)}", KNOWN)
     layout = layouts[0][0]
     problems: list[PipelineError] = []
-    listed = splitting.usable(root, layout.images, layout.masks, layout.form, "", problems=problems)
+    is_each = layout.objects == object_files.EACH
+    listed = splitting.usable(
+        root, layout.images, layout.masks, layout.form, "", problems=problems, one_file_each=is_each
+    )
     problems += [
         *inspect_layouts.one_sided(root, layout),
         *inspect_layouts.not_splits(root, layout),
@@ -82,6 +89,8 @@ def inspect(root: Path) -> Inspection:
     labels = survey.labels
     if not survey.pictures or not labels.masks:
         return Inspection(None, shown)
+    layout = layout if is_each else inspect_objects.in_masks(inspect_objects.beside(root, layout), labels)
+    inspect_objects.as_binary(layout, labels)
     values, _ = inspect_section.class_values(labels)
     names = inspect_names.matched(inspect_layouts.places(root, layout), values, labels)
     labels.palette.update(names.rgb)
@@ -92,7 +101,8 @@ def inspect(root: Path) -> Inspection:
     else:
         lines = inspect_section.folder_section(root, layout, labels, names.of)
     facts = [f"# {line}" for line in (*_facts(layout, listed, survey, is_voc), *_tracking(inspect_section.place(root)))]
-    prepared = ["", PROPOSED, *inspect_preparation.section(survey.pictures)]
+    objects = inspect_section.with_objects(layout, labels, names.of)
+    prepared = ["", PROPOSED, *inspect_preparation.section(survey.pictures, objects)]
     doubts = [*inspect_layouts.rivals(layouts), *labels.doubts, *names.doubts, *_doubts(layout, labels)]
     doubts += inspect_preparation.doubts(survey.pictures)
     return Inspection("\n".join([*lines, *facts, *prepared]), [*shown, *doubts])
@@ -167,6 +177,8 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey
     if is_voc:
         yield f"Labels: {', '.join(f'{value} in {labels.masks[value]} masks' for value in sorted(labels.masks))}."
         yield "source voc names the 21 classes of PASCAL VOC: a guess. For others add a labels.txt, and inspect again."
+    if layout.objects == layout.masks:
+        yield "Masks have many values and leave none out: taken as object numbers, a guess."
     values = set(labels.pixels)
     if labels.threshold is None and labels.encoding == "index" and values == {0, 255}:
         yield "Binary masks: 0 and 255 are taken as two classes."
@@ -205,7 +217,8 @@ def _doubts(layout: Layout, labels: Labels) -> Iterator[str]:
         rare = sum(count < RARE * labels.pixels.total() for count in labels.pixels.values())
         yield (
             f"{len(labels.pixels)} labels, {rare} of them on under {100 * RARE:.0f} % of the pixels each: masks with "
-            "smeared edges or numbered objects have so many. If these are not classes, set threshold or export again"
+            "smeared edges or numbered objects have so many. If these are not classes, set threshold or export again; "
+            "for numbers set threshold: 0, and objects to the pattern of the masks"
         )
     if len(labels.pixels) < 2:
         yield f"{len(labels.pixels)} label in all masks, expected at least two"

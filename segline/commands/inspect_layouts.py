@@ -35,6 +35,7 @@ class Layout:
     images: str
     masks: str
     form: splitting.Form
+    objects: str | None = None
 
 
 def recognise(root: Path) -> list[tuple[Layout, int]]:

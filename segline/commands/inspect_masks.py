@@ -44,6 +44,11 @@ class Mask:
         return {code & 255: count for code, count in self.counts.items()} if is_gray else None
 
     @property
+    def is_gapless(self) -> bool:
+        """Whether no value from 0 or 1 to the highest is left out; True if there are too many to be counted."""
+        return self.num_values > MOST or sorted(self.counts) == [*range(min(self.counts) > 0, max(self.counts) + 1)]
+
+    @property
     def by_colour(self) -> dict[int, int]:
         """The counts of a palette mask by the colour codes of its indices."""
         counts: Counter[int] = Counter()
@@ -59,7 +64,8 @@ class Labels:
     `encoding` is that of most masks. `pixels` and `masks` count the pixels of each mask value and the masks it is in.
     `fullest` is the number of values in the mask that has the most, and its path. In masks with smeared edges only the
     values in `common` are classes; if a `threshold` divides them, `pixels` and `masks` count all values on its sides.
-    `void` is known only if something beside the masks says so.
+    `void` is known only if something beside the masks says so. In `gapless` masks no number up to the highest is left
+    out, as where objects are numbered.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -71,6 +77,7 @@ class Labels:
     common: list[int] = field(default_factory=list)
     threshold: int | None = None
     void: int | None = None
+    gapless: int = 0
     doubts: list[str] = field(default_factory=list)
     problems: list[PipelineError] = field(default_factory=list)
 
@@ -174,6 +181,7 @@ def _add(table: Labels, masks: Sequence[tuple[Path, Mask]]) -> None:
         table.add(mask.by_colour if table.encoding == "palette" else mask.counts)
         table.palette = table.palette or dict(mask.palette)
         table.palette |= mask.used
+        table.gapless += mask.is_gapless
         table.fullest = max(table.fullest, (mask.num_values, path))
 
 

@@ -16,8 +16,8 @@ _RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))  # of floats, that people use
 _FULL = 0.25  # share of a range that is used, from which on it is kept: 64 of 256 levels
 
 
-def section(pictures: Sequence[Picture]) -> list[str]:
-    """The lines of the section."""
+def section(pictures: Sequence[Picture], objects: tuple[str, str] = ("null", "")) -> list[str]:
+    """The lines of the section; `objects` is what it says of them, and why."""
     fit, height, width, why_fit = _fit(pictures)
     bands, why_bands = _bands(pictures)
     rule, why_rule = _intensity(pictures)
@@ -38,6 +38,7 @@ def section(pictures: Sequence[Picture]) -> list[str]:
         ("intensity", rule, why_rule),
         ("void", "ignore", ""),
         ("merge", "{}", ""),
+        ("objects", *objects),
     ]
     return ["preprocess:", *(_line(*each) for each in keys)]
 

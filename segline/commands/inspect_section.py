@@ -13,7 +13,7 @@ from segline.commands.inspect_masks import MOST_CLASSES, Labels
 from segline.core import params
 from segline.sources import voc
 from segline.sources.collecting import labels as label_rules
-from segline.sources.collecting import splitting
+from segline.sources.collecting import object_files, splitting
 
 VOID = {"index": 255, "palette": 0xE0E0C0, "rgb": 0xE0E0C0}  # what usually means "not labelled"
 _BELOW = range(240, 255)  # if one of these is a value too, 255 is a value like the others
@@ -157,7 +157,8 @@ def _is_usable(name: str) -> bool:
 def folder_section(root: Path, layout: Layout, labels: Labels, names: Mapping[int, str]) -> list[str]:
     """The lines of the section with source folder. `names` are those of mask values, as far as they are known."""
     classes, void = _table(labels, names)
-    lines = [*_head(root, "folder"), f"    images: {_text(layout.images)}", f"    masks: {_text(layout.masks)}"]
+    lines = [*_head(root, "folder"), f"    images: {_text(layout.images)}"]
+    lines += [f"    objects: {_objects(layout)}", f"    masks: {_text(layout.masks)}"]
     lines.append("    split:")
     for key, value in layout.form.model_dump().items():
         lines.append(f"      {key}: {_entry_of(key, value)}")
@@ -170,6 +171,22 @@ def folder_section(root: Path, layout: Layout, labels: Labels, names: Mapping[in
         return [*lines, "    void: null"]
     guess = "what has no label" if void.value == labels.void else _GUESS
     return [*lines, f"    void: {{{_entry(void, labels)}}}  # {guess}; {_share(void.value, labels)}"]
+
+
+def _objects(layout: Layout) -> str:
+    if layout.objects is None or layout.objects == object_files.EACH:
+        return layout.objects or "null"
+    return _text(layout.objects)
+
+
+def with_objects(layout: Layout, labels: Labels, names: Mapping[int, str]) -> tuple[str, str]:
+    """The `preprocess.objects` of a folder with object numbers, and why."""
+    if layout.objects is None:
+        return "null", ""
+    classes, _ = _table(labels, names)
+    if len(classes) == 2:
+        return f"{{classes: [{_text(classes[1].name)}], border: 2}}", "null: not to tell one from the next"
+    return "null", "{classes: [...], border: 2} tells the numbered objects of these classes apart"
 
 
 def _entry(each: _Class, labels: Labels) -> str:

@@ -27,7 +27,8 @@ from pydantic import Field, TypeAdapter
 
 from segline.core import atomic, seal, untrusted
 from segline.core.errors import DataError, IntegrityError
-from segline.dataset import raw, tiling
+from segline.dataset import objects, raw, tiling
+from segline.dataset.objects import Objects
 from segline.dataset.onehot import packed_size
 from segline.dataset.preparation import Preparation
 from segline.dataset.raw import Label, Void
@@ -43,6 +44,7 @@ REMEDY = "Run the preprocess stage again: dvc repro -f preprocess."
 class Origin:
     """An image that rows come from. `height` and `width` are its own, once it is upright; paths are relative to the raw
     split. `page` is that of both files, from 1, if they have several; `no_data`: some of its pixels have no value.
+    `objects` are its object numbers (see `raw.Pair`), None unless the index has objects.
     """
 
     __pydantic_config__ = raw.CLOSED
@@ -57,6 +59,8 @@ class Origin:
     sha256_mask: raw.Sha256
     page: Annotated[int, Field(ge=1)] | None = None
     no_data: bool = False
+    objects: raw.RelativePath | None = None
+    sha256_objects: raw.Sha256 | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Index:
-    """Row i describes images[i] and onehot[i]. `classes` has K entries, including void if `void_is_class`.
+    """Row i describes images[i] and onehot[i]. `classes` has K entries, including void if `void_is_class`; with
+    `objects` it has K' entries, see `segline.dataset.objects`.
 
     The rows of one origin follow each other in the order of its grid. `encoding` and `threshold` are those of the raw
     masks; `values` maps each raw mask value to its class, or None for void.
@@ -91,6 +96,7 @@ class Index:
     origins: tuple[Origin, ...]
     rows: tuple[Row, ...]
     threshold: int | None = None
+    objects: Objects | None = None
 
     def grid(self, origin: int) -> tiling.Grid:
         """The windows of an origin."""
@@ -202,6 +208,10 @@ def write_index(folder: Path, index: Index, images_sha256: str = "", onehot_sha2
         "sha256_onehot": onehot_sha256 or _sha256(folder / ONEHOT),
     }
     content = asdict(index) | {"preparation": index.preparation.as_dict()} | digests
+    if index.objects is None:  # older versions do not have them
+        del content["objects"]
+        for origin in content["origins"]:
+            del origin["objects"], origin["sha256_objects"]
     with atomic.file(folder / INDEX) as temporary:
         temporary.write_text(seal.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -214,6 +224,7 @@ def read(folder: Path) -> Split:
     try:
         file = _read_index(folder / INDEX)
         index = Index(**{field.name: getattr(file, field.name) for field in fields(Index)})
+        objects.require_classes(index.classes, index.objects)
         for path, expected in ((folder / IMAGES, file.sha256_images), (folder / ONEHOT, file.sha256_onehot)):
             if (actual := _sha256(path)) != expected:
                 problem = f"damaged: sha256 {actual[:12]}..., expected {expected[:12]}... ({INDEX})"

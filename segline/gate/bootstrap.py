@@ -4,7 +4,7 @@ N images, K classes, B resamples, U units that are resampled (images, or groups 
 tp, fp, fn. Scores are computed from summed counts by a single division.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,26 +53,30 @@ def score(name: str, total: Any, names: tuple[str, ...]) -> Floats:
     return np.where(confusion.present(total)[..., place], confusion.iou(total)[..., place], np.nan)
 
 
-def by_group(counts: Counts, groups: tuple[str | None, ...]) -> Counts | None:
-    """Counts (U, K, 3) summed by group; None if no group has two images. An image without a group is its own."""
+def unit_of(groups: Sequence[str | None]) -> list[int] | None:
+    """The number of each image's group, an image without one being its own; None if no group has two images."""
     keys = [("group", group) if group is not None else ("image", str(row)) for row, group in enumerate(groups)]
     place = {key: unit for unit, key in enumerate(sorted(set(keys)))}
-    if len(place) == len(keys):
-        return None
-    sums = np.zeros((len(place), *counts.shape[1:]), np.int64)
-    np.add.at(sums, [place[key] for key in keys], counts)
+    return None if len(place) == len(keys) else [place[key] for key in keys]
+
+
+def summed(counts: Counts, unit: Sequence[int]) -> Counts:
+    """Counts (U, K, 3) of units, from those of images, of which image i is in unit `unit[i]`."""
+    sums = np.zeros((max(unit) + 1, *counts.shape[1:]), np.int64)
+    np.add.at(sums, list(unit), counts)
     return sums
 
 
-def resampled(units: Counts, resamples: int) -> Iterator[Floats]:
-    """Sums over U of the units (U, ...), drawn with replacement: batches float64 (b, ...), `resamples` in all."""
-    draws = np.random.default_rng(SEED)
-    even = np.full(len(units), 1 / len(units))
-    flat = units.reshape(len(units), -1).astype(np.float64)
-    step = max(1, CELLS // max(flat.shape))
+def draws(units: int, resamples: int, width: int) -> Iterator[Floats]:
+    """How often each unit is drawn, with replacement: batches float64 (b, U), `resamples` in all.
+
+    `width` is how many numbers a resample takes in memory, at most, besides U.
+    """
+    draw = np.random.default_rng(SEED)
+    even = np.full(units, 1 / units)
+    step = max(1, CELLS // max(units, width))
     for start in range(0, resamples, step):
-        drawn = draws.multinomial(len(units), even, size=min(step, resamples - start)).astype(np.float64)
-        yield (drawn @ flat).reshape(len(drawn), *units.shape[1:])
+        yield draw.multinomial(units, even, size=min(step, resamples - start)).astype(np.float64)
 
 
 def interval(estimate: float, replicates: Floats, level: float, noise: Noise | None) -> Interval:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segline.core.errors import DataError
+from segline.gate import objects
+from segline.gate.objects import Objects
 from segline.gate.saved_metrics import Saved, per_image
 from segline.reporting import formatting
 from segline.scoring import confusion, evaluation
@@ -41,7 +43,10 @@ class _Scores(BaseModel):
 
 @dataclass(frozen=True)
 class Side:
-    """One model on the evaluated split. `counts` is int64 (N, K, 3): tp, fp, fn of each class."""
+    """One model on the evaluated split. `counts` is int64 (N, K, 3): tp, fp, fn of each class.
+
+    `objects` are None if they were not scored.
+    """
 
     label: str
     commit: str | None
@@ -50,6 +55,7 @@ class Side:
     groups: tuple[str | None, ...]
     counts: npt.NDArray[np.int64]
     cost: dict[str, float]
+    objects: Objects | None = None
 
 
 def protocol(saved: Saved) -> dict[str, str]:
@@ -69,7 +75,7 @@ def protocol(saved: Saved) -> dict[str, str]:
 def classes(saved: Saved) -> tuple[str, ...] | None:
     """The classes that per_image.csv names, for messages, before the file is checked; None if it is broken."""
     try:
-        return _classes(saved, _table(saved)[0])
+        return _classes(saved, _table(saved)[0])[0]
     except DataError:
         return None
 
@@ -85,20 +91,33 @@ def read(saved: Saved) -> Side:
         key = ".".join(map(str, problem["loc"]))
         raise DataError(saved.evaluation_name, f"{key}: {problem['msg'].lower()}{got}", saved.remedy) from None
     header, rows = _table(saved)
-    classes = _classes(saved, header)
-    counts = np.array([_counts(saved, row) for row in rows], np.int64).reshape(len(rows), len(classes), len(KINDS))
+    classes, objects_of = _classes(saved, header)
+    end = len(FIRST) + len(KINDS) * len(classes)
+    counts = [_counts(saved, row[0], row[len(FIRST) : end]) for row in rows]
     side = Side(
         saved.label,
         saved.commit,
         classes,
         tuple(row[0] for row in rows),
         tuple(row[1] or None for row in rows),
-        counts,
+        np.array(counts, np.int64).reshape(len(rows), len(classes), len(KINDS)),
         scores.cost,
+        _objects(saved, objects_of, {row[0]: row[end:] for row in rows}, document.get("objects")),
     )
     _require_sound(saved, side)
     _require_same_run(saved, side, scores, document["protocol"]["images"])
     return side
+
+
+def _objects(
+    saved: Saved, names: tuple[str, ...], fields: dict[str, list[str]], stated: dict[str, Any] | None
+) -> Objects | None:
+    if not names and stated is None:
+        return None
+    if not names or not isinstance(stated, dict):
+        problem = f"objects are scored in one of it and {per_image().name}, not in both"
+        raise DataError(saved.evaluation_name, problem, "Both files must come from one run: make repro.")
+    return objects.read(saved, names, fields, stated)
 
 
 def _document(saved: Saved) -> dict[str, Any]:
@@ -149,19 +168,21 @@ def _table(saved: Saved) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _classes(saved: Saved, header: list[str]) -> tuple[str, ...]:
-    names = [column.removesuffix("_tp") for column in header[len(FIRST) :: len(KINDS)]]
-    if not names or header != evaluation.image_columns(names) or len(set(names)) < len(names):
+def _classes(saved: Saved, header: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All classes, and those whose objects are scored."""
+    objects_of = objects.classes(header)
+    end = len(header) - len(objects.KINDS) * len(objects_of)
+    names = [column.removesuffix("_tp") for column in header[len(FIRST) : end : len(KINDS)]]
+    if not names or header != evaluation.image_columns(names, objects_of) or len(set(names)) < len(names):
         problem = f"columns {', '.join(header)[:80]!r}, expected {', '.join(FIRST)}, then CLASS_tp, CLASS_fp, CLASS_fn"
         raise DataError(saved.per_image_name, problem, saved.remedy)
-    return tuple(names)
+    return tuple(names), objects_of
 
 
-def _counts(saved: Saved, row: list[str]) -> list[int]:
-    cells = row[len(FIRST) :]
+def _counts(saved: Saved, stem: str, cells: list[str]) -> list[int]:
     for cell in cells:
         if not (cell.isascii() and cell.isdigit() and len(cell) <= DIGITS):
-            raise DataError(saved.per_image_name, f"image {row[0]!r}: {cell[:80]!r} is not a count", saved.remedy)
+            raise DataError(saved.per_image_name, f"image {stem!r}: {cell[:80]!r} is not a count", saved.remedy)
     return [int(cell) for cell in cells]
 
 

@@ -3,6 +3,7 @@
 M criteria, B resamples; the rest as in `segline.gate.bootstrap`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,8 @@ import numpy as np
 from segline.core.errors import DataError
 from segline.gate import bootstrap
 from segline.gate.bootstrap import Counts, Floats, Interval, Noise
+from segline.gate.counts import Side
+from segline.gate.objects import METRICS, Units
 from segline.gate.pairing import Pair
 from segline.gate.rules import Criterion
 from segline.scoring import confusion
@@ -35,38 +38,70 @@ class Evidence:
 
 def gather(pair: Pair, criteria: Sequence[Criterion]) -> Evidence:
     """The evidence of the images that have labelled pixels. Raises DataError if there are fewer than two."""
-    sides, units = _units(pair)
-    if len(sides[0]) < 2:
+    images, groups = _samples(pair)
+    if len(images[0]) < 2:
         problem = "only one image with labelled pixels, so the uncertainty of a difference is unknown"
         raise DataError(pair.base.label, problem, "Evaluate a split of at least two images; even ten are few.")
-    base, candidate = (_scores(pair, criteria, counts.sum(axis=0)) for counts in sides)
+    once = np.ones((1, len(images[0])))
+    base, candidate = (one.scores(criteria, once)[0] for one in images)
     return Evidence(
         base,
         candidate,
         _differences(criteria, base, candidate),
-        _replicates(pair, criteria, *sides),
-        _replicates(pair, criteria, *units) if units and len(units[0]) > 1 else None,
+        _replicates(criteria, *images),
+        _replicates(criteria, *groups) if groups and len(groups[0]) > 1 else None,
     )
 
 
 def groups(pair: Pair) -> int | None:
     """The number of groups of images with labelled pixels, an image without one being its own; None without groups."""
-    _, units = _units(pair)
+    _, units = _samples(pair)
     return len(units[0]) if units else None
 
 
-def _units(pair: Pair) -> tuple[list[Counts], list[Counts]]:
-    """What is resampled, for both sides: images (N, K, 3), and groups (U, K, 3), empty if no group has two images."""
-    labelled = np.asarray(confusion.truth(pair.base.counts).any(axis=1))
-    images = [one.counts[labelled] for one in (pair.base, pair.candidate)]
-    named = tuple(group for group, kept in zip(pair.base.groups, labelled, strict=True) if kept)
-    return images, [summed for counts in images if (summed := bootstrap.by_group(counts, named)) is not None]
+@dataclass(frozen=True)
+class _Sample:
+    """One side as what is resampled, images or groups of them: `counts` (U, K, 3) of the classes `names`."""
+
+    names: tuple[str, ...]
+    counts: Counts
+    objects: Units | None
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def width(self) -> int:
+        """How many numbers a resample takes in memory, at most."""
+        ranked = self.objects.rankings if self.objects else ()
+        return max(math.prod(self.counts.shape[1:]), *(len(each.images) for each in ranked), 0)
+
+    def scores(self, criteria: Sequence[Criterion], weights: Floats) -> Floats:
+        """The metric of each criterion in resamples with these weights (B, U): (B, M)."""
+        flat = self.counts.reshape(len(self), -1).astype(np.float64)
+        total = (weights @ flat).reshape(len(weights), *self.counts.shape[1:])
+        columns = [
+            self.objects.score(criterion.metric, weights)
+            if self.objects and criterion.metric in METRICS
+            else bootstrap.score(criterion.metric, total, self.names)
+            for criterion in criteria
+        ]
+        return np.stack(columns, axis=-1)
 
 
-def _scores(pair: Pair, criteria: Sequence[Criterion], total: Floats | Counts) -> Floats:
-    """The metric of each criterion, from summed counts (..., K, 3): (..., M)."""
-    columns = [bootstrap.score(criterion.metric, total, pair.base.classes) for criterion in criteria]
-    return np.stack(columns, axis=-1)
+def _samples(pair: Pair) -> tuple[list[_Sample], list[_Sample]]:
+    """What is resampled, for both sides: images with labelled pixels, and groups, none if no group has two images."""
+    labelled = np.flatnonzero(confusion.truth(pair.base.counts).any(axis=1)).tolist()
+    unit = bootstrap.unit_of([pair.base.groups[row] for row in labelled])
+    sides = pair.base, pair.candidate
+    images = [_sample(one, labelled, range(len(labelled))) for one in sides]
+    return images, [] if unit is None else [_sample(one, labelled, unit) for one in sides]
+
+
+def _sample(side: Side, rows: Sequence[int], unit: Sequence[int]) -> _Sample:
+    objects = side.objects.of(rows).units(unit) if side.objects and rows else None
+    counts = side.counts[list(rows)]
+    return _Sample(side.classes, bootstrap.summed(counts, unit) if rows else counts, objects)
 
 
 def _differences(criteria: Sequence[Criterion], base: Floats, candidate: Floats) -> Floats:
@@ -75,12 +110,12 @@ def _differences(criteria: Sequence[Criterion], base: Floats, candidate: Floats)
     return candidate - np.where(np.isnan(floors), base, floors)
 
 
-def _replicates(pair: Pair, criteria: Sequence[Criterion], base: Counts, candidate: Counts) -> Floats:
+def _replicates(criteria: Sequence[Criterion], base: _Sample, candidate: _Sample) -> Floats:
     """Differences in resamples, each drawn for both sides at once: (B, M), NaN if a class has no true pixels in it."""
-    both = np.stack([base, candidate], axis=1)
-    drawn = bootstrap.resampled(both, bootstrap.RESAMPLES * len(criteria))
+    width = 2 * max(base.width, candidate.width)
+    drawn = bootstrap.draws(len(base), bootstrap.RESAMPLES * len(criteria), width)
     return np.concatenate(
-        [_differences(criteria, *(_scores(pair, criteria, sums[:, one]) for one in (0, 1))) for sums in drawn]
+        [_differences(criteria, *(one.scores(criteria, weights) for one in (base, candidate))) for weights in drawn]
     )
 
 

@@ -101,7 +101,9 @@ def findings(pair: Pair, criteria: Sequence[Criterion], noise: SeedNoise | None,
 
 
 def _same(pair: Pair) -> bool:
-    return np.array_equal(pair.base.counts, pair.candidate.counts)
+    base, candidate = pair.base, pair.candidate
+    objects = [one.objects.cells if one.objects else np.empty(0) for one in (base, candidate)]
+    return np.array_equal(base.counts, candidate.counts) and np.array_equal(objects[0], objects[1])
 
 
 def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from segline.core.errors import DataError, combined
 from segline.gate import counts
 from segline.gate.counts import Side
 from segline.gate.saved_metrics import Saved
 from segline.reporting import formatting
 from segline.scoring import confusion
+
+Numbers = npt.NDArray[np.int64]
 
 NAMED = 5  # of the images without a match
 REMEDY = "Only equal evaluations can be compared: run the pipeline again on one side."
@@ -20,6 +25,13 @@ class Pair:
     base: Side
     candidate: Side
     protocol: dict[str, str]
+
+    @property
+    def images_with_objects(self) -> int | None:
+        """The number of images with a true object; None unless both sides score objects."""
+        if self.base.objects is None or self.candidate.objects is None:
+            return None
+        return int(self.base.objects.truths.any(axis=1).sum())
 
     @property
     def images_by_class(self) -> dict[str, int]:
@@ -77,11 +89,22 @@ def _require_same_images(where: str, base: Side, candidate: Side) -> None:
 
 
 def _require_same_truth(where: str, base: Side, candidate: Side) -> None:
-    """Raises DataError if the true pixels differ: equal masks have equal numbers of each class."""
-    differ = (confusion.truth(base.counts) != confusion.truth(candidate.counts)).any(axis=1)
+    """Raises DataError if the true pixels or objects differ: equal masks have equal numbers of each class."""
+    _require_equal_rows(where, base, "pixels", confusion.truth(base.counts), confusion.truth(candidate.counts))
+    if base.objects and candidate.objects:
+        if base.objects.data != candidate.objects.data:
+            problem = (
+                f"objects.data: {base.objects.data!r} and {candidate.objects.data!r} (fingerprint of true objects)"
+            )
+            raise DataError(where, problem, REMEDY)
+        _require_equal_rows(where, base, "objects", base.objects.truths, candidate.objects.truths)
+
+
+def _require_equal_rows(where: str, base: Side, what: str, first: Numbers, second: Numbers) -> None:
+    differ = (first != second).any(axis=1)
     if differ.any():
         stems = {stem for stem, other in zip(base.stems, differ, strict=True) if other}
-        raise DataError(where, f"different numbers of true pixels in {_named(stems)}", REMEDY)
+        raise DataError(where, f"different numbers of true {what} in {_named(stems)}", REMEDY)
 
 
 def _named(stems: set[str]) -> str:
@@ -93,4 +116,5 @@ def _named(stems: set[str]) -> str:
 def _ordered(one: Side) -> Side:
     order = sorted(range(len(one.stems)), key=one.stems.__getitem__)
     stems, groups = tuple(one.stems[row] for row in order), tuple(one.groups[row] for row in order)
-    return replace(one, stems=stems, groups=groups, counts=one.counts[order])
+    objects = one.objects.of(order) if one.objects else None
+    return replace(one, stems=stems, groups=groups, counts=one.counts[order], objects=objects)

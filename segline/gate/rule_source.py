@@ -42,9 +42,9 @@ def effective(pair: Pair, root: Path) -> Effective:
     Raises PipelineError if rules or noise of a side are broken, or name something that was not evaluated.
     """
     own, theirs = read_rules(root / FILE), _rules_of_base(pair, root)
-    claims = criteria(own, pair.images_by_class, FILE)
+    claims = criteria(own, pair.images_by_class, pair.images_with_objects, FILE)
     if theirs:
-        claims = criteria(theirs, pair.images_by_class, _place(pair, FILE))
+        claims = criteria(theirs, pair.images_by_class, pair.images_with_objects, _place(pair, FILE))
     rules = theirs or own
     path = Path(rules.noise)
     own_noise, base_noise = _own_noise(pair, path, root), _noise_of_base(pair, path, root)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from segline.core import params, untrusted
 from segline.core.errors import DataError, ParameterError, combined, suggestion
 from segline.gate.bootstrap import Noise
+from segline.gate.objects import METRICS
 from segline.reproducibility import seed_noise as measurement
 
 FILE = Path("gate.yaml")
@@ -49,7 +50,7 @@ class Criterion:
 
     @property
     def label(self) -> str | None:
-        """The class whose IoU it is; None for accuracy and miou, even if a class has that name."""
+        """The class whose IoU it is; None for other metrics, even if a class has that name."""
         return self.metric.removeprefix("iou.") if self.metric.startswith("iou.") else None
 
 
@@ -59,6 +60,7 @@ class _Deviations(BaseModel):
     accuracy: Deviation
     miou: Deviation
     iou: dict[str, Deviation]
+    objects: dict[str, Deviation] = {}
 
 
 class SeedNoise(BaseModel):
@@ -116,26 +118,34 @@ def _meaning(kind: str, location: tuple[int | str, ...]) -> str:
     return f"{MEANINGS[str(location[0])]} " if kind.startswith(("greater_than", "less_than")) else ""
 
 
-def criteria(rules: Rules, classes: Mapping[str, int], path: object) -> list[Criterion]:
-    """The criteria of gate.yaml. `classes` maps each class to the number of images with true pixels of it.
+def criteria(rules: Rules, classes: Mapping[str, int], objects: int | None, path: object) -> list[Criterion]:
+    """The criteria of gate.yaml. `classes` maps each class to the number of images with true pixels of it; `objects`
+    is that of images with true objects, None if objects are not scored on both sides.
 
     Raises ParameterError for every metric that is unknown or cannot be judged.
     """
     claims = [Criterion(metric, margin) for metric, margin in rules.margins.items()]
     claims += [Criterion(f"iou.{name}", 0.0, floor) for name, floor in rules.floors.items()]
-    known = ["accuracy", "miou", *(f"iou.{name}" for name in classes)]
+    known = ["accuracy", "miou", *(METRICS if objects is not None else ()), *(f"iou.{name}" for name in classes)]
     problems = []
     for criterion in claims:
         key = f"{'margins' if criterion.floor is None else 'floors'}: {criterion.metric}"
         if criterion.metric not in known:
             remedy = suggestion(criterion.metric, known, f"Known are {', '.join(known)}.")
             problems.append(ParameterError(path, f"{key}: no such metric", remedy))
-        elif criterion.label is not None and (images := classes[criterion.label]) < 2:
-            few = f"the class has pixels in {images} image{'s' * (images != 1)} of the split, at least two are needed"
+        elif (seen := _seen(criterion, classes, objects)) and seen[1] < 2:
+            few = f"{seen[0]} in {seen[1]} image{'s' * (seen[1] != 1)} of the split, at least two are needed"
             problems.append(ParameterError(path, f"{key}: {few}", "Remove it."))
     if problems:
         raise combined(path, problems)
     return claims
+
+
+def _seen(criterion: Criterion, classes: Mapping[str, int], objects: int | None) -> tuple[str, int] | None:
+    """What a criterion needs, and in how many images it is; None if it is about all pixels."""
+    if criterion.label is not None:
+        return "the class has pixels", classes[criterion.label]
+    return ("there are objects", objects or 0) if criterion.metric in METRICS else None
 
 
 def parse_noise(content: bytes, where: object) -> SeedNoise:
@@ -156,7 +166,7 @@ def parse_noise(content: bytes, where: object) -> SeedNoise:
 def of_criterion(noise: SeedNoise, criterion: Criterion, path: Path) -> Noise:
     """The seed noise of a criterion: variance 2 s^2 for the difference of two runs, s^2 for one run against a floor."""
     known = {"accuracy": noise.metrics.accuracy, "miou": noise.metrics.miou}
-    known |= {f"iou.{name}": deviation for name, deviation in noise.metrics.iou.items()}
+    known |= {f"iou.{name}": deviation for name, deviation in noise.metrics.iou.items()} | noise.metrics.objects
     if criterion.metric not in known:
         raise DataError(path, f"metrics.{criterion.metric}: missing, but {FILE} uses it", MEASURE)
     runs = 2 if criterion.floor is None else 1

@@ -28,6 +28,7 @@ from segline.dataset import onehot, raw
 from segline.inference import annotations
 from segline.inference.annotations import Region, Request
 from segline.inference.input_files import InputImage
+from segline.model.watershed import Found
 
 Uint8 = npt.NDArray[np.uint8]
 Json = dict[str, Any]
@@ -61,10 +62,11 @@ class Annotations:
         self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
         self._places: dict[str, tuple[int, int]] = {}  # begin and end of what an image has in it
 
-    def add(self, name: str, file: Path, mask: Uint8) -> None:
-        """The regions of an image, whose file is named as the tool will find it. Raises OSError."""
+    def add(self, name: str, file: Path, mask: Uint8, found: Found | None = None) -> None:
+        """The regions of an image, whose file is named as the tool will find it; `found` are its objects, if the model
+        has learnt them. Raises OSError."""
         height, width = mask.shape
-        regions = [*annotations.regions(mask, self._request.least_area)]
+        regions = [*annotations.regions(mask, self._request.least_area, found)]
         image = Outlined(f"{name}{file.suffix}", height, width, regions)
         if self._request.form == "labelme":
             document = labelme(image, self._classes, self._request)

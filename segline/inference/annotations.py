@@ -1,11 +1,13 @@
 """The classes of an image -> outlined regions of one class each, as labelling tools hold them. H x W pixels.
 
-Pixels of a class that share an edge are a region. Coordinates are x and y of pixel corners: pixel (0, 0) covers 0 to 1.
+Pixels of a class that share an edge are a region, or those of an object that the model has learnt. Coordinates are x
+and y of pixel corners: pixel (0, 0) covers 0 to 1.
 """
 
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +15,8 @@ import numpy.typing as npt
 
 from segline.core.errors import ParameterError, suggestion
 from segline.dataset import onehot, raw
-from segline.inference import instances
+from segline.model import watershed
+from segline.model.watershed import Found
 
 Uint8 = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -56,8 +59,8 @@ def request(
     if not 0 <= tolerance <= MAX_TOLERANCE:
         problem = f"expected 0 to {MAX_TOLERANCE:g} pixels, got {tolerance}"
         raise ParameterError("--tolerance", problem, "0 keeps the outline of each pixel.")
-    if not 0 <= least_area <= instances.MAX_PIXELS:
-        problem = f"expected 0 to {instances.MAX_PIXELS} pixels, got {least_area}"
+    if not 0 <= least_area <= watershed.MAX_PIXELS:
+        problem = f"expected 0 to {watershed.MAX_PIXELS} pixels, got {least_area}"
         raise ParameterError("--least-area", problem, "0 keeps every speck.")
     names = [label.name for label in classes]
     if unlabelled is None:
@@ -69,21 +72,31 @@ def request(
     return Request(form, tolerance, least_area, names.index(unlabelled))
 
 
-def regions(mask: Uint8, least_area: int) -> Iterator[Region]:
+def regions(mask: Uint8, least_area: int, found: Found | None = None) -> Iterator[Region]:
     """The regions of a mask (H, W) by exact outlines; those of pixels without a class have the value VOID.
 
     One of fewer than `least_area` pixels first becomes part of its largest neighbour, unless that is as small.
+    Each object in `found` is a region; pixels of its class that are of no object are without a class.
     """
     from rasterio import features  # noqa: PLC0415 - 0.2 s, which only annotations need
     from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415
 
     warnings.simplefilter("ignore", NotGeoreferencedWarning)  # pixels are meant, not places on a map
-    valid = mask != onehot.VOID
+    owners = np.concatenate([np.arange(onehot.VOID + 1), [] if found is None else found.classes])
+    numbers: npt.NDArray[Any] = mask if found is None else _numbered(mask, found)
+    valid = numbers != onehot.VOID
     if least_area > 1:
-        mask = np.where(valid, features.sieve(mask, least_area, mask=valid, connectivity=4), np.uint8(onehot.VOID))
-    for shape, value in features.shapes(mask, connectivity=4):
+        sieved = features.sieve(numbers, least_area, mask=valid, connectivity=4)
+        numbers = np.where(valid, sieved, onehot.VOID).astype(numbers.dtype)
+    for shape, value in features.shapes(numbers, connectivity=4):
         outline, *holes = (np.array(ring[:-1], np.float32) for ring in shape["coordinates"])
-        yield Region(int(value), outline, holes)
+        yield Region(int(owners[int(value)]), outline, holes)
+
+
+def _numbered(mask: Uint8, found: Found) -> npt.NDArray[np.int32]:
+    """The classes of pixels that are of no object, int32 (H, W), and 255 + the number of the others'."""
+    classes = np.where(np.isin(mask, found.searched), onehot.VOID, mask)
+    return np.where(found.numbers > 0, found.numbers.astype(np.int32) + 255, classes).astype(np.int32)
 
 
 def stacked(found: Sequence[Region], height: int, width: int, unlabelled: int | None) -> list[Region]:

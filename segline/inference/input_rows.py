@@ -19,8 +19,9 @@ from segline.core import parallel
 from segline.core.errors import DataError, PipelineError
 from segline.dataset import onehot, raw, tiling
 from segline.dataset.preparation import Preparation
-from segline.inference import instances, overlay
+from segline.inference import overlay
 from segline.inference.input_files import InputImage
+from segline.model import watershed
 from segline.preprocessing import images, intensity, levels, working_image
 from segline.preprocessing.image_files import decoder_warnings, image_file
 from segline.preprocessing.image_files.image_file import Georeference, ImageFile, Samples
@@ -145,7 +146,7 @@ class Reader:
         _require_as_trained(source.path, file, form)
         intensity.require(source.path, file.colour, file.bands, file.dtype, form)
         if self.whole:
-            instances.require_size(source.path, file.height, file.width, self.whole)
+            watershed.require_size(source.path, file.height, file.width, self.whole, "Predict it without.")
         own = tiling.grid(form, file.height, file.width)
         canvas, no_data = overlay.Canvas(file.height, file.width, self.classes), NoData(file.height, file.width)
         notes = file.notes if canvas.factor == 1 else (*file.notes, "overlays scaled down to fit 4096 pixels a side")

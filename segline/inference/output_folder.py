@@ -30,6 +30,8 @@ from segline.dataset import raw
 from segline.inference import annotation_files, instances, mask_files, uncertainty
 from segline.inference.annotations import Request
 from segline.inference.input_rows import Image
+from segline.inference.instances import Learnt
+from segline.model import watershed
 from segline.preprocessing.image_files import png
 from segline.reporting import charts
 
@@ -40,17 +42,22 @@ RANK_COLUMNS = ["entropy", "margin"]
 INSTANCE_COLUMNS = ["image", "instance", "class", "area", "left", "top", "width", "height", "x", "y"]
 
 Uint8 = npt.NDArray[np.uint8]
+Uint16 = npt.NDArray[np.uint16]
 Row = list[Any]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What is written besides masks and overlays. The objects of the classes `counted` are numbered."""
+    """What is written besides masks and overlays. The objects of the classes `counted` are numbered.
+
+    `learnt` says which objects the model has learnt, if any are to be found.
+    """
 
     counted: Sequence[int] = ()
     annotations: Request | None = None
     ranked: bool = False
     probabilities: bool = False
+    learnt: Learnt | None = None
 
     @property
     def whole(self) -> str | None:
@@ -60,10 +67,14 @@ class Contents:
 
 @dataclass(frozen=True)
 class Band:
-    """Lines of an image: its classes (n, W), and probabilities (n, W, K) if they are written."""
+    """Lines of an image: its classes (n, W), and probabilities (n, W, K) if they are written.
+
+    `insides` (P, n, W) are those of the classes with objects, see `segline.model.objects`, if these are to be found.
+    """
 
     classes: Uint8
     probabilities: Uint8 | None = None
+    insides: Uint16 | None = None
 
 
 class OutputFolder:
@@ -103,6 +114,7 @@ class OutputFolder:
         counts = np.zeros(256, np.int64)  # of all values, as pixels without data are void
         whole = self.contents.whole is not None or not image.is_tiff
         kept: list[Uint8] = []
+        insides: list[Uint16] = []
         with ExitStack() as stack:
             if image.is_tiff:
                 place = image.georeference
@@ -125,18 +137,28 @@ class OutputFolder:
                     append(lines)
                 if whole:
                     kept.append(lines)
+                if band.insides is not None:
+                    insides.append(band.insides)
+            found = self._found(image, np.concatenate(kept), insides) if insides else None
             if self.contents.counted:
-                self._number(image, np.concatenate(kept))
+                self._number(image, np.concatenate(kept), found)
         if self._annotations:
-            self._annotations.add(name, image.source.path, np.concatenate(kept))
+            self._annotations.add(name, image.source.path, np.concatenate(kept), found)
         if not image.is_tiff:
             png.write_png(self._path("masks", image), np.concatenate(kept))
         png.write_png(self._path("overlays", image), image.canvas.picture(counts[:num_classes] > 0))
         shares = counts[:num_classes] / max(1, counts[:num_classes].sum())
         self._rows[name] = [name, height, width, *shares.tolist()]
 
-    def _number(self, image: Image, mask: Uint8) -> None:
-        numbers, objects = instances.find(mask, self.contents.counted, image.source.path)
+    def _found(self, image: Image, mask: Uint8, insides: Sequence[Uint16]) -> watershed.Found | None:
+        learnt = self.contents.learnt
+        if learnt is None:
+            return None
+        whole = np.concatenate(insides, axis=1)
+        return watershed.find(mask, whole, learnt.classes, learnt.rule, image.source.path)
+
+    def _number(self, image: Image, mask: Uint8, found: watershed.Found | None) -> None:
+        numbers, objects = instances.find(mask, self.contents.counted, image.source.path, found)
         png.write_png(self._path("instances", image), numbers)
         self._instances[image.source.name] = [self._instance_row(image.source.name, one) for one in objects]
 

@@ -17,12 +17,14 @@ from torch import Tensor
 from segline.core import atomic, parallel
 from segline.core.errors import DataError, ParameterError, PipelineError, suggestion
 from segline.dataset import raw
+from segline.dataset.objects import parents, semantic
 from segline.inference import annotation_files, annotations, input_files, output_folder, uncertainty
 from segline.inference.input_rows import Failure, Image, Reader
+from segline.inference.instances import Learnt
 from segline.inference.output_folder import Band, Contents
 from segline.inference.sliding_window import Predictor
 from segline.inference.uncertainty import Uncertainty
-from segline.model import checkpoint, device, forward, randomness, receptive_field
+from segline.model import checkpoint, device, forward, objects, randomness, receptive_field, watershed
 from segline.monitoring import console
 from segline.preprocessing import images, levels
 from segline.preprocessing.image_files import decoder_warnings
@@ -38,13 +40,13 @@ AHEAD = 2  # bands of classes that wait to be written
 class Request:
     """Images per batch, input sizes relative to the model's own, and whether to average with the mirrored image.
 
-    `contents` says, once the classes of the model are known, what to write.
+    `contents` says, once the model is known, what to write.
     """
 
     batch_size: int
     scales: tuple[float, ...]
     flip: bool
-    contents: Callable[[Sequence[raw.Label]], Contents]
+    contents: Callable[[checkpoint.Description], Contents]
 
 
 class _Bands:
@@ -95,12 +97,12 @@ def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> Non
     total = len(sources) + len(problems)
     network, description = checkpoint.read_named(model)
     sizes = _sizes(description, request)
-    contents = request.contents(description.classes)
+    contents, classes = request.contents(description), semantic(description.classes, description.objects)
     _require_annotated(contents, description, sources)
     margin = receptive_field.of_tiles(network, description.preparation)
     predictor = Predictor(network.to(device.pick()), description, sizes, request.batch_size, request.flip, margin)
     randomness.deterministic(0)  # the same kernels as `evaluate`
-    with output_folder.opened(out, description.classes, contents, [source.name for source in sources]) as results:
+    with output_folder.opened(out, classes, contents, [source.name for source in sources]) as results:
         problems += predict_all(predictor, sources, results)
     for problem in problems:
         console.warn(str(problem))
@@ -125,7 +127,7 @@ def predict_all(
         ThreadPoolExecutor(parallel.count() + 2) as pool,  # writers wait for the disk
         device.within_memory("lower --batch-size, or give smaller images"),
     ):
-        reader = Reader(model.preparation, predictor.sizes, model.classes, results.contents.whole, heard)
+        reader = Reader(model.preparation, predictor.sizes, results.classes, results.contents.whole, heard)
         with (
             closing(reader.ahead(pool, sources, ahead)) as rows,
             closing(_predictions(predictor, predictor.logits(rows), results.contents, notes)) as predicted,
@@ -151,6 +153,7 @@ def _predictions(
     Counts in `notes` what was done to the images.
     """
     dropped: set[input_files.InputImage] = set()
+    counted_as = parents(predictor.model.classes, predictor.model.objects).tolist()
     for item in logits:
         if isinstance(item, Failure):
             if item.source not in dropped:
@@ -165,11 +168,13 @@ def _predictions(
             yield bands
             top = 0
             for merged in predictor.merged(image.grid, _rows_of(image, views, logits)):
+                folded = objects.folded(merged, counted_as)
                 if contents.ranked:
-                    bands.doubt.add(merged, image.no_data.missing(top, merged.shape[1]))
+                    bands.doubt.add(folded, image.no_data.missing(top, merged.shape[1]))
                 top += merged.shape[1]
-                planes = uncertainty.planes(merged) if contents.probabilities else None
-                if not bands.put(Band(forward.classes(merged[None])[0], planes)):
+                planes = uncertainty.planes(folded) if contents.probabilities else None
+                insides = objects.insides(merged, contents.learnt.classes) if contents.learnt else None
+                if not bands.put(Band(forward.classes(folded[None])[0], planes, insides)):
                     image.dropped.set()
                     dropped.add(image.source)
                     break
@@ -243,16 +248,30 @@ def _class_index(classes: Sequence[raw.Label], name: str) -> int:
     return known.index(name)
 
 
+def _rule(args: Namespace) -> watershed.Section:
+    """How objects are found. Raises ParameterError."""
+    if not 1 <= args.smallest_object <= watershed.MAX_PIXELS:
+        problem = f"expected 1 to {watershed.MAX_PIXELS} pixels, got {args.smallest_object}"
+        raise ParameterError("--smallest-object", problem, "1 keeps every speck.")
+    if not 0 < args.seed_probability < 1:
+        problem = f"expected a number above 0 and below 1, got {args.seed_probability}"
+        raise ParameterError("--seed-probability", problem, "See evaluate.objects.")
+    return watershed.Section(smallest=args.smallest_object, seed=args.seed_probability)
+
+
 def command(args: Namespace) -> None:
     """`segline predict`."""
 
-    def contents(classes: Sequence[raw.Label]) -> Contents:
+    def contents(model: checkpoint.Description) -> Contents:
+        classes = semantic(model.classes, model.objects)
         counted = [_class_index(classes, name) for name in dict.fromkeys(args.instances)]
-        wanted = None
+        wanted, learnt = None, None
+        if model.objects and (counted or args.annotations):
+            learnt = Learnt(model.objects.inside(classes), _rule(args))
         if args.annotations:
             options = args.tolerance, args.least_area, args.unlabelled
             wanted = annotations.request(args.annotations, *options, classes)
-        return Contents(counted, wanted, args.rank, args.probabilities)
+        return Contents(counted, wanted, args.rank, args.probabilities, learnt)
 
     request = Request(args.batch_size, tuple(args.scales), args.flip, contents)
     run(args.inputs, args.model, args.out, request)

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from segline.core import atomic, plugins, seal, untrusted
 from segline.core.errors import IntegrityError, PipelineError
-from segline.dataset import raw
+from segline.dataset import objects, raw
+from segline.dataset.objects import Objects
 from segline.dataset.preparation import FULL, Preparation, Side
 from segline.model import output_head
 from segline.monitoring import console
@@ -46,7 +47,8 @@ class Description:
     images it was trained on, and the scaling of its inputs: a byte x enters as (x - mean) / std.
 
     `class_weights` are those of the loss it was trained with, one per class, or empty. `started_from` is the sha256 of
-    the model file that its training started from, None if it started anew.
+    the model file that its training started from, None if it started anew. With `objects` the classes are K', see
+    `segline.dataset.objects`.
     """
 
     __pydantic_config__ = raw.CLOSED
@@ -60,6 +62,7 @@ class Description:
     classes: Annotated[tuple[raw.Label, ...], Field(min_length=2, max_length=255)]
     class_weights: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(max_length=255)]
     started_from: raw.Sha256 | None = None
+    objects: Objects | None = None
 
     @property
     def channels(self) -> int:
@@ -109,8 +112,9 @@ def write(path: Path, weights: dict[str, Tensor], description: Description) -> N
     """Writes weights and description to `path`; equal values give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     content = asdict(description) | {"preparation": description.preparation.as_dict()}
-    if description.started_from is None:  # older versions do not know it
-        del content["started_from"]
+    for name in ("started_from", "objects"):
+        if content[name] is None:  # older versions do not know it
+            del content[name]
     metadata = {KEY: seal.dumps(content, _digest(tensors))}
     with atomic.file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
@@ -175,6 +179,7 @@ def _parse(text: str) -> Description:
     name, count = Counter(label.name for label in description.classes).most_common(1)[0]
     if count > 1:
         raise ValueError(f"classes: duplicate name {name!r}")
+    objects.require_classes(description.classes, description.objects)
     if len(description.class_weights) not in (0, len(description.classes)):
         raise ValueError(f"{len(description.class_weights)} class_weights for {len(description.classes)} classes")
     return description

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segline.dataset import tiling
-from segline.model import forward
+from segline.model import forward, objects
 
 Uint8 = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
@@ -124,10 +124,11 @@ def _widened(grid: tiling.Grid, band: Tensor) -> Tensor:
 class Seams:
     """Counts the pixels that several windows show, `shared`, and those of them whose class they differ on, `differing`.
 
-    Both are pixels of working images, over all images that were watched.
+    Both are pixels of working images, over all images that were watched. `parents` are those of `objects.folded`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parents: Sequence[int]) -> None:
+        self._parents = parents
         self.shared = 0
         self.differing = 0
 
@@ -144,7 +145,7 @@ class Seams:
         for top, end in pairwise([*grid.tops, rows]):
             for left in grid.lefts:
                 window = next(windows).contiguous()  # class by class, which is faster from here on
-                own = forward.classes(window[None, :, : rows - top, : columns - left])[0]
+                own = forward.classes(objects.folded(window[:, : rows - top, : columns - left], self._parents)[None])[0]
                 place = slice(own.shape[0]), slice(left, left + own.shape[1])
                 seen = classes[place] != _UNSEEN
                 shared[place] |= seen

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from segline.core.errors import DataError, PipelineError
 from segline.dataset.preparation import Preparation, SampleType
-from segline.preprocessing import audit, levels, pairs, palettes
+from segline.preprocessing import audit, levels, object_numbers, pairs, palettes
 from segline.preprocessing.pair_files import Page
 
 _NO_DATA = "pixels without data are void"
@@ -25,6 +25,7 @@ class AllPairs:
         self._pictures: dict[int, list[tuple[str, Page]]] = defaultdict(list)  # by checksum
         self._masks: list[tuple[Path, palettes.Colours]] = []
         self._deep_images: list[tuple[Path, levels.Kept]] = []
+        self._objects: list[tuple[Path, object_numbers.Findings]] = []
         self._notes: dict[str, list[Path]] = defaultdict(list)
         self._kinds: dict[str, list[Path]] = defaultdict(list)
         self._classes: dict[str, npt.NDArray[np.bool_]] = {}
@@ -41,6 +42,8 @@ class AllPairs:
             self._masks.append((folder / page.pair.mask, prepared.colours))
         if prepared.kept is not None:
             self._deep_images.append((image, prepared.kept))
+        if prepared.objects is not None:
+            self._objects.append((image, prepared.objects))
         for note in (*prepared.notes, *[_NO_DATA] * prepared.origin.no_data):
             self._notes[note].append(image)
         self._counts[folder] += 1
@@ -79,5 +82,6 @@ class AllPairs:
             yield f"{folder}: {len(masks)} of {self._counts[folder]} masks contain only void, such as {masks[0]}"
         for note, files in self._notes.items():
             yield f"{len(files)} image{'s' * (len(files) != 1)}: {note}, such as {files[0]}"
+        yield from object_numbers.warnings(self._objects)
         yield from levels.lost(self._deep_images, levels.better(self.preparation.intensity))
         yield from audit.absent_classes(class_names, self._classes)

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segline.core import params
 from segline.core.errors import DataError, ParameterError, PipelineError, combined, suggestion
-from segline.dataset import raw
+from segline.dataset import objects, raw
+from segline.dataset.objects import Objects
 from segline.dataset.raw import Dataset, Label
 
 MAX_CLASSES = 255  # class 255 would be `onehot.VOID`
@@ -19,11 +20,15 @@ Merge = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Table:
-    """K classes, the last one void if `void_is_class`, and pairs (mask value, its class or None for void), sorted."""
+    """K classes, the last one void if `void_is_class`, and pairs (mask value, its class or None for void), sorted.
+
+    With `objects` the borders of their classes follow, see `segline.dataset.objects`.
+    """
 
     classes: tuple[Label, ...]
     void_is_class: bool
     values: tuple[tuple[int, int | None], ...]
+    objects: Objects | None = None
 
 
 def table(index: Path, data: Dataset, merge: Merge, void_is_class: bool) -> Table:
@@ -52,6 +57,26 @@ def table(index: Path, data: Dataset, merge: Merge, void_is_class: bool) -> Tabl
         classes += [Label("void", data.void.rgb)] * void_is_class
     _require_usable(index, classes, bool(merge))
     return Table(tuple(classes), void_is_class, tuple(sorted(values.items())))
+
+
+def with_objects(table: Table, chosen: Objects) -> Table:
+    """The table with the borders of the chosen classes, which may be in any order. Raises ParameterError."""
+    key, names = f"{KEY}.objects.classes", [label.name for label in table.classes]
+    known = names[:-1] if table.void_is_class else names
+    for name in chosen.classes:
+        if name not in known:
+            remedy = suggestion(name, known, f"The classes are: {', '.join(known)}.")
+            raise ParameterError(key, f"unknown class {name!r}", remedy)
+    if len({*chosen.classes}) < len(chosen.classes):
+        raise ParameterError(key, "a class twice", "List each once.")
+    if (count := len(names) + len(chosen.classes)) > MAX_CLASSES:
+        problem = f"{count} classes with the borders of objects, expected at most {MAX_CLASSES}"
+        raise ParameterError(key, problem, "List fewer classes, or merge some.")
+    ordered = replace(chosen, classes=tuple(sorted(chosen.classes, key=names.index)))
+    try:
+        return replace(table, classes=objects.table(table.classes, ordered), objects=ordered)
+    except ValueError as error:
+        raise ParameterError(key, f"{error}", "Rename that class by preprocess.merge.") from None
 
 
 def _invalid(index: Path, data: Dataset) -> Iterator[PipelineError]:

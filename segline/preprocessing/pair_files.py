@@ -13,6 +13,7 @@ from segline.preprocessing import intensity
 from segline.preprocessing.image_files import image_file, masks, reading
 from segline.preprocessing.image_files.image_file import ImageFile
 from segline.preprocessing.image_files.masks import MaskFile
+from segline.preprocessing.image_files.page_errors import on_page
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,25 @@ def opened_mask(
     turn, windows = preparation.orientation != "stored", preparation.fit == "tile"
     with masks.opened(source, path, encoding, threshold, page.number, turn=turn, windows=windows) as mask:
         yield mask
+
+
+@contextmanager
+def opened_objects(folder: Path, page: Page, preparation: Preparation, mask: MaskFile) -> Iterator[MaskFile]:
+    """The object numbers of a page, as large as its mask and turned likewise. Raises as `opened_image` does.
+
+    Every page has them: see `raw.Pair`.
+    """
+    pair = page.pair
+    name, sha256 = f"{pair.objects}", f"{pair.sha256_objects}"
+    verify = page.number in (None, 1)
+    path, source = reading.listed_source(folder, name, sha256, DATASET_FILE, verify=verify)
+    turn, windows = preparation.orientation != "stored", preparation.fit == "tile"
+    with masks.opened(source, path, "index", None, page.number, turn=turn, windows=windows) as objects:
+        if (objects.height, objects.width) != (mask.height, mask.width):
+            size, expected = (f"{each.width}x{each.height}" for each in (objects, mask))
+            problem = f"{size} pixels, expected {expected} as {pair.mask}"
+            raise on_page(DataError(path, problem, "Export object numbers at the size of the mask."), page.number)
+        yield objects
 
 
 def misfit(

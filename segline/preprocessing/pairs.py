@@ -6,7 +6,7 @@ Every check returns or raises a `PipelineError` for one file; `split_writer` col
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -19,19 +19,36 @@ from pydantic import Field, ValidationInfo, field_validator
 from segline.core import params
 from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset import processed, tiling
+from segline.dataset.objects import MAX_BORDER, Objects
 from segline.dataset.onehot import VOID, Lookup, lookup, pack, packed_size, present
 from segline.dataset.preparation import MOST_OVERLAP, Alpha, Fit, Intensity, Orientation, Preparation
 from segline.dataset.raw import DATASET_FILE, ENCODINGS, FORMATS, Dataset, Name
-from segline.preprocessing import class_table, intensity, levels, mask_values, pair_files, palettes, working_image
+from segline.preprocessing import (
+    class_table,
+    intensity,
+    levels,
+    mask_values,
+    object_numbers,
+    pair_files,
+    palettes,
+    pixels_seen,
+    working_image,
+)
 from segline.preprocessing.image_files import decoder_warnings
 from segline.preprocessing.image_files.image_file import ImageFile
-from segline.preprocessing.image_files.masks import Mask, MaskFile
+from segline.preprocessing.image_files.masks import MaskFile
 from segline.preprocessing.image_files.page_errors import on_page
-from segline.preprocessing.image_files.stored_samples import Samples
 
 Uint8 = npt.NDArray[np.uint8]
 File = TypeVar("File", ImageFile, MaskFile)
 Item = TypeVar("Item")
+
+
+class ChosenObjects(params.Section):
+    """The classes with objects, and the width of their border in working pixels: see `segline.dataset.objects`."""
+
+    classes: list[Name] = Field(min_length=1, max_length=127)
+    border: int = Field(ge=1, le=MAX_BORDER)
 
 
 class Section(params.Section):
@@ -39,7 +56,8 @@ class Section(params.Section):
 
     See `segline.dataset.tiling` for `fit`, `scale` and `overlap`, `segline.preprocessing.intensity` for `bands` and
     `intensity`. `void: class` makes "not labelled" a class of its own, the last one. `merge` is empty, or lists for
-    each new class the old classes it replaces; every old class is listed once.
+    each new class the old classes it replaces; every old class is listed once. `objects` names the classes, merged ones
+    by their new names, whose masks come with object numbers; null for none.
     """
 
     fit: Fit
@@ -53,6 +71,7 @@ class Section(params.Section):
     intensity: intensity.Form
     void: Literal["ignore", "class"]
     merge: dict[Name, Annotated[list[str], Field(min_length=1)]]
+    objects: ChosenObjects | None
 
     @field_validator("height", "width")
     @classmethod
@@ -106,7 +125,8 @@ class Prepared:
 
     Images of equal pixels have the same `checksum`; rarely, so do others. `classes` are those with a pixel, bool (K,).
     `bands` and `dtype` are those of the samples; `kept` is what is left of more than 8 bits, None for others;
-    `notes` say what was done to them. `colours` are those of the palette indices in an index mask.
+    `notes` say what was done to them. `colours` are those of the palette indices in an index mask; `objects` what was
+    found about its object numbers, None if the recipe has no objects.
     """
 
     origin: processed.Origin
@@ -117,14 +137,34 @@ class Prepared:
     kept: levels.Kept | None
     notes: tuple[str, ...]
     colours: palettes.Colours
+    objects: object_numbers.Findings | None
 
 
 def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
-    """The recipe for a data set. Raises DataError for a wrong class table, ParameterError if `section` does not fit."""
-    table = class_table.table(raw / DATASET_FILE, data, section.merge, section.void == "class")
-    values = lookup(table.values, ENCODINGS[data.encoding])
+    """The recipe for a data set. Raises DataError for a wrong class table or objects without numbers, ParameterError if
+    `section` does not fit."""
+    classes = table(raw / DATASET_FILE, data, section)
+    if classes.objects is not None:
+        _require_numbers(raw / DATASET_FILE, data)
+    values = lookup(classes.values, ENCODINGS[data.encoding])
     percentile = section.intensity if isinstance(section.intensity, intensity.Percentile) else None
-    return Recipe(preparation(section), percentile, data.encoding, data.threshold, table, values)
+    return Recipe(preparation(section), percentile, data.encoding, data.threshold, classes, values)
+
+
+def table(index: Path, data: Dataset, section: Section) -> class_table.Table:
+    """The classes that the arrays have; `index` is the file that defines those of `data`. Raises as `recipe` does."""
+    found = class_table.table(index, data, section.merge, section.void == "class")
+    if section.objects is None:
+        return found
+    return class_table.with_objects(found, Objects(tuple(section.objects.classes), section.objects.border))
+
+
+def _require_numbers(index: Path, data: Dataset) -> None:
+    pairs = [(split, pair) for split, listed in data.splits.items() for pair in listed]
+    if without := [f"{split}/{pair.image}" for split, pair in pairs if pair.objects is None]:
+        problem = f"{len(without)} of {len(pairs)} images have no object numbers, such as {without[0]}"
+        remedy = "Name them (data.folder.objects), leave these images out, or set preprocess.objects to null."
+        raise DataError(index, problem, remedy)
 
 
 def preparation(section: Section) -> Preparation:
@@ -161,6 +201,10 @@ def prepare(
     with ExitStack() as files:
         image = _opened(files, problems, _opened_image(folder, recipe, page))
         mask = _opened(files, problems, _opened_mask(folder, recipe, page))
+        objects = None
+        if mask and recipe.table.objects is not None:
+            objects = _opened(files, problems, pair_files.opened_objects(folder, page, form, mask))
+        numbers = object_numbers.seen(recipe.table.classes, recipe.table.objects) if objects else None
         if image and mask:
             paths = folder / pair.image, folder / pair.mask
             misfit = pair_files.misfit(*paths, image, mask, form.orientation)
@@ -169,20 +213,26 @@ def prepare(
             remedy = "Run again, and leave the files alone."
             problems.append(IntegrityError(folder / pair.image, "changed while it was read", remedy))
         image_seen, mask_seen, rows = (
-            _ImageSeen(levels.Counter(form)),
-            _MaskSeen(recipe, bool(mask and mask.palette)),
+            pixels_seen.OfImage(levels.Counter(form)),
+            pixels_seen.OfMask(recipe.lookup, recipe.by_index and bool(mask and mask.palette), numbers),
             _Rows(recipe, put),
         )
         image_rows = working_image.image_rows(image, form, image_seen.add) if image else iter(())
-        mask_rows = working_image.mask_rows(mask, form, mask_seen.add) if mask else iter(())
-        for shown, values in zip_longest(_until_a_problem(problems, image_rows), _until_a_problem(problems, mask_rows)):
+        masks = [mask, *filter(None, [objects])] if mask else []
+        label_rows = working_image.label_rows(masks, form, mask_seen.labels, mask_seen.add) if masks else iter(())
+        for shown, labels in zip_longest(
+            _until_a_problem(problems, image_rows), _until_a_problem(problems, label_rows)
+        ):
             if not problems and mask_seen.known:  # otherwise what is left is still looked at
-                rows.add(*shown, values=values)
+                rows.add(*shown, labels=labels)
         if mask and not mask_seen.known:
             pieces = working_image.mask_pieces(mask, form)
             with suppress(PipelineError):  # of a damaged mask: it is known already
                 where = folder / pair.mask
                 problems.append(mask_values.unknown(pieces, where, recipe.lookup, recipe.encoding, page.number))
+        if numbers and not problems:
+            found = numbers.problems(folder / f"{pair.objects}")
+            problems += [on_page(problem, page.number) for problem in found]
         if image and not problems and not image_seen.has_data:
             problem = "no pixel has a value: all are NaN or without data"
             problems.append(on_page(DataError(folder / pair.image, problem, "Leave the image out."), page.number))
@@ -190,8 +240,9 @@ def prepare(
             return problems
         size, hashes = (image.height, image.width), (pair.sha256_image, pair.sha256_mask)
         names, flags = (pair.image, pair.mask), (page.number, image_seen.no_data)
+        of_objects = (pair.objects, pair.sha256_objects) if objects else (None, None)
         return Prepared(
-            processed.Origin(page.stem, page.group, *size, *names, *hashes, *flags),
+            processed.Origin(page.stem, page.group, *size, *names, *hashes, *flags, *of_objects),
             rows.checksum,
             rows.classes,
             image.bands,
@@ -199,6 +250,7 @@ def prepare(
             image_seen.counter.kept(),
             image.notes,
             palettes.colours(mask.palette, mask_seen.indices),
+            numbers.findings() if numbers else None,
         )
 
 
@@ -233,52 +285,21 @@ def _opened_mask(folder: Path, recipe: Recipe, page: pair_files.Page) -> Abstrac
     return pair_files.opened_mask(folder, page, recipe.preparation, recipe.encoding, recipe.threshold)
 
 
-@dataclass
-class _ImageSeen:
-    """What all own pixels of an image show: their levels, and whether some or all pixels have no value."""
-
-    counter: levels.Counter
-    has_data: bool = False
-    no_data: bool = False
-
-    def add(self, samples: Samples, pixels: Uint8) -> None:
-        self.counter.add(samples, pixels)
-        self.has_data |= samples.valid is None or bool(samples.valid.any())
-        self.no_data |= samples.valid is not None and not samples.valid.all()
-
-
 class _Rows:
     """Packs the rows of a pair and puts them, one after the other; `checksum` and `classes` are as in `Prepared`."""
 
     def __init__(self, recipe: Recipe, put: Callable[[int, Uint8, Uint8], None]) -> None:
-        self._lookup, self._num_classes, self._put = recipe.lookup, len(recipe.table.classes), put
+        self._num_classes, self._put = len(recipe.table.classes), put
         self._count = self.checksum = 0
         self.classes = np.zeros(self._num_classes, np.bool_)
 
-    def add(self, pixels: Uint8, void: npt.NDArray[np.bool_], *, values: Mask) -> None:
-        """A row uint8 (H, W, C), what is void in it, bool (H, W), and the values of its mask (H, W)."""
-        labels = self._lookup.classes(values)
-        labels[void] = VOID
-        onehot = pack(labels, self._num_classes)
+    def add(self, pixels: Uint8, void: npt.NDArray[np.bool_], *, labels: Uint8) -> None:
+        """A row uint8 (H, W, C), what is void in it, bool (H, W), and the classes of its mask uint8 (H, W)."""
+        onehot = pack(np.where(void, np.uint8(VOID), labels), self._num_classes)
         self._put(self._count, pixels, onehot)
         self._count += 1
         self.checksum = zlib.crc32(pixels.data, self.checksum)
         self.classes |= present(onehot, self._num_classes)
-
-
-@dataclass
-class _MaskSeen:
-    """Whether all values of a mask are known, and which indices of its palette occur, bool (256,)."""
-
-    recipe: Recipe
-    has_palette: bool
-    known: bool = True
-    indices: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, np.bool_))
-
-    def add(self, values: Mask) -> None:
-        self.known = self.known and self.recipe.lookup.knows(values)
-        if self.has_palette and self.recipe.by_index:
-            self.indices |= np.bincount(values.ravel(), minlength=256) > 0
 
 
 def _opened(files: ExitStack, problems: list[PipelineError], file: AbstractContextManager[File]) -> File | None:

@@ -171,6 +171,7 @@ def _write_split(
         origins=tuple(origins),
         rows=(),
         threshold=data.threshold,
+        objects=recipe.table.objects,
     )
     places = ((number, place) for number in range(len(origins)) for place in index.grid(number).windows)
     index = replace(index, rows=tuple(Row(number, *place) for number, place in places))

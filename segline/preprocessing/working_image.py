@@ -6,7 +6,7 @@ void if that one is not valid. Padding repeats the edge. Each own pixel is read 
 what they share.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -62,24 +62,31 @@ def image_rows(
         yield shown, void
 
 
-def mask_rows(mask: MaskFile, preparation: Preparation, watch: Callable[[Mask], None] | None = None) -> Iterator[Mask]:
-    """Each row of a mask (H, W), in the order of its windows. What is void in its image is not void here.
+def label_rows(
+    masks: Sequence[MaskFile],
+    preparation: Preparation,
+    labels: Callable[[Iterator[tuple[Mask, ...]]], Iterator[Uint8]],
+    watch: Callable[[tuple[Mask, ...]], None] | None = None,
+) -> Iterator[Uint8]:
+    """Each row of labels (H, W), in the order of its windows. What is void in the image is not void here.
 
-    `watch` is called with all own pixels, piece by piece from the top. Raises DataError as `mask.read` does.
+    `masks` are files of the same size. `labels` turns their values in strips of whole lines of the working image, from
+    the top, into labels, in any strips. `watch` is called with all own pixels, piece by piece from the top. Raises
+    DataError as `mask.read` does.
     """
-    form = grid(preparation, mask.height, mask.width)
+    form = grid(preparation, masks[0].height, masks[0].width)
 
-    def strips() -> Iterator[Arrays]:
-        for own in mask_pieces(mask, preparation):
+    def strips() -> Iterator[tuple[Mask, ...]]:
+        for own in zip(*(mask_pieces(mask, preparation) for mask in masks), strict=True):
             if watch:
                 watch(own)
             if preparation.fit == "tile":
-                for (values,) in _units((own,), form):
-                    yield (_at_centres(values, form),)
+                for unit in _units(own, form):
+                    yield tuple(_at_centres(values, form) for values in unit)
             else:
-                yield (images.resize_mask(own, *form.working),)
+                yield tuple(images.resize_mask(each, *form.working) for each in own)
 
-    return (values for (values,) in _windows(form, strips()))
+    return (values for (values,) in _windows(form, ((strip,) for strip in labels(strips()))))
 
 
 def image_pieces(image: ImageFile, preparation: Preparation) -> Iterator[Samples]:

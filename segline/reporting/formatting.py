@@ -11,6 +11,14 @@ SCORES = {
     "mean_class_accuracy": "Mean class accuracy",
     "mean_dice": "Mean Dice",
 }
+OBJECT_SCORES = {
+    "ap": "AP, IoU from 0.50 to 0.95",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "pq": "Panoptic quality",
+    "sq": "Segmentation quality",
+    "rq": "Recognition quality",
+}
 COSTS = {
     "parameters": "parameters",
     "multiply_adds": "multiply-adds per image",

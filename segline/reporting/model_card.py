@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segline.core import params
 from segline.dataset import processed
-from segline.reporting import formatting, preparation_facts, results
+from segline.reporting import formatting, object_results, preparation_facts, results
 
 TEMPLATE = "model_card.md"
 DRAWN = {"synthetic": "real streets", "aerial": "real aerial images", "cells": "real cells"}  # sources
@@ -45,7 +45,7 @@ def render(subject: Subject) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["percent"] = formatting.percent
-    scores, index = subject.results, subject.split.index
+    scores, index = subject.results, object_results.scored(subject.split.index)
     leaves = params.flat(subject.parameters)
     return environment.get_template(TEMPLATE).render(
         model=subject.model.as_posix(),

@@ -5,7 +5,16 @@ from itertools import chain
 from pathlib import Path
 
 from segline.dataset import processed
-from segline.reporting import charts, contact_sheets, drawing, preparation_facts, results, selection, whole_images
+from segline.reporting import (
+    charts,
+    contact_sheets,
+    drawing,
+    object_results,
+    preparation_facts,
+    results,
+    selection,
+    whole_images,
+)
 
 CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}  # the charts that the page shows
 Shown = Sequence[tuple[selection.Pick, whole_images.Views]]
@@ -21,12 +30,13 @@ def write(
     augmented: tuple[drawing.Uint8, drawing.Uint8],
 ) -> None:
     """Writes all pictures to `folder`. `kept` is the epoch kept, `augmented` what `results.read_augmented` returns."""
+    learnt, index = index, object_results.scored(index)
     charts.loss(folder / CURVES["Loss by epoch"], scores.history, kept)
     charts.accuracy(folder / CURVES["Validation scores by epoch"], scores.history, kept)
     charts.confusion(folder / "confusion.png", [label.name for label in index.classes], scores.confusion)
     charts.iou(folder / "iou.png", index.classes, scores.classes, scores.evaluation.miou)
     _sheets(folder, index, scores, shown)
-    _augmented(folder, index, *augmented)
+    _augmented(folder, learnt, *augmented)
 
 
 def _sheets(folder: Path, index: processed.Index, scores: results.Results, shown: Shown) -> None:

@@ -13,7 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segline.core import params
 from segline.dataset import processed
-from segline.reporting import contact_sheets, drawing, formatting, preparation_facts, results, selection, whole_images
+from segline.reporting import (
+    contact_sheets,
+    drawing,
+    formatting,
+    object_results,
+    preparation_facts,
+    results,
+    selection,
+    whole_images,
+)
 from segline.reporting.formatting import percent
 from segline.reporting.pictures import Shown
 
@@ -23,12 +32,18 @@ VIEWER_BYTES = 2_000_000
 
 @dataclass(frozen=True)
 class Material:
-    """What the page shows. `predictions` are class indices uint8 (N, H, W)."""
+    """What the page shows. `predictions` are class indices uint8 (N, H, W); `objects` are None if none were found."""
 
     split: processed.Split
     predictions: npt.NDArray[np.uint8]
     results: results.Results
     parameters: params.Document
+    objects: object_results.Objects | None = None
+
+    @property
+    def index(self) -> processed.Index:
+        """As scores see it."""
+        return object_results.scored(self.split.index)
 
     def views(self, number: int) -> whole_images.Views:
         """The image of this number: as a whole, and a close-up if it was cut into tiles."""
@@ -49,7 +64,7 @@ def render(material: Material, shown: Shown, curves: Mapping[str, bytes]) -> str
     )
     environment.filters |= {"percent": percent, "compact": formatting.compact}
     code = environment.get_template(CODE).render()
-    index, evaluation = material.split.index, material.results.evaluation
+    index, evaluation = material.index, material.results.evaluation
     return environment.get_template(TEMPLATE).render(
         index=index,
         fit=index.preparation.fit,
@@ -72,6 +87,9 @@ def render(material: Material, shown: Shown, curves: Mapping[str, bytes]) -> str
         preparation=list(preparation_facts.facts(index.preparation).items()),
         seam=formatting.SEAM,
         bands=preparation_facts.shown(index.preparation),
+        kinds=object_results.COLOURS,
+        rates=formatting.OBJECT_SCORES,
+        sizes=object_results.by_size(material.objects.rows) if material.objects else [],
         curves={title: data_uri(picture, "image/png") for title, picture in curves.items()},
         parameters=[(key, formatting.written(value)) for key, value in params.flat(material.parameters).items()],
         protocol=[(formatting.PROTOCOL.get(key, key), value) for key, value in evaluation.protocol.items()],
@@ -95,6 +113,10 @@ def _gallery(material: Material, shown: Shown) -> Iterator[dict[str, Any]]:
     colours = drawing.palette(material.split.index.classes, material.split.index.void)
     for pick, views in shown:
         whole, *closeup = (_sources(four) for four in views.panels(colours))
+        if material.objects:
+            outlines = whole_images.views(material.split, material.objects.outlines, pick.image).whole.prediction
+            picture = object_results.outlined(views.whole.image, outlines)
+            whole["objects"] = data_uri(drawing.png(picture), "image/png")
         yield {
             "pick": pick,
             "score": material.results.images[pick.image],
@@ -116,7 +138,7 @@ def _viewer(material: Material, shown: Shown) -> dict[str, Any]:
     payloads = {pick.rank - 1: _payload(views) for pick, views in shown}
     largest = max(_characters(payload) for payload in payloads.values())
     others = np.linspace(0, len(order) - 1, min(len(order), VIEWER_BYTES // largest)).round().astype(int).tolist()
-    index, scores = material.split.index, material.results.images
+    index, scores = material.index, material.results.images
     ranks = sorted({*chosen, *others})
     return {
         "classes": [{"name": label.name, "rgb": label.rgb} for label in index.classes],

@@ -14,6 +14,7 @@ from segline.core import records, untrusted
 from segline.core.errors import DataError
 from segline.dataset import onehot, processed
 from segline.dataset.history import Epoch, Rate
+from segline.dataset.objects import semantic
 
 REMEDY = "Write it again: dvc repro -f train evaluate."
 FEW = 10  # images; a rule of thumb: with fewer, percentile intervals are far too narrow
@@ -69,16 +70,45 @@ class Rates(_Record):
     interval: dict[str, Interval] = {}
 
 
+class ObjectScores(_Record):
+    """Average precision and panoptic quality of one class with objects, and its counts; None is undefined."""
+
+    ap: Rate | None = None
+    ap50: Rate | None = None
+    ap75: Rate | None = None
+    pq: Rate | None = None
+    sq: Rate | None = None
+    rq: Rate | None = None
+    tp: int = Field(ge=0)
+    fp: int = Field(ge=0)
+    fn: int = Field(ge=0)
+
+
+class ObjectRates(_Record):
+    """The section `objects` of eval.json: means over the classes that have a true object, and 95 % intervals."""
+
+    ap: Rate | None = None
+    ap50: Rate | None = None
+    ap75: Rate | None = None
+    pq: Rate | None = None
+    sq: Rate | None = None
+    rq: Rate | None = None
+    classes: dict[str, ObjectScores]
+    interval: dict[str, Interval]
+
+
 class Evaluation(Rates):
     """eval.json: the scores at the masks' own resolution; `working` are those at the network's.
 
-    `seam_disagreement` is the share of the pixels in overlaps of tiles that these do not agree on.
+    `seam_disagreement` is the share of the pixels in overlaps of tiles that these do not agree on; `objects` are None
+    if they were not scored.
     """
 
     working: Rates
     seam_disagreement: Rate | None = None
     cost: dict[str, float]
     protocol: dict[str, str | int | float]
+    objects: ObjectRates | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +141,7 @@ class Results:
 def read(
     index: processed.Index, *, history: Path, evaluation: Path, per_class: Path, per_image: Path, confusion: Path
 ) -> Results:
-    """The results in these files, checked against the index of the split. Raises DataError."""
+    """The results in these files, checked against the index of the split, without borders. Raises DataError."""
     return Results(
         history=read_history(history),
         evaluation=read_evaluation(evaluation),
@@ -123,7 +153,7 @@ def read(
 
 def read_history(path: Path) -> list[Epoch]:
     """The epochs in order; at least one. Raises DataError."""
-    return _rows(path, Epoch)
+    return read_table(path, Epoch)
 
 
 def read_kept_epoch(path: Path) -> int:
@@ -138,14 +168,14 @@ def read_evaluation(path: Path) -> Evaluation:
 
 def read_classes(path: Path, index: processed.Index) -> list[ClassScore]:
     """One score per class of `index`, in its order. Raises DataError."""
-    scores = _rows(path, ClassScore)
+    scores = read_table(path, ClassScore)
     _require_same(path, "classes", [score.name for score in scores], [label.name for label in index.classes])
     return scores
 
 
 def read_images(path: Path, index: processed.Index) -> list[ImageScore]:
     """One score per image of `index`, in its order. Raises DataError."""
-    scores = _rows(path, ImageScore)
+    scores = read_table(path, ImageScore)
     _require_same(path, "images", [score.stem for score in scores], [origin.stem for origin in index.origins])
     return scores
 
@@ -170,14 +200,19 @@ class _Cell(_Record):
 
 def read_predictions(path: Path, split: processed.Split) -> npt.NDArray[np.uint8]:
     """Class indices uint8 (N, H, W), memory-mapped. Raises DataError if they do not fit `split`."""
-    predictions = _array(path)
-    shape, num_classes = split.images.shape[:3], len(split.index.classes)
-    if predictions.dtype != np.uint8 or predictions.shape != shape:
-        problem = f"{predictions.dtype} {predictions.shape}, expected uint8 {shape}"
+    return read_rows(path, split, len(semantic(split.index.classes, split.index.objects)))
+
+
+def read_rows(path: Path, split: processed.Split, num_values: int) -> npt.NDArray[np.uint8]:
+    """Values uint8 (N, H, W) below `num_values`, memory-mapped. Raises DataError if they do not fit `split`."""
+    rows = _array(path)
+    shape = split.images.shape[:3]
+    if rows.dtype != np.uint8 or rows.shape != shape:
+        problem = f"{rows.dtype} {rows.shape}, expected uint8 {shape}"
         raise DataError(path, problem, REMEDY)
-    if predictions.size and predictions.max() >= num_classes:
-        raise DataError(path, f"class {predictions.max()}, expected 0..{num_classes - 1}", REMEDY)
-    return predictions
+    if rows.size and rows.max() >= num_values:
+        raise DataError(path, f"class {rows.max()}, expected 0..{num_values - 1}", REMEDY)
+    return rows
 
 
 def read_augmented(folder: Path, index: processed.Index) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -205,14 +240,15 @@ def _array(path: Path) -> npt.NDArray[Any]:
         raise DataError(path, f"not a NumPy array ({error})", REMEDY) from None
 
 
-def _rows(path: Path, model: type[RecordType]) -> list[RecordType]:
+def read_table(path: Path, model: type[RecordType], *, empty: bool = False) -> list[RecordType]:
+    """The rows of a CSV file, which may only be `empty` if that is said. Raises DataError."""
     try:
         rows = records.read_csv(path)
     except UnicodeDecodeError as error:
         raise DataError(path, f"not UTF-8 at byte {error.start}", REMEDY) from None
     except csv.Error as error:
         raise DataError(path, f"not CSV ({error})", REMEDY) from None
-    if not rows:
+    if not rows and not empty:
         raise DataError(path, "no rows, expected at least one", REMEDY)
     if long := [place for place, row in enumerate(rows, 1) if None in row]:  # DictReader puts surplus fields under None
         raise DataError(path, f"row {long[0]}: more fields than the header", REMEDY)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.dataset import onehot, processed, tiling
+from segline.dataset.objects import parents
 from segline.reporting import drawing
 from segline.reporting.drawing import Uint8
 
@@ -85,7 +86,10 @@ def views(split: processed.Split, predictions: Uint8, number: int) -> Views:
 def _tile(split: processed.Split, predictions: Uint8, row: int, grid: tiling.Grid, place: tuple[int, int]) -> View:
     """A row without its padding."""
     inside = tuple(slice(length - start) for length, start in zip(grid.working, place, strict=True))
-    truth = onehot.unpack(split.onehot[row][inside], len(split.index.classes))
+    learnt = onehot.unpack(split.onehot[row][inside], len(split.index.classes))
+    counted = np.arange(onehot.VOID + 1, dtype=np.uint8)
+    counted[: len(split.index.classes)] = parents(split.index.classes, split.index.objects)
+    truth = counted[learnt]
     image = drawing.rgb(split.images[row][inside])
     return View(image, truth, predictions[row][inside], *place, step=1)
 

@@ -16,6 +16,7 @@ STAGES = ("train", "evaluate")
 FILE = Path("metrics/noise.json")
 FEWEST = 3
 RATES = {"accuracy": "accuracy", "miou": "mIoU"}
+OBJECT_RATES = ("ap50", "pq")
 # noise.json names a commit only if these are unchanged since.
 DESCRIBED = ("dvc.yaml", "dvc.lock", "params.yaml", "segline", "stages")
 
@@ -66,10 +67,14 @@ def _scores(clone: Path, stages: Sequence[dvc_lock.Stage], seed: int) -> dict[st
 
 
 def deviations(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Sample standard deviation (n - 1) of accuracy, mIoU and the IoU of each class."""
+    """Sample standard deviation (n - 1) of accuracy, mIoU, the IoU of each class, and AP50 and PQ of objects."""
     rates = {name: statistics.stdev(scores[name] for scores in results) for name in RATES}
     classes = results[0]["iou"]
-    return rates | {"iou": {name: statistics.stdev(scores["iou"][name] for scores in results) for name in classes}}
+    deviating = {"iou": {name: statistics.stdev(scores["iou"][name] for scores in results) for name in classes}}
+    objects = [scores.get("objects", {}) for scores in results]
+    if found := [name for name in OBJECT_RATES if all(name in each for each in objects)]:
+        deviating["objects"] = {name: statistics.stdev(each[name] for each in objects) for name in found}
+    return rates | deviating
 
 
 def _commit(root: Path) -> str | None:

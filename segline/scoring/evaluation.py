@@ -2,17 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from segline.core import params
+from segline.core.errors import ParameterError
 from segline.dataset import processed
+from segline.dataset.objects import semantic
+from segline.model import watershed
 from segline.scoring import confusion
+from segline.scoring import objects as object_scores
+from segline.scoring.objects import Matched
 
 SCHEMA = "1"
+OBJECT_RATES = {"ap50": "AP50", "pq": "PQ"}  # the scores of objects that say most
+OBJECT_KINDS = ("tp", "fp", "fn", "iou", "scores")  # of the objects of a class, in per_image.csv
 
 Interval = dict[str, float]
 # Cells (B, K, 3), see `confusion`, and the classes (K,) that means run over -> (B,).
@@ -20,12 +27,21 @@ Statistic = Callable[[confusion.Floats, confusion.Bools], confusion.Floats]
 
 
 class Section(params.Section):
-    """`split` is evaluated; `resamples` and `seed` are those of the bootstrap intervals."""
+    """`split` is evaluated; `resamples` and `seed` are those of the bootstrap intervals. `objects`: how objects are
+    found, None if they are not."""
 
     split: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     batch_size: int = Field(ge=1, le=4096)
     resamples: int = Field(ge=100, le=100_000)
     seed: int = Field(ge=0, lt=2**32)
+    objects: watershed.Section | None
+
+
+def require_objects(section: Section, learnt: object) -> None:
+    """Raises ParameterError if objects are to be found and none are `learnt`: preprocess.objects is None."""
+    if section.objects and learnt is None:
+        problem = "objects are to be found, but preprocess.objects is null: the model has learnt none"
+        raise ParameterError("params.yaml: evaluate.objects", problem, "Set it to null, or set preprocess.objects.")
 
 
 def protocol(index: processed.Index) -> dict[str, str]:
@@ -47,10 +63,22 @@ def data_hash(index: processed.Index) -> str:
         [each.stem, each.group, each.sha256_image, each.sha256_mask, *([each.page] if each.page else [])]
         for each in index.origins
     ]
-    table = [(label.name, label.rgb) for label in index.classes]
+    table = [(label.name, label.rgb) for label in semantic(index.classes, index.objects)]
     threshold = [] if index.threshold is None else [index.threshold]
-    content = json.dumps([images, table, index.values, index.void_is_class, index.encoding, *threshold])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return _digest([images, table, index.values, index.void_is_class, index.encoding, *threshold])
+
+
+def objects_hash(index: processed.Index) -> str:
+    """The same over the object numbers of the images, and the classes they are of; not over the width of borders.
+
+    Apart from `data_hash`, so that the other scores compare with those of a model without objects.
+    """
+    numbers = [[each.stem, each.sha256_objects] for each in index.origins]
+    return _digest([numbers, index.objects.classes if index.objects else []])
+
+
+def _digest(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def summary(
@@ -59,17 +87,38 @@ def summary(
     seam_disagreement: float,
     index: processed.Index,
     section: Section,
+    *,
+    matched: Sequence[Sequence[Matched]] | None = None,
 ) -> dict[str, Any]:
     """eval.json without its cost: `at` of the masks' own resolution, and under `working` of the working resolution.
 
-    `seam_disagreement` is the share of the pixels in overlaps of tiles whose class the tiles differ on.
+    `seam_disagreement` is the share of the pixels in overlaps of tiles whose class the tiles differ on. `matched` are
+    the objects (N, C) that are scored under `objects`, those of images with a labelled pixel.
     """
-    names = [label.name for label in index.classes]
+    names = [label.name for label in semantic(index.classes, index.objects)]
+    found = {}
+    if matched is not None and index.objects:
+        labelled = [each for each, matrix in zip(matched, own, strict=True) if matrix.any()]
+        rates = object_scores.summary(labelled, index.objects.classes, section.resamples, section.seed)
+        found["objects"] = rates | {"data": objects_hash(index)}
     return at(own, names, section) | {
         "working": at(working, names, section),
         "seam_disagreement": seam_disagreement,
         "protocol": protocol(index),
+        **found,
     }
+
+
+def headline(content: dict[str, Any]) -> str:
+    """The scores that say most, with their 95 % intervals: mIoU, and of objects AP50 and PQ."""
+    names = ((content, "miou", "mIoU"), *((content.get("objects", {}), *pair) for pair in OBJECT_RATES.items()))
+    shown = []
+    for scores, key, name in names:
+        if key in scores:
+            bound = scores["interval"].get(key)
+            interval = f" (95 % interval {bound['low']:.4f} to {bound['high']:.4f})" if bound else ""
+            shown.append(f"{name} {scores[key]:.4f}{interval}")
+    return ", ".join(shown)
 
 
 def at(matrices: confusion.Counts, names: list[str], section: Section) -> dict[str, Any]:
@@ -157,19 +206,36 @@ def confusion_rows(matrices: confusion.Counts, names: list[str]) -> list[dict[st
     ]
 
 
-def image_columns(names: list[str]) -> list[str]:
-    """The header of `image_rows`."""
-    return ["image", "group", "accuracy", "miou", *(f"{name}_{kind}" for name in names for kind in ("tp", "fp", "fn"))]
+def image_columns(names: Sequence[str], objects_of: Sequence[str] = ()) -> list[str]:
+    """The header of `image_rows`; `objects_of` are the classes whose objects are scored."""
+    first = ["image", "group", "accuracy", "miou", *(f"{name}_{kind}" for name in names for kind in ("tp", "fp", "fn"))]
+    return [*first, *(f"{name}_objects_{kind}" for name in objects_of for kind in OBJECT_KINDS)]
 
 
-def image_rows(matrices: confusion.Counts, index: processed.Index) -> list[tuple[Any, ...]]:
-    """One row per image: stem, group, accuracy, mIoU over the classes in it, then tp, fp and fn of every class."""
+def image_rows(
+    matrices: confusion.Counts, index: processed.Index, matched: Sequence[Sequence[Matched]] | None = None
+) -> list[tuple[Any, ...]]:
+    """One row per image: stem, group, accuracy, mIoU over the classes in it, then tp, fp and fn of every class.
+
+    Of each class with objects there follow tp, fp and fn of objects, the sum of the IoU of matches, and the score of
+    each predicted object, the highest first: +0.9731 if it matches with an IoU of at least 0.5, otherwise -0.9731.
+    """
     cells = confusion.by_class(matrices)
     columns = zip(index.origins, confusion.accuracy(cells), confusion.miou(cells), cells, strict=True)
+    found = matched if matched is not None else [()] * len(cells)
     return [
-        (origin.stem, origin.group, _defined(accuracy), _defined(miou), *counts.ravel().tolist())
-        for origin, accuracy, miou, counts in columns
+        (origin.stem, origin.group, _defined(accuracy), _defined(miou), *counts.ravel().tolist(), *_object_cells(each))
+        for (origin, accuracy, miou, counts), each in zip(columns, found, strict=True)
     ]
+
+
+def _object_cells(matched: Sequence[Matched]) -> Iterator[Any]:
+    for match in matched:
+        ranked = np.argsort(-match.predicted.scores, kind="stable")
+        signs = ("+" if hit else "-" for hit in match.predicted.hits[ranked, 0])
+        scores = match.predicted.scores[ranked].tolist()
+        listed = (f"{sign}{score:.{object_scores.SCORE_DIGITS}f}" for sign, score in zip(signs, scores, strict=True))
+        yield from (match.tp, match.fp, match.fn, match.iou, " ".join(listed))
 
 
 def _defined(value: Any) -> float | None:

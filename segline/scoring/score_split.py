@@ -1,6 +1,9 @@
-"""The model's logits for a split -> predictions and confusion matrices, band by band. N images, K classes."""
+"""The model's logits for a split -> predictions, confusion matrices and matched objects, band by band.
 
-from collections.abc import Callable, Iterable, Iterator
+N images, K classes; K' with the borders of objects, see `segline.dataset.objects`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -10,12 +13,24 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from segline.dataset import objects as object_classes
 from segline.dataset import onehot, processed, raw, tiling
-from segline.model import batches, checkpoint, forward, stitching
+from segline.dataset.preparation import Preparation
+from segline.model import batches, checkpoint, forward, objects, stitching, watershed
 from segline.preprocessing import mask_values, pair_files, working_image
-from segline.scoring import confusion
+from segline.scoring import confusion, image_objects
+from segline.scoring.objects import Matched
 
 Uint8 = npt.NDArray[np.uint8]
+Uint16 = npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How objects are found, and what takes the outlines of each row, uint8 (H, W), see `image_objects`."""
+
+    rule: watershed.Section
+    append: Callable[[Uint8], None]
 
 
 @dataclass(frozen=True)
@@ -23,11 +38,13 @@ class Scored:
     """Matrices int64 (N, K, K) at the resolution of the raw masks and at the working resolution.
 
     `seam_disagreement` is the share of the working pixels in overlaps on which the tiles differ, 0 without overlaps.
+    `objects` are those of each class with objects in each image; None if they were not asked for.
     """
 
     own: confusion.Counts
     working: confusion.Counts
     seam_disagreement: float
+    objects: list[list[Matched]] | None
 
 
 def logits(
@@ -46,59 +63,88 @@ def score(
     logits_of_rows: Iterable[Tensor],
     margin: int | None,
     append: Callable[[Uint8], None],
+    *,
+    wanted: Wanted | None = None,
 ) -> Scored:
     """Calls `append` with the predictions of each row, uint8 (H, W), and counts every pixel of an image once.
 
-    `folder` is the raw folder of the split, `margin` as in `stitching.bands`.
+    `folder` is the raw folder of the split, `margin` as in `stitching.bands`. A border counts as its class.
     """
     index, rows = split.index, iter(logits_of_rows)
-    num_classes, lookup = len(index.classes), onehot.lookup(index.values, raw.ENCODINGS[index.encoding])
-    seams = stitching.Seams()
+    parents = object_classes.parents(index.classes, index.objects).tolist()
+    num_classes = len(object_classes.semantic(index.classes, index.objects))
+    seams = stitching.Seams(parents)
     own, working = (np.zeros((len(index.origins), num_classes, num_classes), np.int64) for _ in range(2))
+    matched: list[list[Matched]] = []
     first = 0
     for number, origin in enumerate(index.origins):
         grid = index.grid(number)
         windows = seams.watch(grid, islice(rows, grid.count))
-        at_rows = _Rows(grid, split.onehot[first : first + grid.count], working[number], append)
+        at_rows = _Rows(grid, split.onehot[first : first + grid.count], working[number], parents, append)
         first += grid.count
+        collected = _collected(folder, index, number) if wanted else None
         top = 0
-        with _opened_truth(folder, origin, lookup, index) as truth:
+        with (
+            _opened_truth(folder, origin, index) as truth,
+            _opened_numbers(folder, origin, index.preparation, collected) as numbers,
+        ):
             for band in stitching.at_own_size(grid, at_rows.watch(stitching.bands(grid, windows, margin))):
-                predicted = forward.classes(band[None])[0]
-                own[number] += confusion.count(truth(top, len(predicted)), predicted, num_classes)
+                predicted = forward.classes(objects.folded(band, parents)[None])[0]
+                actual = truth(top, len(predicted))
+                own[number] += confusion.count(actual, predicted, num_classes)
+                if collected:
+                    collected.add(band, predicted, actual, numbers(top, len(predicted)))
                 top += len(predicted)
-    return Scored(own, working, seams.differing / max(1, seams.shared))
+        if wanted and collected:
+            matches, outlines = collected.matched(wanted.rule)
+            matched.append(matches)
+            for row in stitching.Rows(grid).add(outlines):
+                wanted.append(row)
+    disagreement = seams.differing / max(1, seams.shared)
+    return Scored(own, working, disagreement, matched if wanted else None)
 
 
 class _Rows:
     """Appends the predictions of the rows of one image, and adds the parts that they own to `matrix`, int64 (K, K)."""
 
     def __init__(
-        self, grid: tiling.Grid, packed: Uint8, matrix: confusion.Counts, append: Callable[[Uint8], None]
+        self,
+        grid: tiling.Grid,
+        packed: Uint8,
+        matrix: confusion.Counts,
+        parents: Sequence[int],
+        append: Callable[[Uint8], None],
     ) -> None:
         self._windows, self._cut = zip(grid.windows, packed, strict=True), stitching.Rows(grid)
-        self._grid, self._matrix, self._append = grid, matrix, append
+        self._grid, self._matrix, self._parents, self._append = grid, matrix, parents, append
+        self._counted = np.arange(256, dtype=np.uint8)
+        self._counted[: len(parents)] = parents
 
     def watch(self, bands: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Passes on bands of logits of the working image."""
+        """Passes on bands of logits of the working image, (K', n, W)."""
         for band in bands:
-            for predicted in self._cut.add(forward.classes(band[None])[0]):
+            for predicted in self._cut.add(forward.classes(objects.folded(band, self._parents)[None])[0]):
                 window, packed = next(self._windows)
                 top, bottom, left, right = self._grid.owned(*window)
-                truth = onehot.unpack(packed[top:bottom, left:right], len(self._matrix))
+                truth = self._counted[onehot.unpack(packed[top:bottom, left:right], len(self._parents))]
                 self._matrix += confusion.count(truth, predicted[top:bottom, left:right], len(self._matrix))
                 self._append(predicted)
             yield band
 
 
+def _collected(folder: Path, index: processed.Index, number: int) -> image_objects.Collected:
+    inside = index.objects.inside(index.classes) if index.objects else ()
+    return image_objects.Collected(index.grid(number), inside, folder / index.origins[number].image)
+
+
 @contextmanager
 def _opened_truth(
-    folder: Path, origin: processed.Origin, lookup: onehot.Lookup, index: processed.Index
+    folder: Path, origin: processed.Origin, index: processed.Index
 ) -> Iterator[Callable[[int, int], Uint8]]:
     """Reads some lines, from a first one on, of the raw mask that preprocess saw, as classes; `onehot.VOID` is above
     every class."""
-    hashes = origin.sha256_image, origin.sha256_mask
-    page = pair_files.Page(raw.Pair(origin.stem, origin.group, origin.image, origin.mask, *hashes), origin.page)
+    lookup = onehot.lookup(index.values, raw.ENCODINGS[index.encoding])
+    page = _page(origin, origin.mask, origin.sha256_mask)
     form = index.preparation
     with ExitStack() as files:
         opened = pair_files.opened_mask(folder, page, form, index.encoding, index.threshold)
@@ -116,3 +162,21 @@ def _opened_truth(
             return truth
 
         yield read
+
+
+@contextmanager
+def _opened_numbers(
+    folder: Path, origin: processed.Origin, form: Preparation, collected: image_objects.Collected | None
+) -> Iterator[Callable[[int, int], Uint16]]:
+    """Reads some lines, from a first one on, of the object numbers that preprocess saw."""
+    if collected is None or origin.objects is None or origin.sha256_objects is None:
+        yield lambda _, lines: np.zeros((lines, origin.width), np.uint16)
+        return
+    page = _page(origin, origin.objects, origin.sha256_objects)
+    with pair_files.opened_mask(folder, page, form, "index", None) as file:
+        yield lambda top, lines: file.read(top, 0, lines, file.width).astype(np.uint16)
+
+
+def _page(origin: processed.Origin, mask: str, sha256_mask: str) -> pair_files.Page:
+    hashes = origin.sha256_image, sha256_mask
+    return pair_files.Page(raw.Pair(origin.stem, origin.group, origin.image, mask, *hashes), origin.page)

@@ -1,12 +1,14 @@
 """Drawn cells under a fluorescence microscope: 12 of 16 bits, uneven light, and the number of each cell.
 
+Cells of several sizes lie in clusters, in which they touch and overlap; where two overlap, the light of both is seen.
 Most values lie in a small part of the range; a few specks of dirt are as bright as the camera can tell. Scores on these
 images say nothing about real cells. Bytes must not depend on the CPU: all arithmetic is in integers, but for a square
 root, which is exact everywhere.
 """
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -29,12 +31,24 @@ VALUES = (0, 255)  # of the masks: black and white in every viewer
 BRIGHTEST = 4095
 DARK = 96  # what the camera reports without light
 HAZE = 110  # of the medium
-AREA = 800  # pixels of image for each cell
+AREA = 300  # pixels of image for each cell that is tried
+SIZES = ((6, 8), (9, 14), (9, 14), (15, 20))  # radii in pixels, smallest and largest
 # Sixteenths of a turn: cosine and sine in thousandths.
 COSINES = (1000, 924, 707, 383, 0, -383, -707, -924, -1000, -924, -707, -383, 0, 383, 707, 924)
 SINES = COSINES[-4:] + COSINES[:-4]
 # A cell is thickest in its middle: share of its size in percent -> eighths of its brightness.
 LAYERS = ((100, 4), (88, 6), (74, 7), (55, 8))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The centre and the radius along the longer axis in pixels; the other axis in percent of it; turn in 16ths."""
+
+    x: int
+    y: int
+    radius: int
+    flatness: int
+    turn: int
 
 
 class Section(params.Section):
@@ -102,15 +116,19 @@ def _write(path: Path, pixels: Pixels) -> str:
 def _view(rng: np.random.Generator, height: int, width: int) -> tuple[Grey, Grey]:
     """What the camera sees, 0..4095, and the number of the cell on top at each pixel: both (height, width)."""
     light, cells = np.full((height, width), HAZE, np.int64), np.zeros((height, width), np.uint16)
-    place = (0, 0)
-    for number in range(1, height * width // AREA + 1):
-        if number == 1 or rng.integers(0, 10) < 4:  # otherwise near the last one, which it may touch or overlap
-            place = (int(rng.integers(0, width)), int(rng.integers(0, height)))
-        else:
-            place = (place[0] + int(rng.integers(-24, 25)), place[1] + int(rng.integers(-24, 25)))
-        thickness = _cell(rng, place, (height, width))
-        light += thickness.astype(np.int64) * rng.integers(40, 200) // 8
-        cells[thickness > 0] = number
+    drawn: list[Outline] = []
+    full, left = np.zeros(1, np.int64), np.zeros(1, np.int64)  # pixels of each cell by number: at first, and on top
+    for _ in range(height * width // AREA):
+        outline = _next_to(rng, drawn, (height, width))
+        thickness, here = _cropped(_cell(rng, outline), outline, (height, width))
+        region = thickness > 0
+        covered = np.bincount(cells[here][region], minlength=len(full))
+        if 4 * covered[1:].sum() >= covered.sum() or (4 * (left - covered) < 3 * full)[1:].any():
+            continue  # each lies on others with a quarter of its pixels at most, and keeps three quarters of them
+        full, left = np.append(full, covered.sum()), np.append(left - covered, covered.sum())
+        drawn.append(outline)
+        light[here] += thickness.astype(np.int64) * rng.integers(60, 200) // 8
+        cells[here][region] = len(drawn)
     for _ in range(height * width // 16_000 + 1):
         speck = np.zeros((height, width), np.uint8)
         cv2.circle(speck, (int(rng.integers(0, width)), int(rng.integers(0, height))), int(rng.integers(1, 3)), 1, -1)
@@ -118,29 +136,54 @@ def _view(rng: np.random.Generator, height: int, width: int) -> tuple[Grey, Grey
     light = _softened(_softened(light)) * _lamp(rng, height, width) // 1024
     grain = rng.integers(-20, 21, (3, height, width)).sum(axis=0)  # a standard deviation of about 20
     noisy = DARK + light + grain * np.sqrt(light + 20).astype(np.int64) // 20
-    _, numbers = np.unique(cells, return_inverse=True)  # a cell may be wholly under others
-    numbers = numbers.reshape(cells.shape) + (0 if (cells == 0).any() else 1)
-    return np.clip(noisy, 0, BRIGHTEST).astype(np.uint16), numbers.astype(np.uint16)
+    return np.clip(noisy, 0, BRIGHTEST).astype(np.uint16), cells
 
 
-def _cell(rng: np.random.Generator, place: tuple[int, int], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """The thickness of one cell at `place` (x, y): 0 outside of it, up to 8 within; (height, width)."""
-    low, high = ((5, 8), (9, 14), (9, 14), (16, 24))[int(rng.integers(0, 4))]
-    radius, flatness, turn = (int(rng.integers(*bounds)) for bounds in ((low, high + 1), (60, 101), (0, 16)))
+def _next_to(rng: np.random.Generator, drawn: Sequence[Outline], size: tuple[int, int]) -> Outline:
+    """A new cell: every fourth somewhere, the others so near to one of those `drawn` that they touch or overlap."""
+    low, high = SIZES[int(rng.integers(0, len(SIZES)))]
+    radius, flatness, turn = (int(rng.integers(*bounds)) for bounds in ((low, high + 1), (70, 101), (0, 16)))
+    x, y = int(rng.integers(0, size[1])), int(rng.integers(0, size[0]))
+    if drawn and rng.integers(0, 4) > 0:
+        near, way = drawn[int(rng.integers(0, len(drawn)))], int(rng.integers(0, 16))
+        distance = (near.radius + radius) * int(rng.integers(70, 96)) // 100
+        x = near.x + distance * COSINES[way] // 1000
+        y = near.y + distance * SINES[way] // 1000
+        x, y = min(max(x, 0), size[1] - 1), min(max(y, 0), size[0] - 1)
+    return Outline(x, y, radius, flatness, turn)
+
+
+def _cell(rng: np.random.Generator, outline: Outline) -> npt.NDArray[np.uint8]:
+    """The thickness of a cell, 0 outside of it, up to 8 within: (2 r + 1, 2 r + 1), r beyond its radius."""
+    radius, turn, beyond = outline.radius, outline.turn, _beyond(outline)
     bumps = rng.integers(80, 121, 16)
     wobble = (np.roll(bumps, 1) + 2 * bumps + np.roll(bumps, -1)) // 4  # percent
-    thickness = np.zeros(size, np.uint8)
+    thickness = np.zeros((2 * beyond + 1, 2 * beyond + 1), np.uint8)
     for share, value in LAYERS:
         reach = radius * share * wobble  # 10,000ths of a pixel
-        along, across = reach * COSINES, reach * SINES * flatness // 100
+        along, across = reach * COSINES, reach * SINES * outline.flatness // 100
         x = (along * COSINES[turn] - across * SINES[turn]) // 1000
         y = (along * SINES[turn] + across * COSINES[turn]) // 1000
-        outline = np.stack([x, y], axis=1) * 16 // 10_000_000 + np.array(place) * 16  # 16ths of a pixel
-        cv2.fillPoly(thickness, [outline.astype(np.int32)], value, shift=4)
+        edge = np.stack([x, y], axis=1) * 16 // 10_000_000 + beyond * 16  # 16ths of a pixel
+        cv2.fillPoly(thickness, [edge.astype(np.int32)], value, shift=4)
     for _ in range(int(rng.integers(0, 4)) if radius > 8 else 0):  # darker spots within
-        spot = [centre + int(rng.integers(-radius // 3, radius // 3 + 1)) for centre in place]
+        spot = [beyond + int(rng.integers(-radius // 3, radius // 3 + 1)) for _ in range(2)]
         cv2.circle(thickness, spot, max(1, radius // 6), 6, -1)
     return thickness
+
+
+def _beyond(outline: Outline) -> int:
+    return outline.radius * 6 // 5 + 2
+
+
+def _cropped(
+    thickness: npt.NDArray[np.uint8], outline: Outline, size: tuple[int, int]
+) -> tuple[npt.NDArray[np.uint8], tuple[slice, slice]]:
+    """What of a cell is in the image, and where."""
+    starts = [place - _beyond(outline) for place in (outline.y, outline.x)]
+    here = [slice(max(0, start), start + len(thickness)) for start in starts]
+    inside = [slice(part.start - start, end - start) for part, start, end in zip(here, starts, size, strict=True)]
+    return thickness[tuple(inside)], (here[0], here[1])
 
 
 def _softened(light: Numbers) -> Numbers:

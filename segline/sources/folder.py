@@ -13,7 +13,7 @@ from segline.core import params
 from segline.core.errors import ParameterError
 from segline.dataset.raw import Dataset, Label, Void
 from segline.monitoring import console
-from segline.sources.collecting import copying, listing, splitting, unsupported_formats
+from segline.sources.collecting import copying, listing, object_files, splitting, unsupported_formats
 from segline.sources.collecting.listing import Entry
 
 
@@ -72,9 +72,19 @@ def _other_files(text: str, info: ValidationInfo) -> str:
     if text == info.data.get("images"):
         raise ValueError("expected a different pattern from that of the images")
     images = info.data.get("images")
-    if images is not None and listing.stars(text) != (stars := listing.stars(images)):
+    if images is None:
+        return text
+    if info.field_name == "masks" and info.data.get("objects") == object_files.EACH:
+        return object_files.pattern(text, images)
+    if listing.stars(text) != (stars := listing.stars(images)):
         raise ValueError(f"expected {stars} * before the extension, as in images: they stand for the same in both")
     return text
+
+
+def _objects(text: str | None, info: ValidationInfo) -> str | None:
+    if text in (None, object_files.EACH):
+        return text
+    return _other_files(_fits_the_split(listing.pattern(text), info), info)
 
 
 def _classes(rows: Any, info: ValidationInfo) -> Any:
@@ -104,6 +114,8 @@ def _require_two_sides(classes: list[NumberedClass], threshold: int) -> None:
 def _only_with_index(threshold: int | None, info: ValidationInfo) -> int | None:
     if threshold is not None and info.data.get("encoding", "index") != "index":
         raise ValueError("expected null, as only encoding: index has numbers that it could divide")
+    if threshold is None and info.data.get("objects") == object_files.EACH:
+        raise ValueError("expected a number, as each mask is one object: its pixels are those with values above it")
     return threshold
 
 
@@ -121,11 +133,14 @@ def _void(row: Any, info: ValidationInfo) -> Any:
 class Section(params.Section):
     """data.folder: which files are images and masks, how they are split, and what mask values mean.
 
-    With a `threshold` there are two classes: mask values above it are the second, all others the first.
+    With a `threshold` there are two classes: mask values above it are the second, all others the first. `objects` is a
+    pattern of files of object numbers, 0 where no object is: they may be the masks themselves. Or each mask file is one
+    object (see `object_files`). It is null if nobody numbered them.
     """
 
     split: splitting.Form
     images: Annotated[str, AfterValidator(listing.pattern), AfterValidator(_fits_the_split)]
+    objects: Annotated[str | None, AfterValidator(_objects)]
     masks: Annotated[
         str, AfterValidator(listing.pattern), AfterValidator(_fits_the_split), AfterValidator(_other_files)
     ]
@@ -158,27 +173,45 @@ def describe(section: Section, source_input: Path) -> Dataset:
         void=Void(void.code, _rgb(void)) if void else None,
         encoding=section.encoding,
         splits={},
-        threshold=section.threshold,
+        threshold=None if section.objects == object_files.EACH else section.threshold,
     )
 
 
 def require_input(section: Section, source_input: Path) -> None:
     """Raises what `collect` would. Reads no pixels: 20,000 pairs take two seconds."""
     _entries(section, source_input)
+    _numbers(section, source_input)
 
 
 def _entries(section: Section, source_input: Path) -> dict[str, list[Entry]]:
     if not source_input.is_dir():
         remedy = "Put your images and masks there, or name the folder that contains them."
         raise ParameterError(f"{params.FILE}: data.input", f"no such folder: {source_input}", remedy)
-    return splitting.entries(source_input, section.images, section.masks, section.split, section.group)
+    is_each = section.objects == object_files.EACH
+    return splitting.entries(
+        source_input, section.images, section.masks, section.split, section.group, one_file_each=is_each
+    )
+
+
+def _numbers(section: Section, source_input: Path) -> dict[str, list[Path]]:
+    """The files of object numbers of each split, in the order of the pairs; none if nobody numbered them."""
+    if section.objects is None or section.objects == object_files.EACH:
+        return {}
+    numbered = splitting.entries(source_input, section.images, section.objects, section.split, section.group)
+    return {split: [entry.mask for entry in entries] for split, entries in numbered.items()}
 
 
 def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
-    """The pairs below `source_input`, their files copied to `folder/<split>/images` and `folder/<split>/masks`.
+    """The pairs below `source_input`, their files copied to `folder/<split>/images`, `masks` and `objects`.
 
-    Raises ParameterError, and DataError for all problems of names, lists and places at once.
+    If each mask file is one object, they are drawn into one mask and one file of numbers. Raises ParameterError, and
+    DataError for all problems of names, lists and places at once.
     """
     for line in unsupported_formats.left_out([source_input]):
         console.warn(line)
-    return replace(describe(section, source_input), splits=copying.copy(_entries(section, source_input), folder))
+    listed, numbers = _entries(section, source_input), _numbers(section, source_input)
+    if section.objects == object_files.EACH and section.threshold is not None:
+        pairs = object_files.draw(source_input, listed, section.masks, section.threshold, folder)
+    else:
+        pairs = copying.copy(listed, folder, numbers)
+    return replace(describe(section, source_input), splits=pairs)

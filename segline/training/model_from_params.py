@@ -24,4 +24,5 @@ def from_params(document: params.Document, section: loop.Section, split: process
         classes=split.index.classes,
         class_weights=class_weights.median_frequency(split) if weighted else (),
         started_from=section.start_from.sha256 if section.start_from else None,
+        objects=split.index.objects,
     )

@@ -60,6 +60,7 @@ def test_the_committed_file_is_the_preset_synthetic():
         ("preprocess.merge", {"all": ["sky"]}, "class 'building' is in no list"),
         ("train.frozen_epochs", 3, "3, but the network has no part named encoder"),
         ("train.encoder_rate", 0.1, "0.1, but the network has no part named encoder"),
+        ("evaluate.objects", {"smallest": 16, "seed": 0.5}, "objects are to be found, but preprocess.objects is null"),
     ],
 )
 def test_what_does_not_fit_the_classes_or_the_network_is_found_before_anything_runs(tmp_path, key, value, said):
@@ -145,7 +146,7 @@ def test_no_leaf_takes_a_value_of_another_kind(tmp_path, leaf, value):
         return  # any text may be a path
     document = copy.deepcopy(committed())
     if value is None is holder(document, leaf)[leaf[-1]]:
-        return
+        return  # null is one of its values
     holder(document, leaf)[leaf[-1]] = value
 
     assert ".".join(leaf) in reported(tmp_path, document)

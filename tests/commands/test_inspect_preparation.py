@@ -68,6 +68,7 @@ def test_8_bit_photographs_of_one_size_keep_what_is_usual(tmp_path):
         "intensity": {"by": "full"},
         "void": "ignore",
         "merge": {},
+        "objects": None,
     }
     assert "# all images have 80x60 pixels" in text
 

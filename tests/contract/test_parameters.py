@@ -40,6 +40,7 @@ SOURCES = {
     "voc": {"splits": ["val"]},
     "folder": {
         "images": "images/*.png",
+        "objects": None,
         "masks": "masks/*.png",
         "split": {"by": "ratio", "shares": {"val": 1.0}, "seed": 1},
         "group": "",

@@ -48,7 +48,7 @@ def save(
     """Writes eval.json and per_image.csv of int64 (N, K, K) counts to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     index = _index(counts, names, groups)
-    section = evaluation.Section(split="test", batch_size=1, resamples=100, seed=1)
+    section = evaluation.Section(split="test", batch_size=1, resamples=100, seed=1, objects=None)
     content = evaluation.summary(counts, counts, 0.0, index, section) | {"cost": COST if cost is None else cost}
     records.write_json(folder / "eval.json", content)
     rows = evaluation.image_rows(counts, index)

@@ -97,14 +97,13 @@ def test_there_are_100_resamples_beyond_each_end_for_any_number_of_criteria():
 
 
 def test_draws_do_not_depend_on_the_size_of_batches(monkeypatch):
-    units = triples(sides.predicted(sides.truth(5), 0.5))
-    whole = np.concatenate(list(bootstrap.resampled(units, 50)))
+    whole = np.concatenate(list(bootstrap.draws(5, 50, 9)))
     monkeypatch.setattr(bootstrap, "CELLS", 20)
-    parts = list(bootstrap.resampled(units, 50))
+    parts = list(bootstrap.draws(5, 50, 9))
 
     assert len(parts) > 5
     assert np.array_equal(whole, np.concatenate(parts))
-    assert whole.sum(axis=(1, 2)).min() > 0
+    assert {5} == {*whole.sum(axis=1)}
 
 
 @FEW
@@ -171,13 +170,14 @@ def test_an_estimate_outside_its_percentiles_is_still_in_the_interval():
 
 def test_units_are_groups_and_images_without_one():
     counts = np.arange(5 * 3 * 3).reshape(5, 3, 3)
-    summed = bootstrap.by_group(counts, ("b", None, "a", "b", None))
+    unit = bootstrap.unit_of(("b", None, "a", "b", None))
+    summed = bootstrap.summed(counts, unit)
 
     assert np.array_equal(np.stack([counts[2], counts[0] + counts[3], counts[1], counts[4]]), summed)
 
 
 def test_groups_of_one_image_do_not_count_as_groups():
-    assert bootstrap.by_group(np.ones((3, 2, 3), np.int64), ("a", "b", None)) is None
+    assert bootstrap.unit_of(("a", "b", None)) is None
 
 
 def test_similar_frames_make_the_interval_over_groups_wider():

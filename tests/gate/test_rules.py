@@ -78,7 +78,7 @@ def test_a_missing_file_names_the_command_that_brings_it_back(tmp_path):
 
 def test_margins_and_floors_become_criteria(tmp_path):
     text = sides.RULES.replace("  miou", "  iou.road").replace("floors: {}", "floors: {sky: 0.4}")
-    claims = criteria(rules(tmp_path, text), CLASSES, FILE)
+    claims = criteria(rules(tmp_path, text), CLASSES, None, FILE)
 
     assert [
         Criterion("accuracy", 0.01),
@@ -100,15 +100,17 @@ def test_margins_and_floors_become_criteria(tmp_path):
 def test_metrics_that_cannot_be_judged_are_refused(tmp_path, margin, floor, sentence):
     text = sides.RULES.replace("miou", margin).replace("floors: {}", f"floors: {{{floor}: 0.4}}")
 
-    assert sentence in refused(criteria, rules(tmp_path, text), CLASSES, FILE)
+    assert sentence in refused(criteria, rules(tmp_path, text), CLASSES, None, FILE)
 
 
 def test_a_class_with_the_name_of_a_metric_is_not_mistaken_for_it(tmp_path):
     classes = {"accuracy": 0, "miou": 1}
 
-    assert ["accuracy", "miou"] == [claim.metric for claim in criteria(rules(tmp_path, sides.RULES), classes, FILE)]
+    assert ["accuracy", "miou"] == [
+        claim.metric for claim in criteria(rules(tmp_path, sides.RULES), classes, None, FILE)
+    ]
     text = sides.RULES.replace("miou", "iou.accuracy")
-    said = refused(criteria, rules(tmp_path, text), classes, FILE)
+    said = refused(criteria, rules(tmp_path, text), classes, None, FILE)
     assert "iou.accuracy: the class has pixels in 0 images" in said
 
 

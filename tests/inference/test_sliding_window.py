@@ -25,8 +25,8 @@ from segline.core import records
 from segline.core.errors import DataError
 from segline.dataset import processed
 from segline.dataset.preparation import FULL, Intensity, Preparation
-from segline.inference import input_rows, instances, mask_files
-from segline.model import checkpoint, forward, randomness, receptive_field, stitching
+from segline.inference import input_rows, mask_files
+from segline.model import checkpoint, forward, randomness, receptive_field, stitching, watershed
 from segline.preprocessing.image_files import png
 from segline.scoring import score_split
 from stages import preprocess
@@ -256,7 +256,7 @@ def test_objects_are_numbered_in_tiled_images_up_to_a_limit(monkeypatch, capsys)
     write_model(tiles())
     png.write_png(Path("in/large.png"), scene(100, 101))
     write_tiff("in/small.tif", scene(100, 100))
-    monkeypatch.setattr(instances, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(watershed, "MAX_PIXELS", 10_000)
     with pytest.raises(DataError, match="out: 1 of 2 images could not be predicted"):
         predict("in", options=("--instances", "bright"))
 

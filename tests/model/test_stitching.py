@@ -221,7 +221,7 @@ def test_seams_are_counted_as_a_loop_over_pixels_counts_them(height, width, over
     grid = tiling.grid(tiles(64, 32, overlap), height, width)
     draw = torch.Generator().manual_seed(seed)
     logits = [torch.randint(0, 2, (2, 64, 32), generator=draw).float() for _ in grid.windows]
-    seams = stitching.Seams()
+    seams = stitching.Seams([0, 1])
     passed = list(seams.watch(grid, iter(logits)))
     seen: dict[tuple[int, int], list[int]] = {}
     for (top, left), window in zip(grid.windows, logits, strict=True):

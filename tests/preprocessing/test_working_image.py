@@ -1,6 +1,7 @@
 """Tiles are what one gets by resizing the whole image at once and cutting it, but in bounded memory."""
 
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -52,6 +53,11 @@ class DrawnMask:
         return self.values[top : top + height, left : left + width]
 
 
+def first(strips: Iterator[tuple[np.ndarray, ...]]) -> Iterator[np.ndarray]:
+    """The values of the first mask as labels."""
+    return (strip[0] for strip in strips)
+
+
 def noise(height: int, width: int, bands: int = 3) -> np.ndarray:
     return np.random.default_rng([height, width]).integers(0, 256, (height, width, bands), np.uint8)
 
@@ -95,7 +101,7 @@ def test_labels_and_validity_are_those_of_the_own_pixel_at_the_centre(height, wi
     form, random = replace(TILE, scale=scale), np.random.default_rng(7)
     grid, values = tiling.grid(form, height, width), random.integers(0, 99, (height, width), np.uint16)
     valid = random.random((height, width)) < 0.7
-    labels = joined(grid, [*working_image.mask_rows(DrawnMask(values), form)])
+    labels = joined(grid, [*working_image.label_rows([DrawnMask(values)], form, first)])
     void = joined(grid, [void for _, void in working_image.image_rows(Drawn(noise(height, width), valid), form)])
     step = grid.step[0]
     y, x = ([min(int((place + Fraction(1, 2)) * step), side - 1) for place in range(end)]
@@ -108,7 +114,7 @@ def test_labels_and_validity_are_those_of_the_own_pixel_at_the_centre(height, wi
 def test_padded_images_keep_their_aspect_ratio_and_what_is_beside_them_is_void():
     form, pixels = replace(tiny.stretched(40, 40), fit="pad"), noise(20, 60)
     ((shown, void),) = working_image.image_rows(Drawn(pixels), form)
-    (labels,) = working_image.mask_rows(DrawnMask(pixels[:, :, 0]), form)
+    (labels,) = working_image.label_rows([DrawnMask(pixels[:, :, 0])], form, first)
     small = images.resize_image(pixels, 13, 40)
 
     np.testing.assert_array_equal(shown, np.pad(small, ((0, 27), (0, 0), (0, 0)), mode="edge"))
@@ -152,7 +158,9 @@ def test_memory_does_not_grow_with_the_height_of_the_image():
     tall = np.broadcast_to(np.uint8(0), (50_000, 512, 3))
     mask = DrawnMask(np.broadcast_to(np.uint8(0), (50_000, 512)))
     tracemalloc.start()
-    for _ in zip(working_image.image_rows(Drawn(tall), TILE), working_image.mask_rows(mask, TILE), strict=True):
+    for _ in zip(
+        working_image.image_rows(Drawn(tall), TILE), working_image.label_rows([mask], TILE, first), strict=True
+    ):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

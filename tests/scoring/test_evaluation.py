@@ -81,7 +81,7 @@ def one_image(*rows: list[int]) -> confusion.Counts:
 def test_a_class_without_true_pixels_is_undefined_in_every_record():
     """An IoU of 0 in one file, for pixels predicted as it, and none in another would be two answers."""
     matrices = one_image([3, 1], [0, 0])
-    section = evaluation.Section(split="test", batch_size=1, resamples=100, seed=1)
+    section = evaluation.Section(split="test", batch_size=1, resamples=100, seed=1, objects=None)
 
     assert evaluation.class_rows(matrices, ["ground", "car"]) == [
         ("ground", 0.75, 0.75, pytest.approx(6 / 7), 4),

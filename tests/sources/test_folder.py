@@ -19,6 +19,7 @@ from tests import folders
 ROOT = Path(folder.__file__).parents[2]
 INDEX: dict[str, Any] = {
     "images": "images/{split}/*.*",
+    "objects": None,
     "masks": "masks/{split}/*.png",
     "split": {"by": "folder", "names": ["train", "val"]},
     "group": "",
@@ -211,6 +212,24 @@ RATIO = {"by": "ratio", "shares": {"train": 1.0}, "seed": 1}
         (COLOURS | {"classes": INDEX["classes"]}, "data.folder.classes.0.value: unknown key. Remove it."),
         (COLOURS | {"void": {"rgb": [1, 2, 3]}}, "data.folder.void: the same as class 'cell' in masks"),
         ({"extra": 1}, "data.folder.extra: unknown key"),
+        (
+            {"objects": "images/{split}/*.*"},
+            "data.folder.objects: expected a different pattern from that of the images",
+        ),
+        (
+            {"objects": "objects/{split}/*/*.png"},
+            "data.folder.objects: expected 1 * before the extension, as in images",
+        ),
+        ({"objects": "objects/*.png"}, "data.folder.objects: expected {split} in it with by: folder"),
+        ({"objects": "one_file_each"}, "data.folder.masks: expected 2 * before the extension, the last for the object"),
+        (
+            {"objects": "one_file_each", "masks": "masks/{split}/*/*.png"},
+            "data.folder.threshold: expected a number, as each mask is one object",
+        ),
+        (
+            {"objects": "one_file_each", "masks": "masks/*/{split}*.png"},
+            "data.folder.masks: expected {split} in the name of a folder, with one_file_each",
+        ),
         ({"threshold": 0.5, "void": None}, "data.folder.threshold: input should be a valid integer"),
         ({"threshold": -1, "void": None}, "data.folder.threshold: input should be greater than or equal to 0"),
         ({"threshold": 127}, "data.folder.void: expected null, as the threshold gives each pixel a class"),

@@ -38,7 +38,7 @@ def class_names(data: dict[str, Any]) -> list[str]:
 
 
 def write_raw(folder: Path, names: list[str]) -> None:
-    """Images of noise; masks of stripes, one per class and one void."""
+    """Images of noise; masks of stripes, one per class and one void; each stripe is an object."""
     values = [*range(len(names)), 255]
     splits: dict[str, list[raw.Pair]] = {}
     for split, count in SPLITS.items():
@@ -46,12 +46,13 @@ def write_raw(folder: Path, names: list[str]) -> None:
         for number in range(count):
             rng = np.random.default_rng([number, *split.encode()])
             stripes = np.roll(np.resize(np.array(values, np.uint8), SIZE), rng.integers(SIZE))
-            pixels = {"images": rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8), "masks": np.tile(stripes, (SIZE, 1))}
+            image, mask = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8), np.tile(stripes, (SIZE, 1))
+            pixels = {"images": image, "masks": mask, "objects": np.where(mask == 255, 0, mask + np.uint8(1))}
             paths = [f"{kind}/{number}.png" for kind in pixels]
             for path, content in zip(paths, pixels.values(), strict=True):
                 png.write_png(folder / split / path, content)
             hashes = [hashlib.sha256((folder / split / path).read_bytes()).hexdigest() for path in paths]
-            splits[split].append(raw.Pair(str(number), None, *paths, *hashes))
+            splits[split].append(raw.Pair(str(number), None, *paths[:2], *hashes[:2], paths[2], hashes[2]))
     classes = tuple(raw.Label(name, voc.colour(value)) for value, name in enumerate(names))
     void = raw.Void(255, voc.colour(255))
     raw.write(folder, raw.Dataset("noise", classes, tuple(range(len(names))), void, "index", splits))

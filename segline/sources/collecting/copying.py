@@ -16,14 +16,22 @@ from segline.sources.collecting.listing import Entry
 CHUNK = 1 << 20
 
 
-def copy(listed: Mapping[str, Sequence[Entry]], folder: Path) -> dict[str, list[Pair]]:
+def copy(
+    listed: Mapping[str, Sequence[Entry]], folder: Path, objects: Mapping[str, Sequence[Path]] | None = None
+) -> dict[str, list[Pair]]:
     """The pairs, their files copied to `folder/<split>/images` and `folder/<split>/masks` and hashed on the way.
+
+    `objects` are the object numbers of each pair, copied to `folder/<split>/objects` unless they are its mask.
 
     Raises DataError before the first byte if the disk has no space for them and for DVC's copy: its cache is usually
     on the same disk, and shares blocks only where the file system has reflinks.
     """
-    require_space(folder, [path for entries in listed.values() for e in entries for path in (e.image, e.mask)])
-    return {split: _copied(entries, folder / split) for split, entries in listed.items()}
+    numbers: dict[str, Sequence[Path | None]] = {split: [None] * len(entries) for split, entries in listed.items()}
+    numbers |= objects or {}
+    files = [path for entries in listed.values() for e in entries for path in (e.image, e.mask)]
+    files += [path for paths in numbers.values() for path in paths if path is not None]
+    require_space(folder, list(dict.fromkeys(files)))
+    return {split: _copied(entries, numbers[split], folder / split) for split, entries in listed.items()}
 
 
 def require_space(folder: Path, paths: Sequence[Path]) -> None:
@@ -35,17 +43,25 @@ def require_space(folder: Path, paths: Sequence[Path]) -> None:
         raise DataError(folder, f"{free >> 20} MiB free on its disk, expected {expected}", "Free some space.")
 
 
-def _copied(entries: Sequence[Entry], folder: Path) -> list[Pair]:
+def _copied(entries: Sequence[Entry], numbers: Sequence[Path | None], folder: Path) -> list[Pair]:
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
     pairs = []
-    for entry in console.progress(entries, len(entries), f"copy {folder.name}", "pair"):
+    both = zip(entries, numbers, strict=True)
+    for entry, objects in console.progress(both, len(entries), f"copy {folder.name}", "pair"):
         above = f"{entry.stem.rpartition('/')[0]}/".lstrip("/")  # equal names in different folders stay apart
         image, mask = f"images/{above}{entry.image.name}", f"masks/{above}{entry.mask.name}"
         for name in (image, mask):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
         hashes = copy_file(entry.image, folder / image), copy_file(entry.mask, folder / mask)
-        pairs.append(Pair(entry.stem, entry.group, image, mask, *hashes))
+        of_objects: tuple[str, str] | tuple[None, None] = (None, None)
+        if objects == entry.mask:
+            of_objects = mask, hashes[1]
+        elif objects is not None:
+            name = f"objects/{above}{objects.name}"
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            of_objects = name, copy_file(objects, folder / name)
+        pairs.append(Pair(entry.stem, entry.group, image, mask, *hashes, *of_objects))
     return pairs
 
 

@@ -62,10 +62,15 @@ def stars(text: str) -> int:
 class Matches:
     """The files below `root` that match two patterns, by stem. A file that matches both goes to the more specific one.
 
+    With `one_file_each`, the last `*` of the masks says which object of an image it is, and all others stand for the
+    image: its stem, or the folders of its stem if the patterns have as many `*`. The mask is then the first of them.
+
     Nothing here raises: problems are added to `problems`.
     """
 
-    def __init__(self, root: Path, images: str, masks: str, problems: list[PipelineError]) -> None:
+    def __init__(
+        self, root: Path, images: str, masks: str, problems: list[PipelineError], *, one_file_each: bool = False
+    ) -> None:
         self.root, self.problems = root, problems
         self.patterns = {"image": images, "mask": masks}
         self.files: dict[str, Files] = {"image": {}, "mask": {}}
@@ -76,6 +81,8 @@ class Matches:
             loser, winner = ("mask", "image") if _specific(images) > _specific(masks) else ("image", "mask")
             self.files = {kind: self._found(text) for kind, text in self.patterns.items()}
             self.files[loser] = _without(self.files[loser], self.files[winner])
+        if one_file_each:
+            self.files["mask"] = self._first_of_each()
         self._spelling = {kind: {name_key(stem): stem for stem in files} for kind, files in self.files.items()}
 
     def _found(self, text: str) -> Files:
@@ -92,6 +99,22 @@ class Matches:
                 if match and not path.name.startswith("."):
                     files[f"{stem}{match[1]}"].append(path)
         return dict(files)
+
+    def _first_of_each(self) -> Files:
+        """The first object file of each image, by its stem."""
+        images, objects, firsts = *self.files.values(), dict[str, Path]()
+        for stem in sorted(objects):
+            firsts.setdefault(stem.rpartition("/")[0], objects[stem][0])
+        if stars(self.patterns["mask"]) > stars(self.patterns["image"]):
+            return {stem: [path] for stem, path in firsts.items()}
+        folders: dict[str, list[str]] = defaultdict(list)
+        for stem in sorted(images):
+            folders[stem.rpartition("/")[0]].append(stem)
+        for above, stems in folders.items():
+            if len(stems) > 1 and above in firsts:
+                problem = f"{len(stems)} images beside one folder of objects: {', '.join(stems)}"
+                self.problems.append(DataError(firsts[above].parent, problem, "Keep one image in each folder."))
+        return {stem: [path] for above, path in firsts.items() for stem in folders.get(above, [above])}
 
     def _below(self, place: Path, part: str) -> Iterator[tuple[str, Path]]:
         """The folders in `place` that match a part of a pattern, each after what its `*` stands for and a slash."""
@@ -175,6 +198,13 @@ def _no_folder(root: Path, text: str) -> Iterator[PipelineError]:
         yield DataError(place, "no such folder", f"Put the files of {text} there, or fix the pattern.")
     elif outside := leads_out(root, place):
         yield DataError(place, outside, "Put the files themselves below data.input.")
+
+
+def beside(first: Path, masks: str) -> list[Path]:
+    """All object files of the image whose first one this is, sorted; `masks` is their pattern."""
+    expression = _expression(masks.rpartition("/")[2])
+    found = (path for path in first.parent.iterdir() if expression.fullmatch(path.name))
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def _expression(name: str) -> re.Pattern[str]:

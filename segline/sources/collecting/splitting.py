@@ -7,7 +7,7 @@ import hashlib
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate
@@ -152,27 +152,37 @@ def names(form: Form) -> list[str]:
     return [*folders(form), *(["val"] if isinstance(form, DrawsVal) else [])]
 
 
-def entries(root: Path, images: str, masks: str, form: Form, group: str) -> dict[str, list[Entry]]:
+def entries(
+    root: Path, images: str, masks: str, form: Form, group: str, *, one_file_each: bool = False
+) -> dict[str, list[Entry]]:
     """The pairs of each split, sorted by stem; the group of a pair is what `group` captures in its stem.
 
-    Raises all problems of the folder at once.
+    `one_file_each` as in `Matches`. Raises all problems of the folder at once.
     """
     problems: list[PipelineError] = []
-    pairs = usable(root, images, masks, form, group, problems=problems)
+    pairs = usable(root, images, masks, form, group, problems=problems, one_file_each=one_file_each)
     if problems:
         raise combined(root, problems)
     return pairs
 
 
 def usable(
-    root: Path, images: str, masks: str, form: Form, group: str, *, problems: list[PipelineError]
+    root: Path,
+    images: str,
+    masks: str,
+    form: Form,
+    group: str,
+    *,
+    problems: list[PipelineError],
+    one_file_each: bool = False,
 ) -> dict[str, list[Entry]]:
     """The pairs of `entries` that can be used; the problems of the others are added to `problems`."""
-    found = (
-        {"": Matches(root, images, masks, problems).everything()}
-        if form.by == "ratio"
-        else _listed(root, images, masks, form, problems)
-    )
+
+    def find(folder: str) -> Matches:
+        of_images, of_masks = images.replace(SPLIT, folder), masks.replace(SPLIT, folder)
+        return Matches(root, of_images, of_masks, problems, one_file_each=one_file_each)
+
+    found = {"": find("").everything()} if form.by == "ratio" else _listed(root, form, problems, find)
     return divided(root, found, form, group, problems=problems)
 
 
@@ -194,14 +204,12 @@ def divided(
 
 
 def _listed(
-    root: Path, images: str, masks: str, form: ByFolder | ByLists, problems: list[PipelineError]
+    root: Path, form: ByFolder | ByLists, problems: list[PipelineError], find: Callable[[str], Matches]
 ) -> dict[str, list[Entry]]:
+    """`find` returns the files of what {split} stands for."""
     if form.by == "folder":
-        return {
-            name: Matches(root, images.replace(SPLIT, folder), masks.replace(SPLIT, folder), problems).everything()
-            for name, folder in folders(form).items()
-        }
-    matches, taken = Matches(root, images, masks, problems), dict[str, str]()
+        return {name: find(folder).everything() for name, folder in folders(form).items()}
+    matches, taken = find(""), dict[str, str]()
     wanted = {
         name: listing.stems(root, form.file.replace(SPLIT, text), taken, problems)
         for name, text in folders(form).items()
