@@ -47,7 +47,7 @@ test: setup .venv/.test ## all tests
 test-quick: setup .venv/.test ## the tests that take under two minutes together
 	$(PYTEST) -m "not slow"
 
-test-tools: setup .venv/.test ## are the recorded files those that labelling tools make? RECORD=1 records them
+test-tools: setup .venv/.test ## are recorded files those of labelling tools, and do they open predictions? RECORD=1 records
 	@python -m tests.sources.tools.compare $(if $(RECORD),--record) $(TOOLS)
 
 # torchvision's wheel on the package index is made for torch's build there: 5 GB, in an environment of its own.
