@@ -84,6 +84,6 @@ def test_a_wheel_of_torchvision_for_another_torch_is_one_line(tmp_path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
 
     with pytest.raises(
-        ParameterError, match=r"cannot be imported \(operator torchvision::nms does not exist\)\. torchvision"
+        ParameterError, match=r"cannot be imported \(operator torchvision::nms does not exist\)\. Beside the CPU build"
     ):
         smp.build(smp.Section(**SECTION), 3, 2)
