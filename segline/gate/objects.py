@@ -59,7 +59,7 @@ class Objects:
         for images in self.predicted:
             ranked = average_precision.ranking(images)
             truths = np.bincount(place, ranked.truths, minlength=len(cells)).astype(np.int64)
-            rankings.append(Ranking(place[ranked.images], ranked.hits, truths))
+            rankings.append(Ranking(place[ranked.images], ranked.hits, ranked.ignored, truths))
         return Units(cells, tuple(rankings))
 
 
@@ -117,7 +117,7 @@ def _cell(saved: Saved, stem: str, fields: Sequence[str]) -> tuple[tuple[float, 
         total = float(iou)
         sound = tp + fp == len(ranked) and tp <= hits.sum() and tp / 2 - ROUNDING <= total <= tp + ROUNDING
         if sound and (ranked <= 1).all() and (np.diff(ranked) <= 0).all():
-            return (tp, fp, fn, total), Predicted(ranked, hits[:, None], tp + fn)
+            return (tp, fp, fn, total), Predicted(ranked, hits[:, None], np.zeros((len(hits), 1), np.bool_), tp + fn)
     problem = f"image {stem!r}: objects that contradict themselves: {', '.join(fields)[:80]!r}"
     raise DataError(saved.per_image_name, problem, saved.remedy)
 

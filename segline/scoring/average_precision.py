@@ -25,21 +25,24 @@ Counts = npt.NDArray[np.int64]
 class Predicted:
     """The predicted objects of one image, and how many true ones it has.
 
-    `scores` are float64 (D,); `hits` bool (D, T): which of them are matched at each threshold.
+    `scores` are float64 (D,); `hits` bool (D, T): which of them are matched at each threshold; `ignored` bool (D, T):
+    which of the others count for nothing.
     """
 
     scores: Floats
     hits: Bools
+    ignored: Bools
     truths: int
 
 
 @dataclass(frozen=True)
 class Ranking:
     """All predicted objects, the highest score first, of equals that of the earlier image: `images` int64 (D,) they are
-    of, and `hits` bool (D, T). `truths` int64 (N,) are the true ones of each image."""
+    of, `hits` and `ignored` bool (D, T). `truths` int64 (N,) are the true ones of each image."""
 
     images: Counts
     hits: Bools
+    ignored: Bools
     truths: Counts
 
 
@@ -47,8 +50,8 @@ def ranking(images: Sequence[Predicted]) -> Ranking:
     """The ranking of the objects of all images."""
     order = np.argsort(-np.concatenate([image.scores for image in images]), kind="stable")
     owners = np.repeat(np.arange(len(images)), [len(image.scores) for image in images])
-    hits = np.concatenate([image.hits for image in images])
-    return Ranking(owners[order], hits[order], np.array([image.truths for image in images], np.int64))
+    hits, ignored = (np.concatenate([getattr(image, name) for image in images]) for name in ("hits", "ignored"))
+    return Ranking(owners[order], hits[order], ignored[order], np.array([image.truths for image in images], np.int64))
 
 
 def of_resamples(ranked: Ranking, weights: npt.NDArray[np.float64 | np.int64]) -> Floats:
@@ -63,8 +66,8 @@ def of_resamples(ranked: Ranking, weights: npt.NDArray[np.float64 | np.int64]) -
         drawn = weights[start : start + step]
         truths = drawn @ ranked.truths
         copies = drawn[:, ranked.images]
-        seen = copies.cumsum(axis=1)
-        for place, hits in enumerate(ranked.hits.T):
+        for place, (hits, ignored) in enumerate(zip(ranked.hits.T, ranked.ignored.T, strict=True)):
+            seen = np.where(ignored, 0, copies).cumsum(axis=1)
             right = np.where(hits, copies, 0).cumsum(axis=1)
             for row in np.flatnonzero(truths > 0):
                 found[start + row, place] = _area(right[row], seen[row], truths[row])
@@ -98,5 +101,5 @@ def _record(image: Predicted) -> dict[str, npt.NDArray[np.float64]]:
     """What pycocotools keeps of an image it has matched: the objects by score, and whether each is matched."""
     order = np.argsort(-image.scores, kind="stable")
     hits = image.hits[order].T.astype(np.float64)
-    ignored = {"dtIgnore": np.zeros_like(hits), "gtIgnore": np.zeros(image.truths)}
+    ignored = {"dtIgnore": image.ignored[order].T, "gtIgnore": np.zeros(image.truths)}
     return {"dtScores": image.scores[order], "dtMatches": hits, **ignored}

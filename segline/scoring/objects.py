@@ -2,7 +2,8 @@
 
 N images, C classes with objects, T thresholds of IoU; in one image G true and D predicted objects of a class. Objects
 of a class do not overlap. Pixels whose truth is unknown (void, or of the class without being of an object) count for
-nobody, and a predicted object with more than half of its pixels there is not judged, as in Kirillov et al. 2019.
+nobody, and a predicted object with more than half of its pixels there is judged only if it matches, as in Kirillov et
+al. 2019.
 
 Undefined rates are NaN here (and left out of records): without a true object, a class has none.
 """
@@ -34,7 +35,8 @@ class Overlaps:
 
     `true` (G,) and `predicted` (D,) are the numbers of the objects, `true_areas` and `predicted_areas` their pixels;
     pair i is of `pairs[i]` = (place of the true one, place of the predicted one) with `shared[i]` pixels in common. All
-    int64. Predicted objects that are not judged are left out.
+    int64. `mostly_unknown` bool (D,): those with more than half of their pixels where the truth is unknown; of these, the
+    ones without an IoU above 0.5 are left out.
     """
 
     true: Counts
@@ -43,6 +45,7 @@ class Overlaps:
     predicted_areas: Counts
     pairs: Counts
     shared: Counts
+    mostly_unknown: Bools
 
     @property
     def iou(self) -> Floats:
@@ -58,16 +61,20 @@ def overlaps(truth: Uint16, predicted: Uint16, known: Bools) -> Overlaps:
     codes = truth[known].astype(np.int64) * count + predicted[known]
     found, shared = np.unique(codes, return_counts=True)
     t, p = np.divmod(found, count)
-    whole = np.bincount(predicted.ravel(), minlength=count)
     inside = np.bincount(p, shared, minlength=count).astype(np.int64)
-    judged = np.flatnonzero((2 * inside >= whole) & (whole > 0))
-    judged = judged[judged > 0]
     true_areas = np.bincount(t, shared).astype(np.int64)
     true = np.flatnonzero(true_areas)
     true = true[true > 0]
-    both = (t > 0) & np.isin(p, judged)
-    pairs = np.stack([np.searchsorted(true, t[both]), np.searchsorted(judged, p[both])], axis=1)
-    return Overlaps(true, judged, true_areas[true], inside[judged], pairs.astype(np.int64), shared[both])
+    mostly_unknown = 2 * inside < np.bincount(predicted.ravel(), minlength=count)
+    judged = (inside > 0) & ~mostly_unknown
+    both = (t > 0) & (p > 0)
+    t, p, shared = t[both], p[both], shared[both]
+    judged[p[shared / (true_areas[t] + inside[p] - shared) > 0.5]] = True
+    numbers = np.flatnonzero(judged)
+    numbers = numbers[numbers > 0]
+    kept = judged[p]
+    pairs = np.stack([np.searchsorted(true, t[kept]), np.searchsorted(numbers, p[kept])], axis=1).astype(np.int64)
+    return Overlaps(true, numbers, true_areas[true], inside[numbers], pairs, shared[kept], mostly_unknown[numbers])
 
 
 def hits(found: Overlaps, scores: Floats) -> Bools:
@@ -121,7 +128,8 @@ def match(truth: Uint16, predicted: Uint16, known: Bools, scores: Floats) -> Mat
     own = np.round(scores[found.predicted - 1], SCORE_DIGITS)
     same = found.iou > 0.5
     tp = int(same.sum())
-    numbers = Predicted(own, hits(found, own), len(found.true))
+    hit = hits(found, own)
+    numbers = Predicted(own, hit, ~hit & found.mostly_unknown[:, None], len(found.true))
     counts = tp, len(found.predicted) - tp, len(found.true) - tp
     return Matched(found, numbers, *counts, float(found.iou[same].sum()), *kinds(found))
 

@@ -29,32 +29,42 @@ def pictures(draw):
     return np.where(known, truth, 0).astype(np.uint16), predicted.astype(np.uint16), known, scores
 
 
-def judged(predicted: np.ndarray, known: np.ndarray) -> list[int]:
-    numbers = [n for n in np.unique(predicted).tolist() if n]
-    return [n for n in numbers if 2 * (known & (predicted == n)).sum() >= (predicted == n).sum()]
-
-
 def iou(truth: np.ndarray, t: int, predicted: np.ndarray, p: int, known: np.ndarray) -> float:
     one, other = truth == t, (predicted == p) & known
     return (one & other).sum() / (one | other).sum()
 
 
+def mostly_unknown(predicted: np.ndarray, known: np.ndarray, p: int) -> bool:
+    return 2 * (~known & (predicted == p)).sum() > (predicted == p).sum()
+
+
+def judged(truth: np.ndarray, predicted: np.ndarray, known: np.ndarray) -> list[int]:
+    """Those that match, and of the others those that are not mostly where the truth is unknown."""
+    true, numbers = ([n for n in np.unique(image).tolist() if n] for image in (truth, predicted))
+    matched = {p for p in numbers for t in true if iou(truth, t, predicted, p, known) > 0.5}
+    return [p for p in numbers if p in matched or not mostly_unknown(predicted, known, p)]
+
+
 def coco(images: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]):
-    """pycocotools itself, from run lengths of every object, evaluated and accumulated."""
+    """pycocotools itself, from run lengths of every object, evaluated and accumulated.
+
+    It ignores what matches none and has an area out of its range: that of objects mostly where the truth is unknown.
+    """
     from pycocotools import mask as coco_mask
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    true, predicted = [], []
+    true, predicted, unknown = [], [], []
     for image, (truth, numbers, known, scores) in enumerate(images, start=1):
         for t in np.unique(truth[truth > 0]):
             runs = coco_mask.encode(np.asfortranarray(truth == t))
             place = {"id": len(true) + 1, "image_id": image, "category_id": 1, "iscrowd": 0}
             true.append({**place, "segmentation": runs, "area": int((truth == t).sum())})
-        for p in judged(numbers, known):
+        for p in judged(truth, numbers, known):
             runs = coco_mask.encode(np.asfortranarray((numbers == p) & known))
             score = round(float(scores[p - 1]), 4)
             predicted.append({"image_id": image, "category_id": 1, "segmentation": runs, "score": score})
+            unknown.append(mostly_unknown(numbers, known, p))
     with redirect_stdout(io.StringIO()):
         reference = COCO()
         listed = [{"id": number, "height": SHAPE[0], "width": SHAPE[1]} for number in range(1, len(images) + 1)]
@@ -62,7 +72,10 @@ def coco(images: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]):
         reference.createIndex()
         if not (true and predicted):
             return None
-        evaluation = COCOeval(reference, reference.loadRes(predicted), "segm")
+        results = reference.loadRes(predicted)
+        for one, is_unknown in zip(results.anns.values(), unknown, strict=True):
+            one["area"] = 1e11 if is_unknown else one["area"]
+        evaluation = COCOeval(reference, results, "segm")
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
@@ -74,7 +87,7 @@ def test_overlaps_are_those_counted_pixel_by_pixel(picture):
     found = objects.overlaps(truth, predicted, known)
 
     assert [n for n in np.unique(truth).tolist() if n] == found.true.tolist()
-    assert judged(predicted, known) == found.predicted.tolist()
+    assert judged(truth, predicted, known) == found.predicted.tolist()
     assert [(truth == t).sum() for t in found.true] == found.true_areas.tolist()
     assert [((predicted == p) & known).sum() for p in found.predicted] == found.predicted_areas.tolist()
     expected = {
@@ -108,7 +121,7 @@ def test_average_precision_is_that_of_pycocotools_from_run_lengths(images):
 def test_panoptic_quality_is_its_definition(picture):
     truth, predicted, known, _ = picture
     match = objects.match(*picture)
-    numbers = [n for n in np.unique(truth).tolist() if n], judged(predicted, known)
+    numbers = [n for n in np.unique(truth).tolist() if n], judged(truth, predicted, known)
     ious = [iou(truth, t, predicted, p, known) for t in numbers[0] for p in numbers[1]]
     matched = [value for value in ious if value > 0.5]
     fp, fn = (len(each) - len(matched) for each in (numbers[1], numbers[0]))
@@ -174,6 +187,24 @@ def test_an_object_that_lies_where_the_truth_is_unknown_is_not_judged():
     assert [2] == match.overlaps.predicted.tolist()
     assert (1, 0, 0, 1.0) == match.cells
     assert [0.8] == match.predicted.scores.tolist()
+
+
+def test_an_object_that_matches_is_found_even_if_most_of_it_lies_where_the_truth_is_unknown():
+    truth, predicted, known = np.zeros((3, 1, 25), np.uint16)
+    truth[:, :10], predicted[:, :22], known[:, :10] = 1, 1, 1
+    match = objects.match(truth, predicted, known > 0, np.array([0.9]))
+
+    assert (1, 0, 0, 1.0) == match.cells
+    assert match.predicted.hits.all()
+
+
+def test_such_an_object_counts_for_nothing_at_a_threshold_that_it_misses():
+    """Its IoU of 0.6 is a match up to there; above, a true object is missed, and nothing is wrong."""
+    known = np.arange(20) < 10
+    match = objects.match(row(*[1] * 10, *[0] * 10), row(*[1] * 6, *[0] * 4, *[1] * 10), known[None], np.array([0.9]))
+
+    assert [True] * 3 + [False] * 7 == match.predicted.hits[0].tolist()
+    np.testing.assert_array_equal(~match.predicted.hits, match.predicted.ignored)
 
 
 def test_a_true_object_that_two_claim_goes_to_the_one_with_the_higher_score():
