@@ -98,7 +98,7 @@ def _of_class(mask: npt.NDArray[np.bool_], inside: Uint16, rule: Section) -> tup
     if kept[1:].all():
         return grown, len(kept) - 1
     numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    return _grown(numbers[seeds], inside, mask), int(kept.sum())
+    return _grown(numbers[grown], inside, mask), int(kept.sum())  # an object that is kept loses no pixel
 
 
 def _grown(seeds: Int32, inside: Uint16, mask: npt.NDArray[np.bool_]) -> Int32:

@@ -145,6 +145,18 @@ def test_a_seed_that_is_too_small_leaves_its_pixels_to_its_neighbour():
     assert [[1, 1, 1, 1, 1]] == found.numbers.tolist()
 
 
+def test_an_object_that_is_large_enough_loses_no_pixel_when_others_give_way():
+    """With seeds alone, the second flooding would reach pixels in another order."""
+    levels = np.array([[0, 3, 1, 1, 1, 3, 1], [2, 1, 2, 3, 3, 0, 1]], np.uint16) * np.uint16(ONE // 3)
+    every = watershed.find(np.ones((2, 7), np.uint8), levels[None], [1], RULE, HERE)
+    found = watershed.find(np.ones((2, 7), np.uint8), levels[None], [1], Section(smallest=4, seed=0.5), HERE)
+
+    assert [4, 5, 1, 4] == np.bincount(every.numbers.ravel())[1:].tolist()
+    for number in (1, 2, 4):
+        assert 1 == len(np.unique(found.numbers[every.numbers == number]))
+    assert 3 == len(found.classes)
+
+
 def test_more_objects_than_a_png_can_number_are_refused():
     labels = np.zeros((512, 514), np.uint8)
     labels[::2, ::2] = 1
