@@ -211,7 +211,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
         console.warn(line)
     listed, numbers = _entries(section, source_input), _numbers(section, source_input)
     if section.objects == object_files.EACH and section.threshold is not None:
-        pairs = object_files.draw(source_input, listed, section.masks, section.threshold, folder)
+        pairs = object_files.draw(source_input, listed, section.threshold, folder)
     else:
         pairs = copying.copy(listed, folder, numbers)
     return replace(describe(section, source_input), splits=pairs)

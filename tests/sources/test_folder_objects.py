@@ -108,6 +108,18 @@ def test_objects_may_lie_in_a_folder_named_like_their_image(tmp_path):
     assert [[1, 0]] == read(tmp_path / "raw/val/objects/b.png")
 
 
+def test_an_image_in_the_folder_of_its_objects_is_none_of_them(tmp_path):
+    root = tmp_path / "mine"
+    saved(root / "a/image_1.png", [[9, 9, 9]])
+    saved(root / "a/object0.png", [[255, 0, 0]])
+    saved(root / "a/zoom.png", [[0, 255, 0]])
+    names = {"images": "*/image_*.png", "objects": "one_file_each", "masks": "*/*.png"}
+    collected = folder.collect(section(split=ALL, threshold=0, void=None, **names), root, tmp_path / "raw")
+    (pair,) = collected.splits["val"]
+
+    assert [[1, 2, 0]] == read(tmp_path / "raw/val" / pair.objects)
+
+
 @pytest.mark.parametrize(
     ("path", "pixels", "said"),
     [

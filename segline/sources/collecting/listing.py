@@ -25,12 +25,13 @@ Files = dict[str, list[Path]]  # stem -> the files that match
 
 @dataclass(frozen=True)
 class Entry:
-    """An image and its mask in the user's folder."""
+    """An image and its mask in the user's folder; if each mask file is one object, `objects` are all of them."""
 
     stem: str
     group: str | None
     image: Path
     mask: Path
+    objects: tuple[Path, ...] = ()
 
 
 def relative(text: str) -> str:
@@ -63,7 +64,8 @@ class Matches:
     """The files below `root` that match two patterns, by stem. A file that matches both goes to the more specific one.
 
     With `one_file_each`, the last `*` of the masks says which object of an image it is, and all others stand for the
-    image: its stem, or the folders of its stem if the patterns have as many `*`. The mask is then the first of them.
+    image: its stem, or the folders of its stem if the patterns have as many `*`. The mask is then the first of them, by
+    name.
 
     Nothing here raises: problems are added to `problems`.
     """
@@ -81,6 +83,7 @@ class Matches:
             loser, winner = ("mask", "image") if _specific(images) > _specific(masks) else ("image", "mask")
             self.files = {kind: self._found(text) for kind, text in self.patterns.items()}
             self.files[loser] = _without(self.files[loser], self.files[winner])
+        self._objects: dict[Path, tuple[Path, ...]] = {}
         if one_file_each:
             self.files["mask"] = self._first_of_each()
         self._spelling = {kind: {name_key(stem): stem for stem in files} for kind, files in self.files.items()}
@@ -102,9 +105,12 @@ class Matches:
 
     def _first_of_each(self) -> Files:
         """The first object file of each image, by its stem."""
-        images, objects, firsts = *self.files.values(), dict[str, Path]()
-        for stem in sorted(objects):
-            firsts.setdefault(stem.rpartition("/")[0], objects[stem][0])
+        images, masks = self.files.values()
+        objects: dict[str, list[Path]] = defaultdict(list)
+        for stem, paths in masks.items():
+            objects[stem.rpartition("/")[0]] += paths
+        self._objects = {min(paths): tuple(sorted(paths)) for paths in objects.values()}
+        firsts = {above: min(objects[above]) for above in sorted(objects)}
         if stars(self.patterns["mask"]) > stars(self.patterns["image"]):
             return {stem: [path] for stem, path in firsts.items()}
         folders: dict[str, list[str]] = defaultdict(list)
@@ -159,7 +165,7 @@ class Matches:
         for stem in sorted(wanted):
             image, mask = (self._only(kind, stem, wanted[stem]) for kind in ("image", "mask"))
             if image and mask:
-                pairs.append(Entry(stem, None, image, mask))
+                pairs.append(Entry(stem, None, image, mask, self._objects.get(mask, ())))
         return pairs
 
     def _only(self, kind: str, stem: str, where: str) -> Path | None:
@@ -198,13 +204,6 @@ def _no_folder(root: Path, text: str) -> Iterator[PipelineError]:
         yield DataError(place, "no such folder", f"Put the files of {text} there, or fix the pattern.")
     elif outside := leads_out(root, place):
         yield DataError(place, outside, "Put the files themselves below data.input.")
-
-
-def beside(first: Path, masks: str) -> list[Path]:
-    """All object files of the image whose first one this is, sorted; `masks` is their pattern."""
-    expression = _expression(masks.rpartition("/")[2])
-    found = (path for path in first.parent.iterdir() if expression.fullmatch(path.name))
-    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def _expression(name: str) -> re.Pattern[str]:

@@ -49,18 +49,16 @@ def pattern(masks: str, images: str) -> str:
     return masks
 
 
-def draw(
-    root: Path, listed: Mapping[str, Sequence[Entry]], masks: str, threshold: int, folder: Path
-) -> dict[str, list[Pair]]:
+def draw(root: Path, listed: Mapping[str, Sequence[Entry]], threshold: int, folder: Path) -> dict[str, list[Pair]]:
     """The pairs below `root`, written as `drawn.write` does; values above the `threshold` are an object's pixels.
 
-    The mask of an entry is the first of its object files; the others, of the same pattern, lie beside it, and are
-    numbered by their names. Where two overlap, the later one is on top. Raises DataError for files that differ in size.
+    The objects of an entry are numbered in their order. Where two overlap, the later one is on top. Raises DataError for
+    files that differ in size.
     """
     shared, empty = dict[Path, int](), list[Path]()
 
     def numbered(entry: Entry) -> _Objects:
-        files = listing.beside(entry.mask, masks)
+        files = entry.objects
         if len(files) > MOST:
             problem = f"{len(files)} object files for one image, expected at most {MOST}"
             raise DataError(entry.mask.parent, problem, "Cut the image into parts.")
