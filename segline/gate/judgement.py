@@ -8,6 +8,7 @@ import numpy as np
 
 from segline.gate import decision, messages, pairing, rule_source, rules, saved_metrics
 from segline.gate.decision import Finding, Verdict
+from segline.gate.objects import Objects
 from segline.gate.pairing import Pair
 from segline.gate.rule_source import Effective
 from segline.gate.rules import Criterion, SeedNoise
@@ -102,8 +103,23 @@ def findings(pair: Pair, criteria: Sequence[Criterion], noise: SeedNoise | None,
 
 def _same(pair: Pair) -> bool:
     base, candidate = pair.base, pair.candidate
-    objects = [one.objects.cells if one.objects else np.empty(0) for one in (base, candidate)]
-    return np.array_equal(base.counts, candidate.counts) and np.array_equal(objects[0], objects[1])
+    one, other = base.objects, candidate.objects
+    if not np.array_equal(base.counts, candidate.counts) or (one is None) != (other is None):
+        return False
+    return one is None or other is None or _same_objects(one, other)
+
+
+def _same_objects(base: Objects, candidate: Objects) -> bool:
+    """Also in their scores and matches, which AP50 depends on."""
+    listed = [[image for images in each.predicted for image in images] for each in (base, candidate)]
+    return (
+        base.classes == candidate.classes
+        and np.array_equal(base.cells, candidate.cells)
+        and all(
+            np.array_equal(one.scores, other.scores) and np.array_equal(one.hits, other.hits)
+            for one, other in zip(*listed, strict=True)
+        )
+    )
 
 
 def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:

@@ -57,8 +57,9 @@ def ranking(images: Sequence[Predicted]) -> Ranking:
 def of_resamples(ranked: Ranking, weights: npt.NDArray[np.float64 | np.int64]) -> Floats:
     """The average precision at each threshold in resamples that have image i `weights[b, i]` times: (B, T).
 
-    NaN where a resample has no true object. Copies of an image have equal scores and follow each other, so that only
-    the precision after the last of them counts: the same as of the images copied.
+    NaN where a resample has no true object. The copies of an object follow each other, so that only the precision after
+    the last of them counts: the same as of the images copied. Objects of one image with equal scores are the exception:
+    all copies of the first come before those of the second, where images copied would take them in turn.
     """
     found = np.full((len(weights), ranked.hits.shape[1]), np.nan)
     step = max(1, _CELLS // max(1, len(ranked.images)))

@@ -13,7 +13,7 @@ from segline.core import records
 from segline.core.errors import DataError, ParameterError
 from segline.dataset import processed, raw
 from segline.dataset.objects import Objects, table
-from segline.gate import bootstrap, decision, pairing, rules, saved_metrics
+from segline.gate import bootstrap, decision, judgement, pairing, rules, saved_metrics
 from segline.gate.decision import Verdict
 from segline.gate.rules import Criterion
 from segline.scoring import evaluation
@@ -127,6 +127,24 @@ def test_a_planted_loss_is_a_regression_of_both_and_of_nothing_else(tmp_path):
     assert Verdict.REGRESSION == found["pq"].verdict == found["ap50"].verdict
     assert found["pq"].difference < -0.2
     assert Verdict.OK == found["miou"].verdict
+
+
+def test_objects_that_differ_in_their_scores_alone_are_not_the_same_predictions(tmp_path):
+    """All counts are equal, and AP50 is not: the spread of seeds counts."""
+    matched = images(0.6)
+    turned = [
+        [
+            replace(each, predicted=replace(each.predicted, scores=np.round(1 - each.predicted.scores, 4)))
+            for each in image
+        ]
+        for image in matched
+    ]
+    base, same, other = (
+        save(tmp_path / name, each) for name, each in (("base", matched), ("same", matched), ("other", turned))
+    )
+
+    assert judgement._same(pairing.pair(base, same))
+    assert not judgement._same(pairing.pair(base, other))
 
 
 def test_equal_objects_pass(tmp_path):
