@@ -88,10 +88,10 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=int, default=8, metavar="N", help=batch)
     objects = "number the objects of these classes, such as car pedestrian"
     command.add_argument("--instances", nargs="+", default=[], metavar="CLASS", help=objects)
-    pixels = "fewest pixels of an object, as evaluate.objects.smallest: of a model with objects (default: %(default)s)"
-    command.add_argument("--smallest-object", type=int, default=16, metavar="PIXELS", help=pixels)
-    seed = "pixels as probably inside are seeds of objects, as evaluate.objects.seed (default: %(default)s)"
-    command.add_argument("--seed-probability", type=float, default=0.5, metavar="P", help=seed)
+    pixels = "fewest pixels of an object that a model has learnt, such as evaluate.objects.smallest of params.yaml"
+    command.add_argument("--smallest-object", type=int, metavar="PIXELS", help=pixels)
+    seed = "probability of inside from which on a pixel is its seed, such as evaluate.objects.seed of params.yaml"
+    command.add_argument("--seed-probability", type=float, metavar="P", help=seed)
     rank = "put the least certain images first, with the entropy and the margin of each, and show them in one picture"
     command.add_argument("--rank", action="store_true", help=rank)
     planes = "write the probability of each class as a plane of a TIFF file, 0 to 255"

@@ -250,6 +250,10 @@ def _class_index(classes: Sequence[raw.Label], name: str) -> int:
 
 def _rule(args: Namespace) -> watershed.Section:
     """How objects are found. Raises ParameterError."""
+    given = {"--smallest-object": args.smallest_object, "--seed-probability": args.seed_probability}
+    if missing := [option for option, value in given.items() if value is None]:
+        remedy = "What evaluate scored: the values of evaluate.objects in params.yaml."
+        raise ParameterError(" and ".join(missing), "needed for a model that has learnt objects", remedy)
     if not 1 <= args.smallest_object <= watershed.MAX_PIXELS:
         problem = f"expected 1 to {watershed.MAX_PIXELS} pixels, got {args.smallest_object}"
         raise ParameterError("--smallest-object", problem, "1 keeps every speck.")

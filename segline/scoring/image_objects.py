@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from segline.dataset import onehot, tiling
+from segline.dataset import onehot, processed, tiling
 from segline.model import objects, watershed
 from segline.model.watershed import Found, Section
 from segline.scoring import objects as scores
@@ -24,14 +24,20 @@ Uint16 = npt.NDArray[np.uint16]
 Bools = npt.NDArray[np.bool_]
 
 
+def require_sizes(folder: Path, index: processed.Index) -> None:
+    """Raises DataError that names the first image below `folder` with too many pixels."""
+    for origin in index.origins:
+        remedy = "Set it to null, or cut the image."
+        watershed.require_size(folder / origin.image, origin.height, origin.width, "evaluate.objects", remedy)
+
+
 class Collected:
     """What the bands of an image show, from the top: predicted and true classes, insides, and true numbers.
 
-    `inside` are the classes with objects. Raises DataError that names `where` for an image of too many pixels.
+    `inside` are the classes with objects; the image has been through `require_sizes`.
     """
 
     def __init__(self, grid: tiling.Grid, inside: Sequence[int], where: Path) -> None:
-        watershed.require_size(where, *grid.own, "evaluate.objects", "Set it to null, or cut the image.")
         self._grid, self._inside, self._where, self._top = grid, inside, where, 0
         self._labels, self._truth = np.zeros(grid.own, np.uint8), np.zeros(grid.own, np.uint8)
         self._insides = np.zeros((len(inside), *grid.own), np.uint16)

@@ -71,6 +71,8 @@ def score(
     `folder` is the raw folder of the split, `margin` as in `stitching.bands`. A border counts as its class.
     """
     index, rows = split.index, iter(logits_of_rows)
+    if wanted:
+        image_objects.require_sizes(folder, index)
     parents = object_classes.parents(index.classes, index.objects).tolist()
     num_classes = len(object_classes.semantic(index.classes, index.objects))
     seams = stitching.Seams(parents)

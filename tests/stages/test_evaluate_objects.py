@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,10 +12,10 @@ import torch
 
 from segline import __main__ as command
 from segline.core import records
-from segline.core.errors import ParameterError
+from segline.core.errors import DataError, ParameterError
 from segline.dataset import processed
 from segline.model import batches, checkpoint, forward, objects, watershed
-from segline.scoring import image_objects
+from segline.scoring import image_objects, score_split
 from segline.scoring.objects import KINDS
 from stages import evaluate, plot, train
 from tests import tiny, tiny_objects
@@ -94,6 +95,18 @@ def test_the_objects_of_predict_give_the_scores_of_evaluate(project, tmp_path):
     assert {"ap", "ap50", "ap75", "pq", "sq", "rq"} <= section["interval"].keys()
 
 
+@pytest.mark.parametrize("evaluated", ["whole"], indirect=True)
+@pytest.mark.parametrize("asked", [("--instances", "disc"), ("--annotations", "labelme")])
+@pytest.mark.parametrize("option", ["--smallest-object", "--seed-probability"])
+def test_how_objects_are_found_must_be_said(project, tmp_path, asked, option):
+    """A default would find others than those that were scored."""
+    place = OPTIONS.index(option)
+    given = [*OPTIONS[:place], *OPTIONS[place + 2 : -2], *asked, "--out", str(tmp_path / "out")]
+
+    with pytest.raises(ParameterError, match=f"{option}: needed for .* of evaluate\\.objects in params\\.yaml"):
+        command.main(["predict", "data/raw/test/images", "--model", "models/model.safetensors", *given])
+
+
 def test_instances_are_listed_with_their_pixels(project, tmp_path):
     out = predicted(tmp_path)
     for row in records.read_csv(out / "instances.csv"):
@@ -171,8 +184,25 @@ def test_the_report_shows_objects_by_kind_and_size_and_no_border_as_a_class(proj
     assert (missed, invented) == (kinds.count(("true", "missed")), kinds.count(("predicted", "invented")))
     assert f"<td>{100 * scores()['objects']['pq']:.1f} %" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert 3 == page.count('alt="Objects of test')
+    assert ".note i {" in page
     assert "disc border" not in page
     assert "disc border" not in Path("models/README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("evaluated", ["tiles"], indirect=True)
+def test_objects_of_tiles_are_those_of_the_whole_image(project, tmp_path):
+    """Tiles cut the discs, and these logits do not depend on where."""
+    out = predicted(tmp_path)
+    network, model = checkpoint.read(Path("models/model.safetensors"))
+    rule = watershed.Section(smallest=5, seed=0.5)
+    for path in sorted(Path("data/raw/test/images").iterdir()):
+        pixels = torch.tensor(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[None, :, :, None])
+        (logits,) = forward.logits(network, batches.inputs(pixels, model.mean, model.std))
+        shares = logits.softmax(dim=0)
+        labels = (shares[1] + shares[2] > shares[0]).byte().numpy()
+        found = watershed.find(labels, objects.insides(logits, [1]), [1], rule, path)
+
+        np.testing.assert_array_equal(image(out / f"instances/{path.stem}.png"), found.numbers)
 
 
 @pytest.mark.parametrize("evaluated", ["whole"], indirect=True)
@@ -208,6 +238,18 @@ def test_without_evaluate_objects_nothing_is_said_of_objects(project, tmp_path):
     assert {key: value for key, value in before.items() if key != "objects"} == after
     assert ["test.npy"] == [path.name for path in (tmp_path / "predictions").iterdir()]
     assert "objects" not in (tmp_path / "per_image.csv").read_text()
+
+
+def test_too_large_an_image_is_refused_before_the_first_batch(tmp_path, monkeypatch):
+    tiny_objects.begin(tmp_path, monkeypatch)
+    split = processed.read(Path("data/processed/test"))
+    last = replace(split.index.origins[-1], height=8193, width=8192)
+    large = replace(split, index=replace(split.index, origins=(*split.index.origins[:-1], last)))
+    wanted = score_split.Wanted(watershed.Section(smallest=5, seed=0.5), lambda _: None)
+    rows = (pytest.fail("a batch was computed") for _ in range(1))
+
+    with pytest.raises(DataError, match=rf"{last.stem}\.png: 8192x8193 pixels, expected .* for evaluate\.objects"):
+        score_split.score(Path("data/raw/test"), large, rows, None, lambda _: None, wanted=wanted)
 
 
 def test_objects_of_a_model_that_has_learnt_none_are_refused(tmp_path, monkeypatch):
