@@ -33,6 +33,7 @@ def test_it_writes_every_picture_the_report_and_the_model_card(world):
     plot.main(world.arguments)
 
     assert sorted([*PICTURES, "report.html", "README.md"]) == sorted(outputs(world))
+    assert b".note i {" not in outputs(world)["report.html"]  # of objects
 
 
 def test_it_draws_images_of_any_size_that_were_cut_into_tiles(tmp_path, monkeypatch):
