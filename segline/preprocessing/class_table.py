@@ -69,6 +69,11 @@ def with_objects(table: Table, chosen: Objects) -> Table:
             raise ParameterError(key, f"unknown class {name!r}", remedy)
     if len({*chosen.classes}) < len(chosen.classes):
         raise ParameterError(key, "a class twice", "List each once.")
+    if twins := [name for name in chosen.classes if f"{name}_objects" in names]:
+        problem = (
+            f"{twins[0]!r} beside a class {twins[0] + '_objects'!r}: per_image.csv could not tell their columns apart"
+        )
+        raise ParameterError(key, problem, "Rename one by preprocess.merge.")
     if (count := len(names) + len(chosen.classes)) > MAX_CLASSES:
         problem = f"{count} classes with the borders of objects, expected at most {MAX_CLASSES}"
         raise ParameterError(key, problem, "List fewer classes, or merge some.")

@@ -27,13 +27,15 @@ _FAR = 4
 class Findings:
     """Of one image: its objects, those in places far from each other, and those without inside at the working size.
 
-    `without` if pixels of a class with objects have no number.
+    `without` if pixels of a class with objects have no number. `outside` are numbers on none of these pixels, though all
+    classes but one have objects: that is what is around them. With more other classes, numbers may be of theirs.
     """
 
     objects: int
     scattered: int
     lost: int
     without: bool
+    outside: int
 
 
 def seen(labels: tuple[Label, ...], objects: Objects | None) -> "Seen | None":
@@ -78,7 +80,17 @@ class Seen:
     def findings(self) -> Findings:
         """Once all pixels were seen."""
         objects = self._sums[0] > 0
-        return Findings(int(objects.sum()), self._scattered(), int((objects & ~self._inside).sum()), self.without)
+        lost = int((objects & ~self._inside).sum())
+        return Findings(int(objects.sum()), self._scattered(), lost, self.without, self._outside())
+
+    def _outside(self) -> int:
+        have = self.borders.has_objects[: len(self.labels)]
+        borders = {*self.borders.border_of[: len(self.labels)][have].tolist()}
+        others = [k for k in np.flatnonzero(~have).tolist() if k not in borders]
+        if len(others) != 1:
+            return 0
+        numbers = self._places[: len(self.labels), 1:]
+        return int((numbers[others[0]] & ~numbers[have].any(axis=0)).sum())
 
     def _scattered(self) -> int:
         count, x, y, squares = (each[self._sums[0] > 0] for each in self._sums)
@@ -105,6 +117,12 @@ def warnings(found: Sequence[tuple[Path, Findings]]) -> Iterator[str]:
         yield (
             f"{_images(len(scattered))}: {count} object number{'s' * (count != 1)} in places far from each other, "
             f"such as {scattered[0][0]}: has each only one object?"
+        )
+    if outside := [(path, each.outside) for path, each in found if each.outside]:
+        count = sum(number for _, number in outside)
+        yield (
+            f"{_images(len(outside))}: {count} object number{'s' * (count != 1)} on no pixel of a class with objects, such "
+            f"as {outside[0][0]}: are masks and numbers of the same labels?"
         )
     if lost := [(path, each.lost) for path, each in found if each.lost]:
         count, total = sum(number for _, number in lost), sum(each.objects for _, each in found)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segline.core.errors import DataError, ParameterError, PipelineError, Problems
+from segline.dataset.objects import Objects
 from segline.dataset.raw import Dataset, Label, Void
 from segline.preprocessing import class_table
 
@@ -111,3 +112,15 @@ def test_a_merging_that_does_not_name_every_class_once_is_refused(merge, void_is
 def test_void_as_a_class_needs_a_void():
     with pytest.raises(ParameterError, match=r"preprocess\.void: 'class', but this data set has no void"):
         class_table.table(INDEX, replace(STREET, void=None), {}, True)
+
+
+def test_a_class_named_like_the_columns_of_objects_of_another_is_refused():
+    """`cell_objects_tp` would be two columns of per_image.csv."""
+    labels = tuple(Label(name, (number,) * 3) for number, name in enumerate(("sky", "cell", "cell_objects")))
+    table = class_table.Table(labels, False, ((0, 0), (1, 1), (2, 2)))
+
+    with pytest.raises(ParameterError, match=r"objects\.classes: 'cell' beside a class 'cell_objects': .*merge"):
+        class_table.with_objects(table, Objects(("cell",), 1))
+    assert "cell_objects border" in [
+        label.name for label in class_table.with_objects(table, Objects(("cell_objects",), 1)).classes
+    ]
