@@ -27,8 +27,8 @@ _FAR = 4
 class Findings:
     """Of one image: its objects, those in places far from each other, and those without inside at the working size.
 
-    `without` if pixels of a class with objects have no number. `outside` are numbers on none of these pixels, though all
-    classes but one have objects: that is what is around them. With more other classes, numbers may be of theirs.
+    `without` if pixels of a class with objects have no number. `outside` are numbers on the one class without objects
+    alone; 0 if there are more such classes, which may have numbers too.
     """
 
     objects: int
@@ -121,8 +121,8 @@ def warnings(found: Sequence[tuple[Path, Findings]]) -> Iterator[str]:
     if outside := [(path, each.outside) for path, each in found if each.outside]:
         count = sum(number for _, number in outside)
         yield (
-            f"{_images(len(outside))}: {count} object number{'s' * (count != 1)} on no pixel of a class with objects, such "
-            f"as {outside[0][0]}: are masks and numbers of the same labels?"
+            f"{_images(len(outside))}: {count} object number{'s' * (count != 1)} on no pixel of a class with objects, "
+            f"such as {outside[0][0]}: are masks and numbers of the same labels?"
         )
     if lost := [(path, each.lost) for path, each in found if each.lost]:
         count, total = sum(number for _, number in lost), sum(each.objects for _, each in found)

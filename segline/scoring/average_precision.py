@@ -102,5 +102,5 @@ def _record(image: Predicted) -> dict[str, npt.NDArray[np.float64]]:
     """What pycocotools keeps of an image it has matched: the objects by score, and whether each is matched."""
     order = np.argsort(-image.scores, kind="stable")
     hits = image.hits[order].T.astype(np.float64)
-    ignored = {"dtIgnore": image.ignored[order].T, "gtIgnore": np.zeros(image.truths)}
+    ignored = {"dtIgnore": image.ignored[order].T.astype(np.float64), "gtIgnore": np.zeros(image.truths)}
     return {"dtScores": image.scores[order], "dtMatches": hits, **ignored}

@@ -35,8 +35,8 @@ class Overlaps:
 
     `true` (G,) and `predicted` (D,) are the numbers of the objects, `true_areas` and `predicted_areas` their pixels;
     pair i is of `pairs[i]` = (place of the true one, place of the predicted one) with `shared[i]` pixels in common. All
-    int64. `mostly_unknown` bool (D,): those with more than half of their pixels where the truth is unknown; of these, the
-    ones without an IoU above 0.5 are left out.
+    int64. `mostly_unknown` bool (D,): those with more than half of their pixels where the truth is unknown; of these,
+    the ones without an IoU above 0.5 are left out.
     """
 
     true: Counts

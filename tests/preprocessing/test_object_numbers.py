@@ -101,8 +101,8 @@ def test_each_finding_is_one_line_with_a_count_and_an_example():
 
     assert [
         "2 images: 2 object numbers in places far from each other, such as b.tif: has each only one object?",
-        "1 image: 3 object numbers on no pixel of a class with objects, such as b.tif: are masks and numbers of the same "
-        "labels?",
+        "1 image: 3 object numbers on no pixel of a class with objects, such as b.tif: are masks and numbers of the "
+        "same labels?",
         "3 of 15 objects are without inside at the working size, in 2 images such as a.tif: a smaller "
         "preprocess.objects.border or a larger working size keeps them",
         "2 images: pixels of classes with objects have no object number and are void, such as b.tif",

@@ -120,6 +120,16 @@ def test_an_image_in_the_folder_of_its_objects_is_none_of_them(tmp_path):
     assert [[1, 2, 0]] == read(tmp_path / "raw/val" / pair.objects)
 
 
+def test_a_file_of_zeros_says_that_an_image_has_no_object(bowl, tmp_path, capsys):
+    saved(bowl / "2c/images/2c.png", [[1, 2]])
+    saved(bowl / "2c/masks/none.png", [[0, 0]])
+    collected = folder.collect(section(split=ALL, threshold=127, void=None, **BOWL), bowl, tmp_path / "raw")
+    pair = collected.splits["val"][2]
+
+    assert [[0, 0]] == read(tmp_path / "raw/val" / pair.objects) == read(tmp_path / "raw/val" / pair.mask)
+    assert "1 object file without a pixel, such as" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("path", "pixels", "said"),
     [

@@ -52,8 +52,8 @@ def pattern(masks: str, images: str) -> str:
 def draw(root: Path, listed: Mapping[str, Sequence[Entry]], threshold: int, folder: Path) -> dict[str, list[Pair]]:
     """The pairs below `root`, written as `drawn.write` does; values above the `threshold` are an object's pixels.
 
-    The objects of an entry are numbered in their order. Where two overlap, the later one is on top. Raises DataError for
-    files that differ in size.
+    The objects of an entry are numbered in their order. Where two overlap, the later one is on top. Raises DataError
+    for files that differ in size.
     """
     shared, empty = dict[Path, int](), list[Path]()
 
