@@ -62,7 +62,8 @@ def of_working_tree(pair: Pair, root: Path) -> Effective:
     """The rules at `root` alone, by which two sides from elsewhere are judged. Raises as `effective`."""
     rules = read_rules(root / FILE)
     noise = _own_noise(pair, Path(rules.noise), root)
-    return Effective(criteria(rules, pair.images_by_class, FILE), noise, rules.noise, [], [])
+    claims = criteria(rules, pair.images_by_class, pair.images_with_objects, FILE)
+    return Effective(claims, noise, rules.noise, [], [])
 
 
 def _rules_of_base(pair: Pair, root: Path) -> Rules | None:
