@@ -7,9 +7,11 @@ inside functions: nothing else needs them.
 import hashlib
 import io
 import json
+import os
 import warnings
 from argparse import Namespace
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -62,8 +64,8 @@ def run(model: Path, out: Path) -> None:
     )
     if scores and evaluated:
         console.say(
-            f"export: on {scores.split} accuracy {scores.accuracy:.4f} (evaluate: {evaluated.accuracy:.4f}), "
-            f"mIoU {scores.miou:.4f} ({evaluated.miou:.4f})"
+            f"export: on {scores.split} accuracy {scores.accuracy:.4f} and mIoU {scores.miou:.4f}, "
+            f"against {evaluated.accuracy:.4f} and {evaluated.miou:.4f} in {evaluated.metrics} as it is"
         )
     else:
         console.say(f"export: compared on noise alone: {found}")
@@ -120,9 +122,22 @@ def _packages() -> tuple[ModuleType, ModuleType]:
 
 def _trace(path: Path, network: nn.Module, description: checkpoint.Description) -> None:
     """Quietly: torch warns of its newer exporter and of branches that a trace misses, and prints a graph that fails."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), _no_output():
         warnings.simplefilter("ignore")
         onnx_graph.trace(path, network, description)
+
+
+@contextmanager
+def _no_output() -> Iterator[None]:
+    """What torch's C++ prints goes nowhere: it writes to file descriptor 1, which `redirect_stdout` leaves as it is."""
+    own = os.dup(1)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(own, 1)
+        os.close(own)
 
 
 def _name_types(onnx: ModuleType, content: Any, description: checkpoint.Description) -> None:

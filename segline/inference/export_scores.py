@@ -32,10 +32,11 @@ _MAX_BYTES = 1 << 24  # of eval.json
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A split that is at hand, and what `evaluate` found on it. `folder` has its raw images."""
+    """A split that is at hand, and what `evaluate` found on it, in `metrics`. `folder` has its raw images."""
 
     index: processed.Index
     folder: Path
+    metrics: Path
     accuracy: float
     miou: float
 
@@ -57,7 +58,10 @@ class _Metrics:
 
 
 def at_hand(model: Path, description: checkpoint.Description) -> Evaluated | str:
-    """The split that the project's model was evaluated on, if `model` is that model; otherwise why not."""
+    """The split that the project's model was evaluated on, if `model` is that model; otherwise why not.
+
+    The metrics are taken as they are: nothing in them names the model.
+    """
     try:
         return _evaluated(model, description)
     except OSError as error:
@@ -82,7 +86,11 @@ def _evaluated(model: Path, description: checkpoint.Description) -> Evaluated:
     largest = max(origin.height * origin.width for origin in index.origins)
     if description.preparation.fit == "tile" and largest > MOST_PIXELS:
         raise DataError(split, f"an image of {largest} pixels, which the network would see at once", "")
-    return Evaluated(index, pipeline.path("evaluate", "raw").parent / split, known.accuracy, known.miou)
+    folder = pipeline.path("evaluate", "raw").parent / split
+    for path in (folder / name for origin in index.origins for name in (origin.image, origin.mask)):
+        if not path.is_file():  # after a partial `dvc pull`, say
+            raise DataError(path, "missing", "")
+    return Evaluated(index, folder, metrics, known.accuracy, known.miou)
 
 
 def check(path: Path, run: Callable[[Array], Array], evaluated: Evaluated, form: Preparation) -> Scores:

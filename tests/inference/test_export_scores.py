@@ -1,6 +1,7 @@
 """`segline export` in a project whose model was evaluated: the file is kept only if it scores the same."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,8 @@ def test_the_exported_file_scores_what_evaluate_found_and_says_so(capsys):
     assert "test" == scores["split"]
     assert metrics["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-3)
     assert metrics["miou"] == pytest.approx(scores["miou"], abs=1e-3)
-    assert f"(evaluate: {metrics['accuracy']:.4f})" in capsys.readouterr().out
+    said = f"against {metrics['accuracy']:.4f} and {metrics['miou']:.4f} in metrics/eval.json as it is\n"
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("score", "name"), [("accuracy", "accuracy"), ("miou", "mIoU")])
@@ -87,6 +89,8 @@ def test_the_evaluated_split_is_found():
         ),
         (lambda: shutil.rmtree("data/processed/test"), "data/processed/test/index.json: missing"),
         (lambda: tiny.seal_again(Path("data/processed/test"), void_is_class=True), "about other images, masks or"),
+        (lambda: shutil.rmtree("data/raw/test"), "data/raw/test/images/"),
+        (lambda: shutil.rmtree("data/raw/test/masks"), "data/raw/test/masks/"),
     ],
 )
 @pytest.mark.usefixtures("project")
@@ -95,6 +99,18 @@ def test_why_there_is_no_evaluated_split_is_said(spoil, reason):
     spoil()
 
     assert reason in str(export_scores.at_hand(Path("copy.safetensors"), DESCRIPTION))
+
+
+@pytest.mark.usefixtures("project")
+def test_without_the_raw_images_the_file_is_compared_on_noise_alone(capsys):
+    pytest.importorskip("onnxruntime", reason=f"the extra is not installed: {export_onnx.INSTALL}")
+    shutil.rmtree("data/raw/test")
+    command.main(EXPORT)
+
+    assert re.search(
+        r"^export: compared on noise alone: data/raw/test/images/\S+: missing$", capsys.readouterr().out, re.MULTILINE
+    )
+    assert Path("model.onnx").exists()
 
 
 @pytest.mark.usefixtures("project")
