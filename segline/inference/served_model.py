@@ -25,6 +25,7 @@ LARGEST = 1 << 26  # pixels
 NUMPY, PNG = b"\x93NUMPY", b"\x89PNG\r\n\x1a\n"
 DEPTH = 24  # the byte of a PNG file that says how many bits a sample has
 MODES = {1: "L", 3: "RGB"}  # channels -> what Pillow calls such a picture
+TYPES = {"float": "float32"}  # of ONNX -> of NumPy, where they differ in name
 
 Array = npt.NDArray[Any]
 
@@ -35,7 +36,7 @@ class OnnxModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Opens the ONNX file."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))  # by default it also pins threads to cores
+        options.intra_op_num_threads = _cores()  # by default it also pins threads to cores
         options.log_severity_level = 4
         self.session = onnxruntime.InferenceSession(
             context.artifacts["onnx"], options, providers=["CPUExecutionProvider"]
@@ -45,7 +46,7 @@ class OnnxModel(PythonModel):
         self.upright = json.loads(metadata["preparation"])["orientation"] != "stored"
         (image,) = self.session.get_inputs()
         kind = image.type.removeprefix("tensor(").removesuffix(")")
-        self.dtype, self.channels = np.dtype(kind.replace("float", "float32")), int(image.shape[2])
+        self.dtype, self.channels = np.dtype(TYPES.get(kind, kind)), int(image.shape[2])
 
     def predict(self, model_input: pd.DataFrame) -> dict[str, Any]:  # type: ignore[override]  # the form without context
         """The classes of each image."""
@@ -83,6 +84,11 @@ class OnnxModel(PythonModel):
             raise _refusal(f"too many pixels, expected at most {LARGEST}") from None
         except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
             raise _refusal(f"neither a PNG, a JPEG nor a NumPy file that can be read ({error})") from None
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _array(content: bytes) -> Array:

@@ -174,6 +174,15 @@ def test_anything_else_is_refused_in_a_sentence_which_a_server_answers_with_400(
     assert 400 == refused.value.get_http_status_code()
 
 
+@pytest.mark.parametrize(("count", "threads"), [(6, 6), (None, 1)])
+def test_it_computes_with_all_cores_where_the_system_does_not_say_which(tmp_path, monkeypatch, count, threads):
+    """As on macOS."""
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: count)
+
+    assert threads == model(tmp_path).session.get_session_options().intra_op_num_threads
+
+
 def test_a_model_of_many_bands_says_how_to_send_them(tmp_path):
     with pytest.raises(Exception, match="this model takes 5 channels of uint16: send a NumPy file"):
         classes(model(tmp_path, channels=5, dtype="UINT16"), png.encoded(IMAGE))
