@@ -7,6 +7,7 @@ every step.
 """
 
 import hashlib
+import importlib.metadata
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,6 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -29,19 +29,27 @@ from segline.training.state import State
 
 FOLDER = Path(".segline")  # in the project's top folder; git and DVC ignore it, and it contains nothing else
 FILE = FOLDER / "train.safetensors"
+LIBRARIES = ("numpy", "segmentation_models_pytorch", "timm")  # that compute beside torch, of networks where installed
 SAVED_EVERY = 30.0  # seconds: an interruption costs these and at most one epoch
 
 
 def key(values: Mapping[str, Any], paths: Iterable[Path]) -> str:
     """Equal for trainings that give the same bytes: sha256 over `values` (as JSON), the files in `paths` (code) and in
-    its folders (data), the versions of numpy and torch, and the device.
+    its folders (data), the versions of torch and of `LIBRARIES`, and the device.
     """
-    facts = {"values": values, "numpy": np.__version__, "device": device.fingerprint()}
+    facts = {"values": values, "device": device.fingerprint()} | {name: _version(name) for name in LIBRARIES}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for file in (file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])):
         with file.open("rb") as stream:
             digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 class Saver:

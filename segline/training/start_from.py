@@ -4,7 +4,8 @@ params.yaml names the file by path and sha256. DVC tracks these two and not the 
 anything in it is parsed. The model file records the hash, not the path.
 
 Which entries of a tensor belong to a class or a band is found by building the network for one more of them: a side
-that grows by f has f consecutive entries for each, which is how PixelShuffle and PixelUnshuffle order theirs.
+that grows by f has f consecutive entries for each, which is how PixelShuffle and PixelUnshuffle order theirs. Another
+module may order those of bands otherwise (SpaceToDepth of timm takes all bands in turn): see `_are_consecutive`.
 """
 
 import hashlib
@@ -71,12 +72,15 @@ def load(network: nn.Module, earlier: Earlier, model: checkpoint.Description) ->
     Rows of the head are taken over by the names of their classes, those of other classes stay as they were drawn. The
     weights of bands that both have are taken over; those of a new band become 0, so that the network first answers as
     the earlier one did. Buffers that depend on the bands, such as the scaling in an encoder, stay those of `network`.
+    All bands are drawn anew if they differ and the network's order of their entries is not known.
     """
     there = earlier.description
     rows = _shared_rows(there, model)
     mixture = _mixture(there.preparation.bands, model.preparation.bands)
     by_class, by_band = _growth(model, outputs=1), _growth(model, channels=1)
     learned = {name for name, _ in network.named_parameters()}
+    if mixture != _unchanged(there.preparation.bands) and not _are_consecutive(network, by_band, learned):
+        mixture = [{} for _ in mixture]
     drawn = []
     for name, own in network.state_dict().items():
         bands = by_band.get(name, {})
@@ -144,6 +148,12 @@ def _growth(model: checkpoint.Description, channels: int = 0, outputs: int = 0) 
     return found
 
 
+def _are_consecutive(network: nn.Module, by_band: dict[str, Sides], learned: set[str]) -> bool:
+    """Whether the entries of a band are known to follow one another: there is one, or PixelUnshuffle orders them."""
+    single = all(entries == 1 for name in by_band.keys() & learned for entries in by_band[name].values())
+    return single or any(isinstance(module, nn.PixelUnshuffle) for module in network.modules())
+
+
 def _shapes(model: checkpoint.Description, channels: int = 0, outputs: int = 0) -> dict[str, torch.Size]:
     """Shapes of the network's tensors, with that many more channels and outputs than `model` has."""
     module = plugins.choose("segline.networks", model.network, key="model.name")
@@ -181,6 +191,11 @@ def _mixture(there: Bands, here: Bands) -> Mixture:
     if new == 1 < old:
         return [dict.fromkeys(colours, 1.0) if old >= len(colours) else {}]
     return [{band: 1.0} if band in colours and band < old else {} for band in range(new)]
+
+
+def _unchanged(bands: Bands) -> Mixture:
+    """Each band takes over the same one."""
+    return [{band: 1.0} for band in range(len(_labels(bands)))]
 
 
 def _mixed(old: Tensor, sides: Sides, mixture: Mixture) -> Tensor | None:

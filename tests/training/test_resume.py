@@ -1,5 +1,6 @@
 """A training that resumes from its file ends like one never interrupted; other trainings ignore the file."""
 
+import importlib.metadata
 import itertools
 import json
 
@@ -230,6 +231,10 @@ def test_the_key_depends_on_values_files_code_and_machine(tmp_path, monkeypatch)
     keys.append(resume.key(values, [data / "onehot.npy", data]))
     monkeypatch.setattr(torch, "__version__", "0.0")
     keys.append(resume.key(values, [data]))
+    for library in ("numpy", "segmentation_models_pytorch", "timm"):
+        versions = {library: "0.0"}
+        monkeypatch.setattr(importlib.metadata, "version", lambda name, known=versions: known.get(name, "1.0"))
+        keys.append(resume.key(values, [data]))
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(threads + 1)
