@@ -30,7 +30,7 @@ def command(args: Namespace) -> None:
 
 
 def fetched(name: str) -> Path:
-    """The file in data/weights/ for a name of timm or `owner/repository[:file]`; fetched unless it is there already.
+    """The file in data/weights/ for a name of timm or `owner/repository[@revision][:file]`; fetched unless it is there.
 
     Raises ParameterError for a name that means nothing, FetchError if the hub does not give the file, IntegrityError
     if it is no table of tensors.
@@ -43,6 +43,7 @@ def fetched(name: str) -> Path:
         (path for kind in (".safetensors", ".pth") if (path := _target(place.title, kind)).is_file()), None
     ):
         console.say(f"{there} is there already; remove it to fetch it again")
+        pretrained.parse(str(there), _content(there))
         return there
     fetched = weights_hub.fetch(place, pretrained.MAX_BYTES)
     # What torch has pickled has many endings; params.yaml takes one.
@@ -58,10 +59,7 @@ def renamed(path: Path, name: str) -> Path:
     """The file in data/weights/ with the tensors of a checkpoint under timm's names for this model. Raises
     ParameterError or IntegrityError, also if the two do not agree tensor by tensor.
     """
-    try:
-        content = untrusted.read(path, pretrained.MAX_BYTES)
-    except OSError as error:
-        raise ParameterError(path, untrusted.problem(error), "Name a checkpoint that torch saved.") from None
+    content = _content(path)
     if path.suffix == ".safetensors":
         problem = "safetensors sorts tensors, so their order, by which they would get their names, is lost"
         raise ParameterError(path, problem, "Name the file that torch saved.")
@@ -74,8 +72,15 @@ def renamed(path: Path, name: str) -> Path:
     return target
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return untrusted.read(path, pretrained.MAX_BYTES)
+    except OSError as error:
+        raise ParameterError(path, untrusted.problem(error), "Name or keep a file of weights there.") from None
+
+
 def _target(title: str, kind: str) -> Path:
-    return FOLDER / f"{re.sub(r'[^A-Za-z0-9._-]+', '--', title)}{kind}"
+    return FOLDER / f"{re.sub(r'[^A-Za-z0-9._@-]+', '--', title)}{kind}"
 
 
 def _write(target: Path, content: bytes) -> None:

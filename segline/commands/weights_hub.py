@@ -16,25 +16,28 @@ from segline.core.errors import FetchError, ParameterError, suggestion
 FILES = ("model.safetensors", "pytorch_model.bin")  # the first that a repository has
 TIMM = "tu-"  # before the name of an encoder of timm, in model.smp.encoder
 INSTALL = "make setup EXTRAS=encoders"
-_PLACE = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(:(?P<file>[\w./-]+))?", re.ASCII)
+_PLACE = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<file>[\w./-]+))?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where weights are: a repository, one of its files or None, a title to store them by, and the licence."""
+    """Where weights are: a repository, one of its files or None, a title to store them by, the licence, and a branch,
+    tag or commit, or None for the newest.
+    """
 
     repository: str
     file: str | None
     title: str
     licence: str
+    revision: str | None = None
 
 
 def place(name: str) -> Place:
-    """What `owner/repository[:file]` or a name of timm stands for. Raises ParameterError."""
+    """What `owner/repository[@revision][:file]` or a name of timm stands for. Raises ParameterError."""
     if "/" in name:
         if not (found := _PLACE.fullmatch(name)):
-            raise ParameterError(name, "expected owner/repository or owner/repository:file", "Check the name.")
-        return Place(found["repository"], found["file"], name, "as the repository says")
+            raise ParameterError(name, "expected owner/repository, @REVISION or :FILE after it", "Check the name.")
+        return Place(found["repository"], found["file"], name, "as the repository says", found["revision"])
     return _of_timm(name.removeprefix(TIMM))
 
 
@@ -67,9 +70,9 @@ def fetch(place: Place, most: int) -> Path:
     hub.logging.set_verbosity_error()  # it would warn of every retry
     for file in [place.file] if place.file else FILES:
         try:
-            size = hub.hf_hub_download(place.repository, file, dry_run=True).file_size
+            size = hub.hf_hub_download(place.repository, file, revision=place.revision, dry_run=True).file_size
             if size is None or size <= most:
-                return Path(hub.hf_hub_download(place.repository, file))
+                return Path(hub.hf_hub_download(place.repository, file, revision=place.revision))
         except Exception as error:  # noqa: BLE001 - it raises errors of its own, of HTTP and of the system
             if place.file or not _is_absent(hub, error):
                 raise _failed(hub, place, file, error) from None
@@ -77,7 +80,8 @@ def fetch(place: Place, most: int) -> Path:
         raise _refused(hub, place, f"{file} has {size:,} bytes, expected at most {most:,}", "Name another.")
     if hub.constants.is_offline_mode():
         raise _refused(hub, place, "not in the cache", "Unset HF_HUB_OFFLINE to fetch it once.")
-    remedy = f"Name one of its files: segline weights {place.repository}:FILE"
+    at = f"@{place.revision}" if place.revision else ""
+    remedy = f"Name one of its files: segline weights {place.repository}{at}:FILE"
     raise _refused(hub, place, f"has neither {' nor '.join(FILES)}", f"{remedy}{_there(hub, place)}.")
 
 
@@ -92,7 +96,7 @@ def _is_absent(hub: ModuleType, error: Exception) -> bool:
 def _there(hub: ModuleType, place: Place) -> str:
     """Its files of weights, for the end of a sentence; nothing if the hub does not say."""
     try:
-        files = hub.HfApi(endpoint=hub.constants.ENDPOINT).list_repo_files(place.repository)
+        files = hub.HfApi(endpoint=hub.constants.ENDPOINT).list_repo_files(place.repository, revision=place.revision)
     except Exception:  # noqa: BLE001 - it only adds to a message
         return ""
     fitting = [file for file in files if file.endswith((".safetensors", ".bin", ".pth", ".pt"))]
@@ -114,6 +118,7 @@ def _failed(hub: ModuleType, place: Place, file: str, error: Exception) -> Fetch
     said: dict[type[Exception], tuple[str, str]] = {  # the first that fits: a gated repository is one not found, too
         errors.GatedRepoError: ("asks for consent to its terms", f"Give it on its page, then {log_in}."),
         errors.RepositoryNotFoundError: ("no such repository, or a private one", f"Check the name, or {log_in}."),
+        errors.RevisionNotFoundError: (f"has no branch, tag or commit {place.revision}", "Check the name."),
         errors.FileMetadataError: ("the answer is not that of a hub", network),
         errors.OfflineModeIsEnabled: (f"{file} is not in the cache", "Unset HF_HUB_OFFLINE to fetch it once."),
     }

@@ -14,7 +14,7 @@ LAST = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
 def by_order(path: Path, tensors: dict[str, Tensor], name: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors under the names of timm's model, contiguous, and what is to be said about them.
+    """The tensors under the names of timm's model, each a copy of its own, and what is to be said about them.
 
     The classifier at the end may be absent or that of other classes: then it is left out. Raises ParameterError for an
     unknown model, IntegrityError for the first tensor of another shape or type, or of another role in its layer.
@@ -36,7 +36,8 @@ def by_order(path: Path, tensors: dict[str, Tensor], name: str) -> tuple[dict[st
         lines.append(f"left out: {', '.join(left)}, not the classifier of {name}")
     elif not complete:
         lines.append(f"the classifier of {name} is absent")
-    return {new: tensors[old].contiguous() for old, new in pairs}, lines
+    copies = {new: tensors[old].clone(memory_format=torch.contiguous_format) for old, new in pairs}
+    return copies, lines
 
 
 def _of_timm(name: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -19,6 +19,10 @@ from segline.core import params, plugins, untrusted
 from segline.core.errors import IntegrityError, ParameterError
 
 SHOWN = 5
+KINDS = {
+    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.int8, torch.int16, torch.int32,
+    torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+}  # fmt: skip
 MAX_BYTES = 1 << 30  # of a file: torchvision's largest, vgg16 with its dense layers, has half of it
 FROM_SCRATCH = 'write "" for both to start from scratch'
 
@@ -29,20 +33,28 @@ def load(network: nn.Module, document: params.Document) -> None:
     If the encoder takes other than three channels, its first convolution gets what timm and SMP would give it: for one
     channel the sum over R, G and B, else the weights of R, G, B, R, ... times 3 / C. For a gray input the sum gives the
     result of the file's own weights with this input in all three. (The scaling before it is a mean over R, G and B;
-    ImageNet's differ by 0.04 in the mean and 2 % in the deviation.) Raises what `read` does.
+    ImageNet's differ by 0.04 in the mean and 2 % in the deviation.) Raises what `read` does, and IntegrityError if the
+    first convolution does not see the channels one by one, such as that of TResNet, and they are not three.
     """
     weights = read(document)
     if not weights:
         return
     encoder = network.get_submodule("encoder")
     own = encoder.state_dict()
-    encoder.load_state_dict({key: _for_channels(tensor, own[key].shape) for key, tensor in weights.items()})
+    where = f"{params.FILE}: model.{params.text(document, 'model.name')}.weights"
+    encoder.load_state_dict({key: _for_channels(where, key, each, own[key].shape) for key, each in weights.items()})
 
 
-def _for_channels(weight: Tensor, shape: torch.Size) -> Tensor:
-    """A weight whose shape differs, that of a first convolution (O, 3, h, w), for C channels: (O, C, h, w)."""
+def _for_channels(where: str, key: str, weight: Tensor, shape: torch.Size) -> Tensor:
+    """A weight whose shape differs, that of a first convolution (O, 3, h, w), for C channels: (O, C, h, w).
+
+    Raises IntegrityError for one of another kind.
+    """
     if weight.shape == shape:
         return weight
+    if weight.shape != (*shape[:1], 3, *shape[2:]):
+        problem = f"{key} has shape {tuple(weight.shape)} for three channels, and no known way to {tuple(shape)}"
+        raise IntegrityError(where, problem, f"Use data of three bands or another encoder, or {FROM_SCRATCH}.")
     channels = shape[1]
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)
@@ -131,18 +143,35 @@ def _verified(path: str, sha256: str, where: str) -> bytes:
 def parse(path: str, content: bytes) -> dict[str, Tensor]:
     """Tensors by name, of the content of a .safetensors or .pth file at `path`.
 
-    Raises IntegrityError if it contains anything but tensors; a pickle is then refused without running it.
+    Raises IntegrityError if it contains anything but dense tensors of floats, integers or truth values; a pickle is
+    refused without running it.
     """
     try:
-        if path.endswith(".safetensors"):
-            return safetensors.torch.load(content)
         with warnings.catch_warnings(action="ignore"):  # about pickle protocols; unreadable files are refused below
-            table = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            if path.endswith(".safetensors"):
+                table = safetensors.torch.load(content)
+            else:
+                table = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - fuzzing raised a dozen kinds from broken pickles
         raise _not_tensors(path, type(error).__name__) from None
     if not isinstance(table, dict) or not all(isinstance(value, Tensor) for value in table.values()):
         raise _not_tensors(path, type(table).__name__)
+    for key, tensor in table.items():
+        if not _is_usable(tensor):
+            problem = f"{key} is {_about(tensor)}, expected a dense tensor of floats or integers"
+            raise IntegrityError(path, problem, "Convert it, such as with `tensor.to_dense().float()`.")
     return {str(key): tensor for key, tensor in table.items()}
+
+
+def _is_usable(tensor: Tensor) -> bool:
+    """Whether it has values on the CPU that can be compared and copied; torch saves other kinds as well."""
+    dense = tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type == "cpu"
+    return dense and tensor.dtype in KINDS
+
+
+def _about(tensor: Tensor) -> str:
+    kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+    return f"{kind} {str(tensor.dtype).removeprefix('torch.')} on {tensor.device.type}"
 
 
 def _not_tensors(path: str, kind: str) -> IntegrityError:

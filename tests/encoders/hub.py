@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REVISIONS = ("main", "v1", "refs%2Fpr%2F1", COMMIT)  # all give the same files
 
 
 class Hub(ThreadingHTTPServer):
@@ -49,8 +50,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._list(listed[1], whole=not listed[2])
         if stored := re.fullmatch("/cdn/(.+)", self.path):
             return self._send(self.server.files[stored[1]], stored[1])
-        if asked := re.fullmatch("/([^/]+/[^/]+)/resolve/main/(.+)", self.path):
-            return self._resolve(asked[1], asked[2])
+        if asked := re.fullmatch("/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path):
+            return (
+                self._resolve(asked[1], asked[3]) if asked[2] in REVISIONS else self._say(404, code="RevisionNotFound")
+            )
         return self._say(404)
 
     def _resolve(self, repository: str, file: str) -> None:

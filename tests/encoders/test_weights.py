@@ -108,6 +108,20 @@ def test_the_first_convolution_takes_other_bands_as_smp_itself_would(tmp_path, m
     assert all(torch.allclose(tensor, own[key]) for key, tensor in expected.items())
 
 
+def test_other_bands_are_refused_where_the_first_convolution_sees_none_of_them_by_itself(tmp_path):
+    """TResNet moves 4 x 4 pixels of all bands into channels first: (64, 48, 3, 3) in its file."""
+    name, first = "tresnet_m", "model.body_conv1.conv.weight"
+    randomness.deterministic(7)
+    document = naming(timm.create_model(name).state_dict(), tmp_path / "file.safetensors", f"tu-{name}")
+    weights = loaded(document).encoder.state_dict()
+    with pytest.raises(IntegrityError) as caught:
+        loaded(document, channels=4)
+
+    assert (64, 48, 3, 3) == weights[first].shape
+    assert f"params.yaml: model.smp.weights: {first} has shape (64, 48, 3, 3) for three channels" in str(caught.value)
+    assert 1 == len(str(caught.value).splitlines())
+
+
 @pytest.mark.parametrize(
     ("of", "encoder", "said"),
     [

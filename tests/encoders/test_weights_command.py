@@ -85,6 +85,9 @@ def refused(*arguments: str) -> PipelineError:
         ("some/net", "some--net.safetensors", SAFE),
         ("some/old", "some--old.pth", PICKLED),
         ("some/other:deep/last.pth", "some--other--deep--last.pth.pth", PICKLED),
+        ("some/net@v1", "some--net@v1.safetensors", SAFE),
+        ("some/net@refs/pr/1", "some--net@refs--pr--1.safetensors", SAFE),
+        (f"some/other@{hub.COMMIT}:deep/last.pth", f"some--other@{hub.COMMIT}--deep--last.pth.pth", PICKLED),
         (TINY, f"{TINY}.r160_in1k.safetensors", SAFE),
         (f"tu-{TINY}.r160_in1k", f"{TINY}.r160_in1k.safetensors", SAFE),
     ],
@@ -109,6 +112,24 @@ def test_it_is_fetched_once(server, capsys):
     assert ["data/weights/some--net.safetensors is there already; remove it to fetch it again", *first] == again
 
 
+def test_the_revision_is_asked_of_the_hub(server):
+    main(["weights", f"some/net@{hub.COMMIT}"])
+
+    assert server.seen[f"HEAD /some/net/resolve/{hub.COMMIT}/model.safetensors"]
+    assert not any("/main/" in line for line in server.seen)
+
+
+def test_a_file_that_is_there_is_parsed_before_its_hash_is_printed(server, capsys):
+    main(["weights", "some/net"])
+    Path("data/weights/some--net.safetensors").write_bytes(SAFE[:-1])
+    capsys.readouterr()
+    with pytest.raises(IntegrityError, match=r"some--net\.safetensors: not a plain table of names and tensors"):
+        main(["weights", "some/net"])
+
+    said = "data/weights/some--net.safetensors is there already; remove it to fetch it again"
+    assert [said] == capsys.readouterr().out.splitlines()
+
+
 def test_a_transfer_that_breaks_goes_on_where_it_broke(server):
     main(["weights", "some/broken"])
 
@@ -121,6 +142,8 @@ def test_a_transfer_that_breaks_goes_on_where_it_broke(server):
     [
         ("some/other", "has neither model.safetensors nor pytorch_model.bin. Name one of its files: segline weights "),
         ("some/net:last.pth", "has no file last.pth. Check the name, such as model.safetensors, pytorch_model.bin."),
+        ("some/net@v9", "has no branch, tag or commit v9. Check the name."),
+        ("some/other@v1", "Name one of its files: segline weights some/other@v1:FILE, such as deep/last.pth."),
         ("some/nothing", "no such repository, or a private one. Check the name, or log in (`hf auth login`) or set "),
         ("some/private", "no such repository, or a private one. Check the name, or log in"),
         ("some/gated", "asks for consent to its terms. Give it on its page, then log in"),
@@ -133,7 +156,8 @@ def test_what_the_hub_does_not_give_is_one_line(server, name, problem):
     error = refused(name)
 
     assert isinstance(error, FetchError)
-    assert f"{server.address}/{name.partition(':')[0]}: {problem}" in str(error)
+    assert f"{server.address}/{re.split('[:@]', name)[0]}: " in str(error)
+    assert problem in str(error)
 
 
 def test_what_is_no_table_of_tensors_is_not_kept(server):
@@ -175,7 +199,8 @@ def test_a_network_that_is_down_and_a_proxy_that_is_down_are_one_line(project, m
     ("name", "said"),
     [
         ("resnett34", "resnett34: timm has no weights of that name. Did you mean resnet34"),
-        ("a/b/c", "a/b/c: expected owner/repository or owner/repository:file"),
+        ("a/b/c", "a/b/c: expected owner/repository, @REVISION or :FILE after it"),
+        ("a/b@", "a/b@: expected owner/repository, @REVISION or :FILE after it"),
         ("../data:x", r"\.\./data: "),
     ],
 )
@@ -224,6 +249,16 @@ def test_tensors_get_the_names_of_timm_by_their_order(project, capsys):
     assert (
         f"{len(model())} tensors, from _layer0.weight to _layer{len(model()) - 1}.bias, are conv1.0.weight to " in said
     )
+
+
+def test_tensors_that_share_their_memory_are_stored_each(project):
+    """safetensors refuses to save them together."""
+    counts = [name for name in model() if name.endswith("num_batches_tracked")]
+    tied = model() | dict.fromkeys(counts, torch.tensor(5))
+    main(["weights", checkpoint(old_names(tied)), "--as", TINY])
+
+    kept = load(Path(f"data/weights/{TINY}.safetensors").read_bytes())
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in tied.items())
 
 
 @pytest.mark.parametrize("classes", [0, 7])

@@ -204,6 +204,32 @@ def test_content_that_is_not_a_table_of_tensors_is_refused(tmp_path, content):
     assert "not a plain table of names and tensors" in str(refusal(naming(saved(content, tmp_path / "file.pth"))))
 
 
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (torch.eye(2).to_sparse(), "sparse_coo float32 on cpu"),
+        (torch.zeros(2).to(torch.float8_e4m3fn), "strided float8_e4m3fn on cpu"),
+        (torch.zeros(2, dtype=torch.complex64), "strided complex64 on cpu"),
+        (torch.zeros(2, device="meta"), "strided float32 on meta"),
+    ],
+    ids=["sparse", "float8", "complex", "meta"],
+)
+def test_tensors_of_other_kinds_are_one_line(tmp_path, tensor, said):
+    path = saved(published() | {"features.0.1.bias": tensor}, tmp_path / "file.pth")
+    error = refusal(naming(path))
+
+    assert isinstance(error, IntegrityError)
+    assert f"{path}: features.0.1.bias is {said}, expected a dense tensor of floats or integers" in str(error)
+
+
+def test_float8_in_safetensors_is_one_line(tmp_path):
+    changed = published() | {"features.0.1.bias": torch.zeros(32).to(torch.float8_e5m2)}
+
+    assert "features.0.1.bias is strided float8_e5m2" in str(
+        refusal(naming(saved(changed, tmp_path / "a.safetensors")))
+    )
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.999])
 def test_a_truncated_file_is_refused(tmp_path, kind, share):
