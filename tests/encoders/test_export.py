@@ -7,8 +7,12 @@ import pytest
 from segline.core.errors import PipelineError
 from segline.inference import export_onnx
 from segline.model import checkpoint, randomness
-from tests.encoders.smallest import section
+from tests.encoders.smallest import ARCHITECTURES, section
 from tests.encoders.test_smp import describe
+
+EXPORTED = ["deeplabv3", "deeplabv3plus", "fpn", "linknet", "manet", "pan", "segformer", "unet", "unetplusplus"]
+POOLING = r"adaptive_avg_pool2d, input size not accessible"
+REFUSED = {"dpt": r"_upsample_bicubic2d_aa.* is not supported", "pspnet": POOLING, "upernet": POOLING}
 
 
 def trained(folder: Path, architecture: str) -> Path:
@@ -20,15 +24,20 @@ def trained(folder: Path, architecture: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("architecture", ["deeplabv3", "deeplabv3plus", "fpn", "linknet"])
+def test_every_architecture_is_tested_here():
+    assert sorted([*EXPORTED, *REFUSED]) == ARCHITECTURES
+
+
+@pytest.mark.parametrize("architecture", EXPORTED)
 def test_these_architectures_can_be_exported(tmp_path, capsys, architecture):
     export_onnx.run(trained(tmp_path, architecture), tmp_path / "model.onnx")
 
     assert "on noise logits within" in capsys.readouterr().out
 
 
-def test_a_vision_transformer_is_refused_for_the_way_it_resizes_its_positions(tmp_path):
-    with pytest.raises(PipelineError, match=r"_upsample_bicubic2d_aa.* is not supported"):
-        export_onnx.run(trained(tmp_path, "dpt"), tmp_path / "model.onnx")
+@pytest.mark.parametrize("architecture", REFUSED)
+def test_an_operation_that_onnx_has_not_for_any_size_is_refused(tmp_path, architecture):
+    with pytest.raises(PipelineError, match=REFUSED[architecture]):
+        export_onnx.run(trained(tmp_path, architecture), tmp_path / "model.onnx")
 
     assert not (tmp_path / "model.onnx").exists()
