@@ -17,24 +17,27 @@ PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow")  # that the co
 HEIGHT, WIDTH = 48, 64  # of the example
 
 
-def log(onnx: Path, name: str | None) -> None:
+def log(path: Path, name: str | None) -> None:
     """Logs the file, registers it if `name` is given, and says so. Raises PipelineError; see `mlflow_registry.log`."""
-    import onnxruntime  # noqa: PLC0415 - of the extra `onnx`
+    import onnx  # noqa: PLC0415 - of an extra
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    model_sha256 = session.get_modelmeta().custom_metadata_map["model_sha256"]
-    (image,) = session.get_inputs()
-    kind = image.type.removeprefix("tensor(").removesuffix(")")
-    example = example_image(np.dtype(kind.replace("float", "float32")), image.shape[2])
+    content = onnx.load(path)
+    (model_sha256,) = (entry.value for entry in content.metadata_props if entry.key == "model_sha256")
+    image = content.graph.input[0].type.tensor_type
+    dtype, channels = onnx.helper.tensor_dtype_to_np_dtype(image.elem_type), image.shape.dim[2].dim_value
+    example = example_image(dtype, channels)
     requirements = [f"{package}=={version(package)}" for package in PACKAGES]
-    done = mlflow_registry.log(onnx, model_sha256, code=CODE, example=example, requirements=requirements, name=name)
+    done = mlflow_registry.log(path, model_sha256, code=CODE, example=example, requirements=requirements, name=name)
     known = "" if done.logged else " already"
-    console.say(f"export: {onnx} is{known} a model of the run {done.run} in MLflow")
+    console.say(f"export: {path} is{known} a model of the run {done.run} in MLflow")
     if name is not None:
-        is_new = "" if done.registered else ", as before: this model has that version already"
-        console.say(f"export: {name} version {done.version}{is_new}")
+        console.say(f"export: {name} version {done.version}{_beside(done)}")
+
+
+def _beside(done: mlflow_registry.Logged) -> str:
+    if not done.registered:
+        return ", as before: this export has that version already"
+    return "" if done.other is None else f": the model of version {done.other}, exported or served otherwise"
 
 
 def example_image(dtype: np.dtype[np.generic], channels: int) -> bytes:

@@ -27,12 +27,16 @@ CHILD = {"MLFLOW_UV_AUTO_DETECT": "false", "PYTHONDONTWRITEBYTECODE": "1"}
 
 @dataclass(frozen=True)
 class Logged:
-    """What `log` did. `run` is the name of the run; `version` is None if nothing was to be registered."""
+    """What `log` did. `run` is the name of the run that has the file; `version` is None if none was asked for.
+
+    `other` is the newest other version of the same model, with another file, code or requirements; None without one.
+    """
 
     run: str
     logged: bool
     version: int | None
     registered: bool
+    other: int | None
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ def log(
 ) -> Logged:
     """Logs an ONNX file in the newest run of its model, and registers it under `name`; neither a second time.
 
-    `code` is the file that MLflow runs, `example` the bytes of an image. Raises PipelineError if no run has this model
-    or MLflow does not do it.
+    `code` is the file that MLflow runs, `example` the bytes of an image. With other code or requirements the same file
+    is another one. Raises PipelineError if no run has this model or MLflow does not do it.
     """
     if name is not None:
         require_name("--register", name)

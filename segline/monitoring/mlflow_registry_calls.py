@@ -10,7 +10,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow.entities import LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
@@ -19,9 +19,10 @@ from mlflow.types.schema import Array, ColSpec, DataType, Schema
 from segline.core.errors import DataError, ParameterError, PipelineError
 from segline.monitoring import mlflow_calls
 
-MODEL, ONNX = "model.sha256", "onnx.sha256"  # tags of what is logged and registered
+MODEL, SERVED = "model.sha256", "served.sha256"  # tags of what is logged and registered
 LOGGED = "onnx"  # the name of the model in its run
 MAX_BYTES = 1 << 26  # of an artifact that is read
+NOT_REGISTERED = {"version": None, "registered": False, "other": None}
 
 # `image` holds bytes; `classes` is a list of images, these of rows, these of indices.
 SIGNATURE = ModelSignature(
@@ -35,7 +36,8 @@ def log(
 ) -> dict[str, Any]:
     """Logs an ONNX file in the newest run of its model, and registers it under `name`; neither a second time.
 
-    `code` is the file that MLflow runs, `example` an image in base64. Raises DataError if no run has this model.
+    `code` is the file that MLflow runs, `example` an image in base64. Equal are file, code and requirements together;
+    the run in the answer is that of the equal one, if there is one. Raises DataError if no run has this model.
     """
     mlflow.set_tracking_uri(uri)
     run = mlflow_calls.known_run(uri, model_sha256)
@@ -43,22 +45,26 @@ def log(
         problem = f"no run has the tag {MODEL}={model_sha256}"
         raise DataError(onnx, problem, "Train the model with tracking on, or set MLFLOW_TRACKING_URI to where it was.")
     mlflow.set_experiment(experiment_id=run.info.experiment_id)  # else the model would belong to another one
-    digest = hashlib.sha256(Path(onnx).read_bytes()).hexdigest()
-    tags = {MODEL: model_sha256, ONNX: digest}
-    known = _logged(uri, run.info.experiment_id, digest)
-    model_id = (
-        known[0]
-        if known
-        else _add(run.info.run_id, onnx, code=code, example=example, tags=tags, requirements=requirements)
-    )
-    answer = {"run": str(run.info.run_name), "logged": not known, "version": None, "registered": False}
-    return answer if name is None else {**answer, **_registered(uri, name, model_id, model_sha256)}
+    tags = {MODEL: model_sha256, SERVED: _digest(onnx, code, requirements)}
+    known = _logged(uri, run.info.experiment_id, tags[SERVED])
+    if known is None:
+        model_id = _add(run.info.run_id, onnx, code=code, example=example, tags=tags, requirements=requirements)
+    else:
+        model_id, run = str(known.model_id), mlflow.MlflowClient(uri).get_run(known.source_run_id)
+    answer = {"run": str(run.info.run_name), "logged": known is None}
+    return {**answer, **(_registered(uri, name, model_id, tags) if name else NOT_REGISTERED)}
 
 
-def _logged(uri: str, experiment: str, digest: str) -> list[str]:
-    """The ids of the complete models of an experiment that hold this ONNX file."""
-    found = mlflow.MlflowClient(uri).search_logged_models([experiment], filter_string=f"tags.`{ONNX}` = '{digest}'")
-    return [str(model.model_id) for model in found if model.status == LoggedModelStatus.READY]
+def _digest(onnx: str, code: str, requirements: list[str]) -> str:
+    """Of all that decides what the served model answers."""
+    files = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (onnx, code)]
+    return hashlib.sha256("\n".join([*files, *sorted(requirements)]).encode()).hexdigest()
+
+
+def _logged(uri: str, experiment: str, digest: str) -> LoggedModel | None:
+    """The complete model of an experiment that has this digest."""
+    found = mlflow.MlflowClient(uri).search_logged_models([experiment], filter_string=f"tags.`{SERVED}` = '{digest}'")
+    return next((model for model in found if model.status == LoggedModelStatus.READY), None)
 
 
 def _add(run_id: str, onnx: str, *, code: str, example: str, requirements: list[str], tags: dict[str, str]) -> str:
@@ -78,11 +84,13 @@ def _add(run_id: str, onnx: str, *, code: str, example: str, requirements: list[
     return str(info.model_id)
 
 
-def _registered(uri: str, name: str, model_id: str, model_sha256: str) -> dict[str, Any]:
-    """The version that has this model, new if there is none."""
-    same = [version for version in _versions(uri, name) if version.tags.get(MODEL) == model_sha256]
-    version = same[0] if same else mlflow.register_model(f"models:/{model_id}", name, tags={MODEL: model_sha256})
-    return {"version": int(version.version), "registered": not same}
+def _registered(uri: str, name: str, model_id: str, tags: dict[str, str]) -> dict[str, Any]:
+    """The version that has these tags, new if there is none; and the newest other one of the same model."""
+    of_model = [version for version in _versions(uri, name) if version.tags.get(MODEL) == tags[MODEL]]
+    same = [version for version in of_model if version.tags.get(SERVED) == tags[SERVED]]
+    version = same[0] if same else mlflow.register_model(f"models:/{model_id}", name, tags=tags)
+    others = [int(other.version) for other in of_model if other.version != version.version]
+    return {"version": int(version.version), "registered": not same, "other": max(others, default=None)}
 
 
 def _versions(uri: str, name: str) -> list[ModelVersion]:

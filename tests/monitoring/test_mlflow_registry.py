@@ -66,7 +66,9 @@ def test_a_model_is_logged_in_the_run_that_trained_it_and_registered_once(folder
     for name in (None, "streets", "streets"):
         mlflow_model.log(onnx, name)
     mlflow_model.log(served.write_onnx(folder / "other.onnx", OTHER), "streets")
-    mlflow_model.log(served.write_onnx(folder / "again.onnx", MODEL, channels=1), "streets")
+    for _ in range(2):
+        mlflow_model.log(served.write_onnx(folder / "again.onnx", MODEL, channels=1), "streets")
+    mlflow_model.log(onnx, "streets")
 
     run = before.info.run_name
     assert capsys.readouterr().out.splitlines() == [
@@ -74,13 +76,17 @@ def test_a_model_is_logged_in_the_run_that_trained_it_and_registered_once(folder
         f"export: {onnx} is already a model of the run {run} in MLflow",
         "export: streets version 1",
         f"export: {onnx} is already a model of the run {run} in MLflow",
-        "export: streets version 1, as before: this model has that version already",
+        "export: streets version 1, as before: this export has that version already",
         f"export: {folder / 'other.onnx'} is a model of the run {run} in MLflow",
         "export: streets version 2",
         f"export: {folder / 'again.onnx'} is a model of the run {run} in MLflow",
-        "export: streets version 1, as before: this model has that version already",
+        "export: streets version 3: the model of version 1, exported or served otherwise",
+        f"export: {folder / 'again.onnx'} is already a model of the run {run} in MLflow",
+        "export: streets version 3, as before: this export has that version already",
+        f"export: {onnx} is already a model of the run {run} in MLflow",
+        "export: streets version 1, as before: this export has that version already",
     ]
-    assert [(1, MODEL), (2, OTHER)] == versions(store, "streets")
+    assert [(1, MODEL), (2, OTHER), (3, MODEL)] == versions(store, "streets")
     assert [MODEL, OTHER, MODEL] == [model.tags["model.sha256"] for model in models(store)]
     first = models(store)[0]
     assert before.info.run_id == first.source_run_id
@@ -110,6 +116,39 @@ def check_files(model: Path) -> None:
     command = [sys.executable, "-I", "-W", "ignore", "-c", program, str(model)]
     done = subprocess.run(command, cwd=model.parent, capture_output=True, text=True, check=True)
     assert [list(served.NAMES), [48, 64], []] == json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", ["code", "requirements"])
+def test_the_same_file_with_other_code_or_requirements_is_a_new_version(folder, template, monkeypatch, capsys, changed):
+    shutil.copy(template, folder / "mlflow.db")
+    onnx = served.write_onnx(folder / "model.onnx", MODEL)
+    mlflow_model.log(onnx, "streets")
+    code = folder / "served_model.py"
+    code.write_text(mlflow_model.CODE.read_text(encoding="utf-8") + "# a fix\n", encoding="utf-8")
+    if changed == "code":
+        monkeypatch.setattr(mlflow_model, "CODE", code)
+    else:
+        monkeypatch.setattr(mlflow_model, "PACKAGES", mlflow_model.PACKAGES[:-1])
+    mlflow_model.log(onnx, "streets")
+
+    assert "streets version 2: the model of version 1, exported or served otherwise" in capsys.readouterr().out
+    first, second = models(folder / "mlflow.db")
+    assert first.tags["served.sha256"] != second.tags["served.sha256"]
+
+
+@pytest.mark.slow
+def test_a_file_that_an_earlier_run_has_is_said_to_be_there(folder, template, capsys):
+    """The same bytes were trained twice: scores are looked for in the run that has the file."""
+    store = shutil.copy(template, folder / "mlflow.db")
+    onnx = served.write_onnx(folder / "model.onnx", MODEL)
+    mlflow_model.log(onnx, None)
+    client(store).create_run("1", run_name="unet again", tags={"model.sha256": MODEL})
+    mlflow_model.log(onnx, "streets")
+
+    assert f"{onnx} is already a model of the run unet 1234567 in MLflow\n" in capsys.readouterr().out
+    (version,) = client(store).search_model_versions("name = 'streets'")
+    assert version.run_id == models(store)[0].source_run_id
 
 
 @pytest.mark.slow
