@@ -50,7 +50,7 @@ def log(
     if known is None:
         model_id = _add(run.info.run_id, onnx, code=code, example=example, tags=tags, requirements=requirements)
     else:
-        model_id, run = str(known.model_id), mlflow.MlflowClient(uri).get_run(known.source_run_id)
+        model_id, run = str(known.model_id), mlflow.MlflowClient(uri).get_run(str(known.source_run_id))
     answer = {"run": str(run.info.run_name), "logged": known is None}
     return {**answer, **(_registered(uri, name, model_id, tags) if name else NOT_REGISTERED)}
 
