@@ -57,7 +57,10 @@ def test_every_parameter_of_every_committed_file_is_tried():
 
     But for the keys of other forms of a section whose form it changes.
     """
-    others = {"preprocess.intensity.low", "preprocess.intensity.high"}
+    others = {
+        *(f"preprocess.{key}" for key in ("intensity.low", "intensity.high", "objects.classes", "objects.border")),
+        *(f"evaluate.objects.{key}" for key in ("smallest", "seed")),
+    }
     files = [reruns.ROOT / "params.yaml", *(reruns.ROOT / "presets").glob("*.yaml")]
     known = {key for file in files for key in leaves(yaml.safe_load(file.read_text(encoding="utf-8")))}
 
