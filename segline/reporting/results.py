@@ -70,8 +70,8 @@ class Rates(_Record):
     interval: dict[str, Interval] = {}
 
 
-class ObjectScores(_Record):
-    """Average precision and panoptic quality of one class with objects, and its counts; None is undefined."""
+class ObjectRates(_Record):
+    """Average precision and panoptic quality of objects; None is undefined."""
 
     ap: Rate | None = None
     ap50: Rate | None = None
@@ -79,21 +79,20 @@ class ObjectScores(_Record):
     pq: Rate | None = None
     sq: Rate | None = None
     rq: Rate | None = None
+
+
+class ClassObjects(ObjectRates):
+    """Those of one class, and its counts of objects."""
+
     tp: int = Field(ge=0)
     fp: int = Field(ge=0)
     fn: int = Field(ge=0)
 
 
-class ObjectRates(_Record):
+class AllObjects(ObjectRates):
     """The section `objects` of eval.json: means over the classes that have a true object, and 95 % intervals."""
 
-    ap: Rate | None = None
-    ap50: Rate | None = None
-    ap75: Rate | None = None
-    pq: Rate | None = None
-    sq: Rate | None = None
-    rq: Rate | None = None
-    classes: dict[str, ObjectScores]
+    classes: dict[str, ClassObjects]
     interval: dict[str, Interval]
 
 
@@ -108,7 +107,7 @@ class Evaluation(Rates):
     seam_disagreement: Rate | None = None
     cost: dict[str, float]
     protocol: dict[str, str | int | float]
-    objects: ObjectRates | None = None
+    objects: AllObjects | None = None
 
 
 @dataclass(frozen=True)

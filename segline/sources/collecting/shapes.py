@@ -131,7 +131,7 @@ def _encloses_nothing(points: Points) -> bool:
 
 
 def _corners(points: Points) -> "deque[list[float]]":
-    """The outline without points that are on one line with those before and after them, until there are none."""
+    """The corners of the outline: points on one line with both neighbours are taken away, until none is left."""
     corners: deque[list[float]] = deque()
     for point in points.tolist():
         while len(corners) > 1 and _on_one_line(corners[-2], corners[-1], point):
