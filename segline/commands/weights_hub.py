@@ -12,10 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from segline.core.errors import FetchError, ParameterError, suggestion
+from segline.networks.smp import INSTALL, TIMM
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # the first that a repository has
-TIMM = "tu-"  # before the name of an encoder of timm, in model.smp.encoder
-INSTALL = "make setup EXTRAS=encoders"
 _PLACE = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<file>[\w./-]+))?", re.ASCII)
 
 

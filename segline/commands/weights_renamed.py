@@ -8,6 +8,7 @@ from torch import Tensor
 
 from segline.commands import weights_hub
 from segline.core.errors import IntegrityError, ParameterError, suggestion
+from segline.networks import smp
 
 # The last parts of names, by which torch tells apart tensors of one layer that have the same shape.
 LAST = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
@@ -19,7 +20,7 @@ def by_order(path: Path, tensors: dict[str, Tensor], name: str) -> tuple[dict[st
     The classifier at the end may be absent or that of other classes: then it is left out. Raises ParameterError for an
     unknown model, IntegrityError for the first tensor of another shape or type, or of another role in its layer.
     """
-    expected, classifier = _of_timm(name.removeprefix(weights_hub.TIMM))
+    expected, classifier = _of_timm(name.removeprefix(smp.TIMM))
     body = [key for key in expected if not key.startswith(classifier)]
     ends = [*body, *(key for key in expected if key.startswith(classifier))] == list(expected)
     whole = list(zip_longest(tensors, expected))
