@@ -21,10 +21,13 @@ from segline.core.errors import DataError, PipelineError
 from segline.monitoring import mlflow_run, process
 from segline.reproducibility import dvc_lock
 from segline.reproducibility.dvc_lock import Stage
+from segline.scheduling.places import Place, Stopped
 
 # Whole folders: dvc.yaml leaves out code that cannot change an output. Stages read dvc.yaml itself to learn their code.
 ALWAYS = ("segline", "stages", pipeline.FILE, str(params.FILE))
 GONE = ("deleted", "not in cache")
+HERE = Place()  # alone, in the terminal of the user
+POLLED = 0.2  # seconds
 
 
 def require_locked(root: Path, store: dvc_lock.Store, stages: Iterable[Stage]) -> None:
@@ -100,23 +103,39 @@ def link_named(document: Mapping[str, Any], root: Path, clone: Path) -> None:
             (clone / value).symlink_to((root / value).absolute())
 
 
-def run(clone: Path, stage: Stage) -> None:
-    """Runs the stage's command as DVC does, without tracking. Raises PipelineError if it fails."""
+def run(clone: Path, stage: Stage, place: Place = HERE) -> None:
+    """Runs the stage's command as DVC does, without tracking. Raises PipelineError if it fails, Stopped if told to end.
+
+    What a quiet one says goes to a file beside the copy; its last line becomes part of the error.
+    """
     for path in stage.outputs:
         atomic.remove(clone / path)
     python = str(Path(sys.executable).parent)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
     environment |= {"PATH": f"{python}{os.pathsep}{os.environ['PATH']}", mlflow_run.SWITCH: "off"}
-    environment[process.PARENT] = str(os.getpid())
-    options: dict[str, Any] = {"cwd": clone, "env": environment, "start_new_session": True}
-    shell = subprocess.Popen(stage.command, shell=True, **options)  # noqa: S602 - dvc.yaml is code
-    try:
-        status = shell.wait()
-    finally:
-        # After Ctrl-C or SIGTERM: nothing may write into a folder that is about to be deleted.
-        with suppress(ProcessLookupError):
-            os.killpg(shell.pid, signal.SIGKILL)
-        shell.wait()
+    environment |= {process.PARENT: str(os.getpid()), **place.environment}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        output: dict[str, Any] = {"stdout": said, "stderr": subprocess.STDOUT} if place.quiet else {}
+        options: dict[str, Any] = {"cwd": clone, "env": environment, "start_new_session": True, **output}
+        shell = subprocess.Popen(stage.command, shell=True, **options)  # noqa: S602 - dvc.yaml is code
+        try:
+            status = _wait(shell, place)
+        finally:
+            # After Ctrl-C or SIGTERM: nothing may write into a folder that is about to be deleted.
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()
+        said.seek(0)
+        last = next((line for line in reversed(said.read().splitlines()) if line.strip()), "it said nothing")
     if status:
         problem = f"`{stage.command}` ended with exit code {status} in a copy of the project"
-        raise PipelineError(stage.name, problem, "Its own message is above.")
+        raise PipelineError(stage.name, problem, f"It said: {last}" if place.quiet else "Its own message is above.")
+
+
+def _wait(shell: subprocess.Popen[bytes], place: Place) -> int:
+    """The exit code of the command."""
+    while True:
+        if place.stopped():
+            raise Stopped
+        with suppress(subprocess.TimeoutExpired):
+            return shell.wait(POLLED)

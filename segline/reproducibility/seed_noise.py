@@ -1,16 +1,19 @@
 """How much the scores vary with the training seed alone: variation that the gate must not mistake for a regression."""
 
+import itertools
 import json
 import statistics
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from segline.core import git, params, pipeline, records
 from segline.core.errors import DataError, ParameterError
 from segline.monitoring import console
-from segline.reproducibility import dvc_lock, sandbox
+from segline.reproducibility import dvc_lock, sandbox, trainings
+from segline.reproducibility.trainings import Training
 
 STAGES = ("train", "evaluate")
 FILE = Path("metrics/noise.json")
@@ -39,8 +42,7 @@ def measure(root: Path, num_seeds: int) -> None:
     sandbox.require_inputs(root, store, [stages])
     seed = int(params.find(params.load(root / params.FILE), "train.seed"))
     seeds = list(range(seed + 1, seed + 1 + num_seeds))
-    with sandbox.project(root, store, stages) as clone:
-        results = [_scores(clone, stages, number) for number in seeds]
+    results = _results(root, store, stages, seeds)
     content = {
         "commit": commit,
         "metrics": deviations(results),
@@ -53,17 +55,22 @@ def measure(root: Path, num_seeds: int) -> None:
     console.say(f"{FILE}: standard deviation over {num_seeds} seeds, in percentage points: {spread}")
 
 
-def _scores(clone: Path, stages: Sequence[dvc_lock.Stage], seed: int) -> dict[str, Any]:
-    """eval.json after training with another seed."""
-    document = params.load(clone / params.FILE)
-    document["train"]["seed"] = seed
-    text = json.dumps(document, ensure_ascii=False)  # JSON is YAML in which no string can be read as a number
-    (clone / params.FILE).write_text(text, encoding="utf-8")
-    for stage in stages:
-        sandbox.run(clone, stage)
-    scores: dict[str, Any] = records.read_json(clone / pipeline.path("evaluate", "metrics"))
-    console.say(f"seed {seed}: " + ", ".join(f"{label} {100 * scores[name]:.1f} %" for name, label in RATES.items()))
-    return scores
+def _results(
+    root: Path, store: dvc_lock.Store, stages: Sequence[dvc_lock.Stage], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    """eval.json of a training from each seed, in their order, in which the scores are printed too."""
+    path = pipeline.path("evaluate", "metrics")
+    runs = [Training(f"seed {seed}", root, store, stages, {"train.seed": seed}, [path]) for seed in seeds]
+    found: dict[str, dict[str, Any]] = {}
+    results: list[dict[str, Any]] = []
+    with closing(trainings.run(runs)) as ended:
+        for each in ended:
+            found[each.training.name] = json.loads(each.files[path])
+            for name in itertools.takewhile(found.__contains__, [run.name for run in runs[len(results) :]]):
+                results.append(found[name])
+                rates = ", ".join(f"{label} {100 * found[name][key]:.1f} %" for key, label in RATES.items())
+                console.say(f"{name}: {rates}")
+    return results
 
 
 def deviations(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

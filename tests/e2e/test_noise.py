@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,28 @@ def test_a_failure_leaves_the_old_file(project):
     assert "loss is nan" in output
     assert "Traceback" not in output
     assert "old" == project.read("metrics/noise.json")
+
+
+def test_several_at_once_give_the_file_and_the_lines_of_one_after_another(tracked, tmp_path):
+    said, written = [], []
+    for count in ("1", "2"):
+        project = tracked.copy(tmp_path / count)
+        output = project.run("python", "-m", "segline", "noise", "--seeds", "3", SEGLINE_WORKERS=count)
+        said.append([line for line in output.splitlines() if line.startswith(("seed ", "metrics/"))])
+        written.append((project.root / "metrics/noise.json").read_bytes())
+
+    assert 4 == len(said[0])
+    assert said[0] == said[1]
+    assert written[0] == written[1]
+
+
+def test_of_several_at_once_the_one_that_fails_is_named_with_its_reason(project):
+    project.append("segline/training/losses.py", BROKEN_LOSS)
+    project.dvc("commit", "--force")
+    output = project.run("python", "-m", "segline", "noise", fails=True, SEGLINE_WORKERS="2")
+
+    assert ["error"] == [line.partition(":")[0] for line in output.splitlines()]
+    assert re.match(r"error: seed [23]: train: .* ended with exit code 1 .* It said: error: .*loss is nan", output)
 
 
 def test_too_few_seeds_are_refused(reproduced):
