@@ -63,9 +63,11 @@ def relabelled(source: Path, target: Path, labels: Labels) -> Path:
     shutil.copytree(source, target)
     split = processed.read(source)
     num_classes = len(split.index.classes)
-    changed = labels(onehot.unpack(split.onehot, num_classes), num_classes)
-    np.save(target / processed.ONEHOT, onehot.pack(changed, num_classes))
-    processed.write_index(target, split.index)  # with the digest of the new labels
+    changed = labels(onehot.unpack(np.array(split.onehot), num_classes), num_classes)
+    with processed.writing(target, len(changed), split.index.preparation, num_classes) as put:
+        for number, row in enumerate(split.images):
+            put(number, row, onehot.pack(changed[number], num_classes))
+    processed.write_index(target, split.index)  # with the digests of the new labels
     return target
 
 

@@ -20,27 +20,32 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segline.dataset import processed
+from segline.dataset import parts
 from segline.model import batches, randomness
 from segline.monitoring import console
 
 COUNT, SIZE, NUM_CLASSES, BATCH = 400, 256, 12, 8
 ROUNDS = 3
 MEASURED = "--measured"
-CASES = (("on the device", 1), ("streamed", 1), ("streamed", 4), ("on the device", 4))
+PARTS = 16  # of the split that is read in parts; the others have one
+CASES = (("on the device", 1), ("streamed", 1), ("streamed", 4), ("streamed in parts", 4), ("on the device", 4))
+ARRAYS = {"images": 3, "onehot": 2}  # with the bytes of a pixel
 
 
-def write(folder: Path, count: int) -> None:
-    """A split of random pixels and classes."""
+def write(folder: Path, count: int, each: int) -> None:
+    """A split of random pixels and classes, in parts of `each` rows."""
     random = np.random.default_rng(1)
-    with (
-        processed.writing(folder / processed.IMAGES, (count, SIZE, SIZE, 3)) as image,
-        processed.writing(folder / processed.ONEHOT, (count, SIZE, SIZE, 2)) as onehot,
-    ):
-        for _ in range(count):
-            image(random.integers(0, 256, (SIZE, SIZE, 3), np.uint8))
+    images, onehot = ((name, (count, SIZE, SIZE, depth), each) for name, depth in ARRAYS.items())
+    with parts.writing(folder, *images) as image, parts.writing(folder, *onehot) as mask:
+        for number in range(count):
+            image.put(number, random.integers(0, 256, (SIZE, SIZE, 3), np.uint8))
             labels = random.integers(0, NUM_CLASSES, (SIZE, SIZE))
-            onehot(np.stack([(1 << labels) & 255, (1 << labels) >> 8], axis=-1).astype(np.uint8))
+            mask.put(number, np.stack([(1 << labels) & 255, (1 << labels) >> 8], axis=-1).astype(np.uint8))
+
+
+def rows_of_part(how: str, count: int) -> int:
+    """How many rows of a split are in one file."""
+    return count // PARTS if how.endswith("parts") else count
 
 
 def own_memory() -> float:
@@ -67,17 +72,18 @@ def highest_memory(function: Callable[[], None]) -> float:
     return max(seen)
 
 
-def measured(how: str, folder: Path) -> tuple[float, float]:
+def measured(how: str, folder: Path, count: int) -> tuple[float, float]:
     """Images a second, and MiB."""
-    before = own_memory()
+    before, each = own_memory(), rows_of_part(how, count)
     images, packed = (
-        np.lib.format.open_memmap(folder / name, mode="r") for name in (processed.IMAGES, processed.ONEHOT)
+        parts.read(parts.paths(folder, name, count, each), (count, SIZE, SIZE, depth), each)
+        for name, depth in ARRAYS.items()
     )
     target, rates = torch.device("cpu"), []
 
     def read() -> None:
         streamed = batches.Streamed(images, packed, NUM_CLASSES, target)
-        samples = streamed if how == "streamed" else batches.load(images, packed, NUM_CLASSES, target)
+        samples = streamed if how.startswith("streamed") else batches.load(images, packed, NUM_CLASSES, target)
         picks = batches.portions(randomness.permutation(1, 1, len(samples)), BATCH)
         began = time.perf_counter()
         for batch in samples.picked(picks):
@@ -91,19 +97,19 @@ def measured(how: str, folder: Path) -> tuple[float, float]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table."""
     parser = console.parser(__doc__)
-    parser.add_argument(MEASURED, nargs=2, help="one measurement: how, and the folder of the split")
+    parser.add_argument(MEASURED, nargs=3, help="one measurement: how, the folder of the split, its images")
     if only := parser.parse_args(argv).measured:
-        console.say(" ".join(map(str, measured(only[0], Path(only[1])))))
+        console.say(" ".join(map(str, measured(only[0], Path(only[1]), int(only[2])))))
         return
     samples: dict[tuple[str, int], list[list[float]]] = {case: [] for case in CASES}
     with tempfile.TemporaryDirectory() as temporary:
-        folders = {times: Path(temporary) / str(times) for times in (1, 4)}
-        for times, folder in folders.items():
+        folders = {case: Path(temporary) / "-".join(map(str, case)) for case in CASES}
+        for (how, times), folder in folders.items():
             folder.mkdir()
-            write(folder, COUNT * times)
+            write(folder, COUNT * times, rows_of_part(how, COUNT * times))
         for _ in range(ROUNDS):
-            for how, times in CASES:
-                command = [sys.executable, "-m", "benchmarks.streaming", MEASURED, how, str(folders[times])]
+            for (how, times), folder in folders.items():
+                command = [sys.executable, "-m", "benchmarks.streaming", MEASURED, how, str(folder), str(COUNT * times)]
                 line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 samples[how, times].append([float(number) for number in line.split()])
     console.say("| split | images | MiB on disk | images/s | MiB of memory |\n|---|---|---|---|---|")

@@ -12,7 +12,7 @@ from typing import Any
 
 from segline.core import atomic, params, records
 from segline.core.errors import DataError, IntegrityError
-from segline.dataset import objects, preparation, processed
+from segline.dataset import npy, objects, preparation, processed
 from segline.model import checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import mlflow_run
 from segline.scoring import evaluation, image_objects, score_split
@@ -54,9 +54,9 @@ def require_match(
         raise IntegrityError(args.model, problem, remedy)
 
 
-def _appended(files: ExitStack, folder: Path, shape: tuple[int, ...], name: str) -> processed.Writer:
+def _appended(files: ExitStack, folder: Path, shape: tuple[int, ...], name: str) -> npy.Writer:
     """Takes the rows of a new file, which is open as long as `files`."""
-    return files.enter_context(processed.writing(folder / f"{name}.npy", shape))
+    return files.enter_context(npy.writing(folder / f"{name}.npy", shape))
 
 
 def write_outputs(args: Namespace, index: processed.Index, content: dict[str, Any], scored: score_split.Scored) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from segline.core import atomic, params, pipeline
 from segline.core.errors import DataError
-from segline.dataset import history, onehot, processed
+from segline.dataset import history, npy, onehot, processed
 from segline.model import batches, checkpoint, device, randomness
 from segline.model.batches import AnySamples
 from segline.monitoring import mlflow_run, progress
@@ -42,7 +42,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
 
 def load(folder: Path, split: processed.Split, target: torch.device) -> AnySamples:
     """The split on the device, or streamed to it. Raises DataError if every pixel is void."""
-    if not split.onehot.any():
+    if not any(row.any() for row in split.onehot):
         raise DataError(folder, "every pixel is void, so there is nothing to learn or to score", "Check the masks.")
     return batches.place(split.images, split.onehot, len(split.index.classes), target, split.index.owned)
 
@@ -74,9 +74,9 @@ def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
     """Writes the first samples of the split as epoch 1 shows them: images, and classes with `onehot.VOID`."""
     images, packed = samples.first_epoch(augmented, AUGMENTED, seed)
     with atomic.folder(folder) as temporary:
-        processed.save(temporary / "images.npy", images.cpu().numpy())
+        npy.save(temporary / "images.npy", images.cpu().numpy())
         classes = onehot.unpack(packed.cpu().numpy(), augmented.samples.num_classes)
-        processed.save(temporary / "classes.npy", classes)
+        npy.save(temporary / "classes.npy", classes)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from segline.core import records
 from segline.dataset import onehot, raw
-from segline.dataset.processed import IMAGES, ONEHOT, Index, Origin, Row, write_index
+from segline.dataset.processed import Index, Origin, Row
 from segline.reporting import results
 from segline.scoring import confusion, evaluation
 from tests import tiny
@@ -128,10 +128,8 @@ def build(
     world = Evaluated(folder)
     processed = world.inputs["processed"]
     processed.mkdir(parents=True)
-    np.save(processed / IMAGES, parts[0])
     rows = np.where(parts[1] == VOID.value, onehot.VOID, parts[1]).astype(np.uint8)
-    np.save(processed / ONEHOT, onehot.pack(rows, len(labels)))
-    write_index(processed, index)
+    tiny.write_split(processed, index, parts[0], onehot.pack(rows, len(labels)))
     world.inputs["predictions"].mkdir()
     np.save(world.inputs["predictions"] / "test.npy", parts[2])
     world.inputs["augmented"].mkdir()

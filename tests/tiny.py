@@ -22,6 +22,7 @@ CLASSES = (
 )
 VOID = raw.Void(9, (255, 0, 0))
 SIZE = (18, 30)
+IMAGES, ONEHOT = "images-00000.npy", "onehot-00000.npy"  # of a split that has one part
 
 PARAMETERS: dict[str, Any] = {
     "preprocess": {
@@ -123,12 +124,22 @@ def begin(
     preprocess.main(["--raw", "data/raw", "--processed", "data/processed"])
 
 
+def write_split(folder: Path, index: processed.Index, images: np.ndarray, onehot: np.ndarray) -> None:
+    """Writes a processed split, in place of another."""
+    with processed.writing(folder, len(images), index.preparation, len(index.classes)) as put:
+        for number, row in enumerate(zip(images, onehot, strict=True)):
+            put(number, *row)
+    processed.write_index(folder, index)
+
+
 def seal_again(processed_split: Path, **changes: Any) -> None:
     """Changes fields of index.json and makes its digests those of the files, as whoever wants to deceive would."""
     path = processed_split / processed.INDEX
-    content = json.loads(path.read_text(encoding="utf-8")) | changes
-    for key, name in (("sha256_images", processed.IMAGES), ("sha256_onehot", processed.ONEHOT)):
-        content[key] = hashlib.sha256((processed_split / name).read_bytes()).hexdigest()
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for name in (processed.IMAGES, processed.ONEHOT):
+        files = sorted(processed_split.glob(f"{name}-*.npy"))
+        content[f"sha256_{name}"] = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    content |= changes
     content.pop(seal.KEY)
     path.write_text(seal.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -1,25 +1,21 @@
 """The processed format on disk, one folder per split.
 
-    images.npy   uint8 (N, H, W, C)
-    onehot.npy   uint8 (N, H, W, ceil(K / 8)), see `segline.dataset.onehot`
-    index.json   the origin of each row: `Index`, with the SHA-256 of both arrays and of itself
+    images-00000.npy, ...   uint8 (N, H, W, C) in parts, see `segline.dataset.parts`
+    onehot-00000.npy, ...   uint8 (N, H, W, ceil(K / 8)), see `segline.dataset.onehot`; its parts have the same rows
+    index.json              the origin of each row: `Index`, with the SHA-256 of all parts and of itself
 
 A row is a whole image or a tile of one, see `segline.dataset.tiling`.
 
 Readers memory-map the arrays, so a split may be larger than memory. They compare the digests first, once.
 """
 
-import hashlib
-import io
 import math
-import os
-import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +23,15 @@ from pydantic import Field, TypeAdapter
 
 from segline.core import atomic, seal, untrusted
 from segline.core.errors import DataError, IntegrityError
-from segline.dataset import objects, raw, tiling
+from segline.dataset import objects, parts, raw, tiling
 from segline.dataset.objects import Objects
 from segline.dataset.onehot import packed_size
+from segline.dataset.parts import Rows
 from segline.dataset.preparation import Preparation
 from segline.dataset.raw import Label, Void
 
-IMAGES, ONEHOT, INDEX = "images.npy", "onehot.npy", "index.json"
-MAX_BYTES = 1 << 44  # of an array: it is only mapped
+IMAGES, ONEHOT, INDEX = "images", "onehot", "index.json"
+OLD_IMAGES = "images.npy"
 Side = Annotated[int, Field(ge=1, le=1 << 26)]
 Class = Annotated[int, Field(ge=0, le=254)]
 REMEDY = "Run the preprocess stage again: dvc repro -f preprocess."
@@ -119,8 +116,9 @@ class Index:
 class _IndexFile(Index):
     __pydantic_config__ = raw.CLOSED
 
-    sha256_images: raw.Sha256
-    sha256_onehot: raw.Sha256
+    rows_of_part: Annotated[int, Field(ge=1)]
+    sha256_images: tuple[raw.Sha256, ...]
+    sha256_onehot: tuple[raw.Sha256, ...]
     sha256: raw.Sha256
 
 
@@ -129,85 +127,43 @@ class Split:
     """A processed split; both arrays are memory-mapped and read-only."""
 
     index: Index
-    images: npt.NDArray[np.uint8]
-    onehot: npt.NDArray[np.uint8]
+    images: Rows
+    onehot: Rows
 
 
-class Writer:
-    """Writes uint8 rows to a new .npy file, whose `shape` (N first) is known in advance. At most one is in memory.
-
-    Rows are appended by one thread, or put at their places by several; not both.
-    """
-
-    def __init__(self, path: Path, stream: io.FileIO, shape: tuple[int, ...]) -> None:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
-        start = io.BytesIO()
-        np.lib.format.write_array_header_1_0(start, header)
-        self._path, self._stream, self._shape = path, stream, shape
-        self._start, self._row_bytes = len(start.getvalue()), math.prod(shape[1:])
-        self._total = self._start + math.prod(shape)
-        self._digest = hashlib.sha256()
-        self._write(start.getbuffer())
-
-    def __call__(self, row: npt.NDArray[np.uint8]) -> None:
-        """Appends a row."""
-        self._write(self._bytes(row))
-
-    def put(self, number: int, row: npt.NDArray[np.uint8]) -> None:
-        """Writes the row of this number; safe to call from threads."""
-        content, offset = self._bytes(row), self._start + number * self._row_bytes
-        try:
-            while content:
-                written = os.pwrite(self._stream.fileno(), content, offset)
-                content, offset = content[written:], offset + written
-        except OSError as error:
-            raise self._named(error, offset) from None
-
-    @property
-    def sha256(self) -> str:
-        """The digest of what was appended so far, and of the header."""
-        return self._digest.hexdigest()
-
-    def _bytes(self, row: npt.NDArray[np.uint8]) -> memoryview:
-        if row.shape != self._shape[1:] or row.dtype != np.uint8:
-            raise ValueError(f"expected a uint8 row of shape {self._shape[1:]}, got {row.dtype} {row.shape}")
-        return np.ascontiguousarray(row).data.cast("B")
-
-    def _write(self, content: memoryview) -> None:
-        self._digest.update(content)
-        try:
-            while content:
-                content = content[self._stream.write(content) :]
-        except OSError as error:
-            raise self._named(error, self._stream.tell()) from None
-
-    def _named(self, error: OSError, offset: int) -> OSError:
-        error.filename = str(self._path)
-        error.strerror = f"{error.strerror} after {offset} of {self._total} bytes"
-        return error
+Put = Callable[[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8]], None]
 
 
 @contextmanager
-def writing(path: Path, shape: tuple[int, ...]) -> Iterator[Writer]:
-    """A writer of rows to a new file at `path`. `read` refuses a file with fewer than N rows."""
-    with io.FileIO(path, "w") as stream:  # no buffer: nothing is left to fail when it is closed
-        yield Writer(path, stream, shape)
+def writing(folder: Path, count: int, form: Preparation, num_classes: int) -> Iterator[Put]:
+    """Writes `count` rows to `folder`: the function takes the number of a row, its image uint8 (H, W, C) and its mask
+    uint8 (H, W, ceil(K / 8)). Threads may call it, once for each row. `write_index` comes after."""
+    image, mask, each = _form(form, num_classes)
+    with (
+        parts.writing(folder, IMAGES, (count, *image), each) as images,
+        parts.writing(folder, ONEHOT, (count, *mask), each) as onehot,
+    ):
+
+        def put(number: int, pixels: npt.NDArray[np.uint8], packed: npt.NDArray[np.uint8]) -> None:
+            images.put(number, pixels)
+            onehot.put(number, packed)
+
+        yield put
 
 
-def save(path: Path, array: npt.NDArray[np.uint8]) -> None:
-    """`np.save` of a uint8 array of at least two dimensions, whose errors name the file and its size."""
-    with writing(path, array.shape) as append:
-        for row in array:
-            append(row)
+def _form(form: Preparation, num_classes: int) -> tuple[tuple[int, int, int], tuple[int, int, int], int]:
+    """The shapes of an image and of a mask, and the rows of a part: of both arrays the same."""
+    image = form.height, form.width, form.channels
+    mask = form.height, form.width, packed_size(num_classes)
+    return image, mask, parts.num_rows(max(math.prod(image), math.prod(mask)))
 
 
-def write_index(folder: Path, index: Index, images_sha256: str = "", onehot_sha256: str = "") -> None:
-    """Writes `folder/index.json`: equal values give equal bytes. An array is read for its hash if that is not given."""
-    digests = {
-        "sha256_images": images_sha256 or _sha256(folder / IMAGES),
-        "sha256_onehot": onehot_sha256 or _sha256(folder / ONEHOT),
-    }
-    content = asdict(index) | {"preparation": index.preparation.as_dict()} | digests
+def write_index(folder: Path, index: Index) -> None:
+    """Writes `folder/index.json`, with the digests of the arrays there: equal values give equal bytes."""
+    _, _, each = _form(index.preparation, len(index.classes))
+    files = {name: parts.paths(folder, name, len(index.rows), each) for name in (IMAGES, ONEHOT)}
+    digests = {f"sha256_{name}": parts.hashes(paths) for name, paths in files.items()}
+    content = asdict(index) | {"preparation": index.preparation.as_dict(), "rows_of_part": each} | digests
     if index.objects is None:  # older versions do not have them
         del content["objects"]
         for origin in content["origins"]:
@@ -221,39 +177,34 @@ def read(folder: Path) -> Split:
 
     Raises IntegrityError if a file is damaged, DataError if it is missing or does not match the others.
     """
+    if (folder / OLD_IMAGES).exists():
+        raise DataError(folder, f"written by an older version: {OLD_IMAGES}, where arrays now have parts", REMEDY)
     try:
         file = _read_index(folder / INDEX)
         index = Index(**{field.name: getattr(file, field.name) for field in fields(Index)})
         objects.require_classes(index.classes, index.objects)
-        for path, expected in ((folder / IMAGES, file.sha256_images), (folder / ONEHOT, file.sha256_onehot)):
-            if (actual := _sha256(path)) != expected:
-                problem = f"damaged: sha256 {actual[:12]}..., expected {expected[:12]}... ({INDEX})"
-                raise IntegrityError(path, problem, REMEDY)
-        images, onehot = (map_array(folder / name) for name in (IMAGES, ONEHOT))
+        images, onehot = _arrays(folder, file)
     except OSError as error:
         raise DataError(error.filename or folder, untrusted.problem(error), REMEDY) from None
     except ValueError as error:
         raise DataError(folder, f"not a processed split ({error})", REMEDY) from None
-    size = (len(index.rows), index.preparation.height, index.preparation.width)
-    shapes = (*size, index.preparation.channels), (*size, packed_size(len(index.classes)))
-    if (images.shape, onehot.shape) != shapes or images.dtype != np.uint8 or onehot.dtype != np.uint8:
-        kinds = f"images {images.dtype} {images.shape}, onehot {onehot.dtype} {onehot.shape}"
-        problem = f"files that do not fit: {len(index.rows)} rows and {len(index.classes)} classes, {kinds}"
-        raise DataError(folder, problem, REMEDY)
     places = (Row(number, *window) for number in range(len(index.origins)) for window in index.grid(number).windows)
     if not all(row == place for row, place in zip_longest(index.rows, places)):
         raise DataError(folder, "rows that are not those of its images", REMEDY)
     return Split(index, images, onehot)
 
 
-def map_array(path: Path) -> npt.NDArray[Any]:
-    """The array in a .npy file, memory-mapped and read-only. Raises OSError, or ValueError if it is not an array."""
-    with untrusted.opened(path, MAX_BYTES):
-        pass
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (EOFError, SyntaxError, tokenize.TokenError, OverflowError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{path.name}: {type(error).__name__}: {error}") from None  # what NumPy's parser raises
+def _arrays(folder: Path, file: _IndexFile) -> tuple[Rows, Rows]:
+    image, mask, _ = _form(file.preparation, len(file.classes))
+    count, each = len(file.rows), file.rows_of_part
+    arrays = []
+    for name, row, digests in ((IMAGES, image, file.sha256_images), (ONEHOT, mask, file.sha256_onehot)):
+        files = parts.paths(folder, name, count, each)
+        if len(files) != len(digests):
+            raise ValueError(f"{len(digests)} parts of {name}, expected {len(files)} for {count} rows")
+        parts.require_intact(files, digests, INDEX, REMEDY)
+        arrays.append(parts.read(files, (count, *row), each))
+    return arrays[0], arrays[1]
 
 
 def _read_index(path: Path) -> _IndexFile:
@@ -261,8 +212,3 @@ def _read_index(path: Path) -> _IndexFile:
     if seal.is_intact(text.removesuffix("\n")) is False:
         raise IntegrityError(path, "damaged: its content does not match its own sha256", REMEDY)
     return untrusted.parse_json(text, TypeAdapter(_IndexFile))
-
-
-def _sha256(path: Path) -> str:
-    with untrusted.opened(path, MAX_BYTES) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

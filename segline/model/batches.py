@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from segline.core import parallel
+from segline.dataset.parts import Rows
 from segline.model import device
 
-Uint8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
 
 # What training scales bytes 0..255 by, to -1..1. The model file records both; whoever uses a model reads them there.
@@ -62,8 +62,8 @@ class Samples:
 class Streamed:
     """A split that stays in its memory map; the rows picked are copied to `device`. Otherwise like `Samples`."""
 
-    images: Uint8
-    packed: Uint8
+    images: Rows
+    packed: Rows
     num_classes: int
     device: torch.device
     owned: Int64 | None = None
@@ -85,14 +85,13 @@ class Streamed:
 AnySamples = Samples | Streamed
 
 
-def load(images: Uint8, packed: Uint8, num_classes: int, target: torch.device, owned: Int64 | None = None) -> Samples:
+def load(images: Rows, packed: Rows, num_classes: int, target: torch.device, owned: Int64 | None = None) -> Samples:
     """The arrays of a split as tensors on `target`."""
-    return Samples(torch.tensor(images, device=target), torch.tensor(packed, device=target), num_classes, owned)
+    shown, classes = (torch.from_numpy(np.array(rows)).to(target) for rows in (images, packed))
+    return Samples(shown, classes, num_classes, owned)
 
 
-def place(
-    images: Uint8, packed: Uint8, num_classes: int, target: torch.device, owned: Int64 | None = None
-) -> AnySamples:
+def place(images: Rows, packed: Rows, num_classes: int, target: torch.device, owned: Int64 | None = None) -> AnySamples:
     """The arrays of a split: on `target` if they take at most `SHARE` of its free memory, else streamed to it.
 
     `owned` is left out if every sample owns all of itself.

@@ -18,7 +18,7 @@ from segline.core import atomic, parallel
 from segline.core.errors import PipelineError, combined
 from segline.dataset import tiling
 from segline.dataset.preparation import Preparation
-from segline.dataset.processed import IMAGES, ONEHOT, Index, Origin, Row, write_index, writing
+from segline.dataset.processed import Index, Origin, Row, write_index, writing
 from segline.dataset.raw import Dataset
 from segline.monitoring import console
 from segline.preprocessing import audit, images, pair_files, pairs, percentiles, working_image
@@ -131,12 +131,10 @@ def _write_split(
     """Writes the arrays of one split in the order of the data set. Adds each pair to `seen`, or its problems."""
     processed.mkdir()
     starts = [0, *accumulate(count for _, count in pages)]
-    shape = (starts[-1], recipe.preparation.height, recipe.preparation.width)
     origins: list[Origin] = []
     stopped = Event()
     with (
-        writing(processed / IMAGES, (*shape, recipe.preparation.channels)) as put_image,
-        writing(processed / ONEHOT, (*shape, recipe.depth)) as put_onehot,
+        writing(processed, starts[-1], recipe.preparation, len(recipe.table.classes)) as put_row,
         _threads(stopped) as each,
     ):
 
@@ -146,8 +144,8 @@ def _write_split(
             def put(row: int, image: pairs.Uint8, onehot: pairs.Uint8) -> None:
                 if stopped.is_set():
                     raise CancelledError
-                put_image.put(start + row, image)
-                put_onehot.put(start + row, onehot)
+                if not problems:  # otherwise nothing is kept, and a part that misses a row would stay open
+                    put_row(start + row, image, onehot)
 
             return pairs.prepare(raw, recipe, page, count, put)
 

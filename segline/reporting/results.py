@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from segline.core import records, untrusted
 from segline.core.errors import DataError
-from segline.dataset import onehot, processed
+from segline.dataset import npy, onehot, processed
 from segline.dataset.history import Epoch, Rate
 from segline.dataset.objects import semantic
 
@@ -232,7 +232,7 @@ def read_augmented(folder: Path, index: processed.Index) -> tuple[npt.NDArray[np
 
 def _array(path: Path) -> npt.NDArray[Any]:
     try:
-        return processed.map_array(path)
+        return npy.map_array(path)
     except OSError as error:
         raise DataError(path, untrusted.problem(error), REMEDY) from None
     except ValueError as error:

@@ -82,7 +82,8 @@ def score(
     for number, origin in enumerate(index.origins):
         grid = index.grid(number)
         windows = seams.watch(grid, islice(rows, grid.count))
-        at_rows = _Rows(grid, split.onehot[first : first + grid.count], working[number], parents, append)
+        packed = (split.onehot[row] for row in range(first, first + grid.count))  # one at a time
+        at_rows = _Rows(grid, packed, working[number], parents, append)
         first += grid.count
         collected = _collected(folder, index, number) if wanted else None
         top = 0
@@ -112,7 +113,7 @@ class _Rows:
     def __init__(
         self,
         grid: tiling.Grid,
-        packed: Uint8,
+        packed: Iterable[Uint8],
         matrix: confusion.Counts,
         parents: Sequence[int],
         append: Callable[[Uint8], None],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segline.core.errors import DataError, IntegrityError, PipelineError
-from segline.dataset import onehot, processed
+from segline.dataset import onehot, parts, processed
 from segline.dataset.raw import Label, Void
 from tests import tiny
 
@@ -33,11 +33,7 @@ def flipped(content: bytes, bit: int) -> bytes:
 
 def write(folder: Path, index: processed.Index = INDEX) -> Path:
     folder.mkdir(exist_ok=True)
-    for name, content in ((processed.IMAGES, IMAGES), (processed.ONEHOT, ONEHOT)):
-        with processed.writing(folder / name, content.shape) as append:
-            for row in content:
-                append(row)
-    processed.write_index(folder, index)
+    tiny.write_split(folder, index, IMAGES, ONEHOT)
     return folder
 
 
@@ -53,7 +49,7 @@ def test_the_arrays_are_plain_npy_files(tmp_path):
     """Anyone can open them with np.load."""
     folder = write(tmp_path / "train")
 
-    np.testing.assert_array_equal(np.load(folder / processed.IMAGES), IMAGES)
+    np.testing.assert_array_equal(np.load(folder / tiny.IMAGES), IMAGES)
 
 
 def test_the_arrays_are_mapped_read_only(tmp_path):
@@ -68,8 +64,80 @@ def test_the_arrays_are_mapped_read_only(tmp_path):
 def test_writing_twice_gives_equal_bytes(tmp_path):
     one, two = write(tmp_path / "one"), write(tmp_path / "two")
 
-    for name in (processed.IMAGES, processed.ONEHOT, processed.INDEX):
+    for name in (tiny.IMAGES, tiny.ONEHOT, processed.INDEX):
         assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+@pytest.mark.parametrize(("rows_of_part", "files"), [(1, 3), (2, 2), (3, 1), (9, 1)])
+def test_in_parts_of_any_size_the_same_is_read(tmp_path, monkeypatch, rows_of_part, files):
+    """Both arrays are cut at the same rows, as the larger one needs."""
+    monkeypatch.setattr(parts, "MAX_BYTES", parts.HEADER + rows_of_part * IMAGES[0].nbytes)
+    folder = write(tmp_path / "train")
+    split = processed.read(folder)
+
+    assert INDEX == split.index
+    assert [*IMAGES.tobytes()] == [*np.array(split.images).tobytes()]
+    assert [*ONEHOT.tobytes()] == [*np.array(split.onehot).tobytes()]
+    for name in ("images", "onehot"):
+        sizes = [len(np.load(path)) for path in sorted(folder.glob(f"{name}-*.npy"))]
+        assert files == len(sizes)
+        assert [min(3, rows_of_part)] * (files - 1) == sizes[:-1]
+        assert 3 == sum(sizes)
+
+
+def test_a_damaged_or_missing_part_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "MAX_BYTES", 1)
+    folder = write(tmp_path / "train")
+    path = folder / "onehot-00001.npy"
+    path.write_bytes(flipped(path.read_bytes(), -1))
+    with pytest.raises(IntegrityError, match=r"train/onehot-00001\.npy: damaged: sha256 "):
+        processed.read(folder)
+    path.unlink()
+
+    with pytest.raises(DataError, match=r"train/onehot-00001\.npy: missing\. Run the preprocess stage again"):
+        processed.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rows_of_part": 2}, "3 parts of images, expected 2 for 3 rows"),
+        ({"rows_of_part": 0}, "rows_of_part: input should be greater"),
+        ({"sha256_onehot": []}, "0 parts of onehot, expected 3 for 3 rows"),
+        ({"sha256_images": ["0" * 63]}, "sha256_images.0"),
+    ],
+)
+def test_an_index_of_other_parts_is_refused(tmp_path, monkeypatch, changes, said):
+    monkeypatch.setattr(parts, "MAX_BYTES", 1)
+    folder = write(tmp_path / "train")
+    tiny.seal_again(folder, **changes)
+
+    with pytest.raises(DataError, match=f"not a processed split .*{said}"):
+        processed.read(folder)
+
+
+def test_parts_that_were_exchanged_are_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "MAX_BYTES", 1)
+    folder = write(tmp_path / "train")
+    one, two, spare = (folder / name for name in ("images-00000.npy", "images-00002.npy", "spare"))
+    one.rename(spare)
+    two.rename(one)
+    spare.rename(two)
+
+    with pytest.raises(IntegrityError, match=r"images-00000\.npy: damaged"):
+        processed.read(folder)
+
+
+def test_a_split_without_rows_has_one_empty_part(tmp_path):
+    folder = tmp_path / "train"
+    folder.mkdir()
+    index = replace(INDEX, origins=(), rows=())
+    tiny.write_split(folder, index, IMAGES[:0], ONEHOT[:0])
+    split = processed.read(folder)
+
+    assert (0, 5, 7, 3) == split.images.shape
+    assert (0, 5, 7, 1) == split.onehot.shape
+    assert index == split.index
 
 
 def test_void_none_comes_back_as_none(tmp_path):
@@ -78,16 +146,7 @@ def test_void_none_comes_back_as_none(tmp_path):
     assert processed.read(write(tmp_path / "train", index)).index == index
 
 
-@pytest.mark.parametrize("row", [np.zeros((5, 7, 1), np.uint8), np.zeros((5, 7, 3), np.float32)])
-def test_a_row_of_another_shape_or_type_is_refused(tmp_path, row):
-    with (
-        processed.writing(tmp_path / processed.IMAGES, IMAGES.shape) as append,
-        pytest.raises(ValueError, match="expected"),
-    ):
-        append(row)
-
-
-@pytest.mark.parametrize("name", [processed.IMAGES, processed.ONEHOT, processed.INDEX])
+@pytest.mark.parametrize("name", [tiny.IMAGES, tiny.ONEHOT, processed.INDEX])
 def test_a_missing_file_is_named(tmp_path, name):
     folder = write(tmp_path / "train")
     (folder / name).unlink()
@@ -96,7 +155,7 @@ def test_a_missing_file_is_named(tmp_path, name):
         processed.read(folder)
 
 
-@pytest.mark.parametrize("name", [processed.IMAGES, processed.ONEHOT, processed.INDEX])
+@pytest.mark.parametrize("name", [tiny.IMAGES, tiny.ONEHOT, processed.INDEX])
 @pytest.mark.parametrize("kept", [0, 1, 60, -1])
 def test_a_cut_file_is_refused(tmp_path, name, kept):
     folder = write(tmp_path / "train")
@@ -107,7 +166,7 @@ def test_a_cut_file_is_refused(tmp_path, name, kept):
         processed.read(folder)
 
 
-@pytest.mark.parametrize("name", [processed.IMAGES, processed.ONEHOT, processed.INDEX])
+@pytest.mark.parametrize("name", [tiny.IMAGES, tiny.ONEHOT, processed.INDEX])
 def test_every_flipped_bit_is_noticed(tmp_path, name):
     path = write(tmp_path / "train") / name
     content = path.read_bytes()
@@ -122,9 +181,9 @@ def test_every_flipped_bit_is_noticed(tmp_path, name):
 def test_arrays_are_hashed_in_pieces_because_they_may_be_larger_than_memory(tmp_path):
     folder = write(tmp_path / "train")
     tracemalloc.start()
-    with (folder / processed.IMAGES).open("r+b") as stream:
+    with (folder / tiny.IMAGES).open("r+b") as stream:
         stream.truncate(1 << 28)  # a hole: it takes no space
-    with pytest.raises(IntegrityError, match=r"images\.npy: damaged: sha256 \w{12}\.\.\., expected \w{12}"):
+    with pytest.raises(IntegrityError, match=r"images-00000\.npy: damaged: sha256 \w{12}\.\.\., expected \w{12}"):
         processed.read(folder)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -135,15 +194,15 @@ def test_arrays_are_hashed_in_pieces_because_they_may_be_larger_than_memory(tmp_
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        (processed.IMAGES, IMAGES[:2]),
-        (processed.IMAGES, IMAGES[..., 0]),
-        (processed.IMAGES, IMAGES[..., :2]),
-        (processed.IMAGES, IMAGES.astype(np.float32)),
-        (processed.ONEHOT, ONEHOT[:, :4]),
-        (processed.ONEHOT, ONEHOT.repeat(2, axis=-1)),
-        (processed.ONEHOT, ONEHOT.astype(np.int64)),
-        (processed.IMAGES, np.array([None])),
-        (processed.IMAGES, np.uint8(1)),
+        (tiny.IMAGES, IMAGES[:2]),
+        (tiny.IMAGES, IMAGES[..., 0]),
+        (tiny.IMAGES, IMAGES[..., :2]),
+        (tiny.IMAGES, IMAGES.astype(np.float32)),
+        (tiny.ONEHOT, ONEHOT[:, :4]),
+        (tiny.ONEHOT, ONEHOT.repeat(2, axis=-1)),
+        (tiny.ONEHOT, ONEHOT.astype(np.int64)),
+        (tiny.IMAGES, np.array([None])),
+        (tiny.IMAGES, np.uint8(1)),
     ],
     ids=["rows", "no-channels", "two-channels", "float", "height", "depth", "int64", "object", "scalar"],
 )
@@ -152,7 +211,19 @@ def test_files_that_do_not_fit_each_other_are_refused(tmp_path, name, content):
     np.save(folder / name, content)
     tiny.seal_again(folder)
 
-    with pytest.raises(DataError, match="train"):
+    with pytest.raises(
+        DataError, match=rf"train: not a processed split \({name}: .*(expected uint8 \(3, 5, 7, |objects)"
+    ):
+        processed.read(folder)
+
+
+def test_the_arrays_of_an_older_version_are_one_line_that_says_what_to_do(tmp_path):
+    folder = write(tmp_path / "train")
+    for name in ("images", "onehot"):
+        (folder / f"{name}-00000.npy").rename(folder / f"{name}.npy")
+    old = "written by an older version: images.npy, where arrays now have parts. Run the preprocess stage again"
+
+    with pytest.raises(DataError, match=old):
         processed.read(folder)
 
 
@@ -179,7 +250,7 @@ HEADER = b"{'descr': '|u1', 'fortran_order': False, 'shape': (3, 5, 7, 3), }"
 def test_an_array_that_lies_in_its_header_is_one_line(tmp_path, header):
     """With the right digest, as only somebody who means it can write it."""
     folder = write(tmp_path / "train")
-    (folder / processed.IMAGES).write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + bytes(315))
+    (folder / tiny.IMAGES).write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + bytes(315))
     tiny.seal_again(folder)
 
     with pytest.raises(DataError, match="not a processed split") as caught:
@@ -190,26 +261,11 @@ def test_an_array_that_lies_in_its_header_is_one_line(tmp_path, header):
 
 def test_a_pipe_or_a_folder_in_place_of_an_array_is_named_and_not_waited_for(tmp_path):
     folder = write(tmp_path / "train")
-    (folder / processed.ONEHOT).unlink()
-    os.mkfifo(folder / processed.ONEHOT)
+    (folder / tiny.ONEHOT).unlink()
+    os.mkfifo(folder / tiny.ONEHOT)
 
-    with pytest.raises(DataError, match=r"onehot\.npy: a folder, pipe or device, expected a file"):
+    with pytest.raises(DataError, match=r"onehot-00000\.npy: a folder, pipe or device, expected a file"):
         processed.read(folder)
-
-
-def test_an_array_that_does_not_fit_on_the_disk_is_named_with_its_size():
-    with pytest.raises(OSError, match=r"No space left on device after 0 of 443 bytes: '/dev/full'"):  # noqa: SIM117
-        with processed.writing(Path("/dev/full"), IMAGES.shape):
-            pass
-
-
-@pytest.mark.parametrize("shape", [(3, 5, 7, 3), (1, 1), (4, 2, 3)])
-def test_saved_arrays_have_the_bytes_of_numpy(tmp_path, shape):
-    array = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
-    processed.save(tmp_path / "ours.npy", array)
-    np.save(tmp_path / "numpy.npy", array)
-
-    assert (tmp_path / "numpy.npy").read_bytes() == (tmp_path / "ours.npy").read_bytes()
 
 
 @pytest.mark.parametrize(

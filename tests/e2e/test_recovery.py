@@ -32,9 +32,9 @@ def damage(project: Project) -> dict[str, str]:
     """Flips a bit in the objects of a model, a table, the list of a folder and a file in another; md5 by path."""
     locked = project.locked()
     listed = json.loads(cached(project, locked["data/processed"]).read_bytes())
-    file = next(entry for entry in listed if entry["relpath"] == "train/onehot.npy")
+    file = next(entry for entry in listed if entry["relpath"] == "train/onehot-00000.npy")
     paths = {path: locked[path] for path in ("models/model.safetensors", "metrics/eval.json", "data/predictions")}
-    paths["data/processed/train/onehot.npy"] = file["md5"]
+    paths["data/processed/train/onehot-00000.npy"] = file["md5"]
     for md5 in paths.values():
         flip_a_bit(cached(project, md5))
     return paths

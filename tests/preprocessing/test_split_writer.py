@@ -19,7 +19,7 @@ from PIL import Image
 
 from segline.core import params
 from segline.core.errors import DataError, PipelineError, Problems
-from segline.dataset import processed
+from segline.dataset import parts, processed
 from segline.dataset import raw as raw_dataset
 from segline.dataset.onehot import VOID, unpack
 from segline.preprocessing import pair_files, pairs, split_writer
@@ -64,6 +64,16 @@ def test_each_split_has_a_row_for_each_pair(raw):
     assert {"train", "val"} == {path.name for path in folder.iterdir()}
     for split, stems in raw.splits.items():
         assert stems == [origin.stem for origin in processed.read(folder / split).index.origins]
+
+
+@pytest.mark.usefixtures("raw")
+def test_parts_are_the_same_however_many_threads_write_them(monkeypatch):
+    monkeypatch.setattr(parts, "MAX_BYTES", 1)
+    expected = {path.name: path.read_bytes() for path in (write() / "train").glob("images-*.npy")}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+
+    assert {f"images-0000{row}.npy" for row in range(3)} == expected.keys()
+    assert expected == {path.name: path.read_bytes() for path in (write() / "train").glob("images-*.npy")}
 
 
 def test_problems_of_all_splits_come_together_and_nothing_is_written(raw):
@@ -340,7 +350,9 @@ def test_a_full_disk_ends_the_work_of_all_threads(raw, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(OSError, match=r"No space left on device after \d+ of \d+ bytes: 'processed/train/images\.npy'"):
+    with pytest.raises(
+        OSError, match=r"No space left on device after \d+ of \d+ bytes: 'processed/train/images-00000\.npy'"
+    ):
         write()
 
     assert len(written) <= 3

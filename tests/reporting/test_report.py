@@ -115,7 +115,7 @@ def test_scores_that_say_little_are_doubted_at_the_top(tmp_path):
 def test_the_page_of_a_large_split_stays_under_five_megabytes(tmp_path):
     """With images of about 110 kB each as JPEG, twice what street scenes of this size take."""
     world = evaluated.build(tmp_path / "run", images=60, size=(360, 480))
-    path = world.inputs["processed"] / processed.IMAGES
+    path = world.inputs["processed"] / tiny.IMAGES
     noise = np.load(path)
     np.save(path, np.stack([cv2.GaussianBlur(image, (0, 0), 1) for image in noise]))
     tiny.seal_again(path.parent)
@@ -128,7 +128,7 @@ def test_the_page_of_a_large_split_stays_under_five_megabytes(tmp_path):
 def test_a_photograph_in_the_page_is_the_image(tmp_path):
     world = evaluated.build(tmp_path / "run", channels=1, images=1)
     image = np.repeat(np.linspace(0, 255, 16, dtype=np.uint8)[None, None, :, None], 12, axis=1)
-    np.save(world.inputs["processed"] / processed.IMAGES, image)
+    np.save(world.inputs["processed"] / tiny.IMAGES, image)
     tiny.seal_again(world.inputs["processed"])
 
     content = base64.b64decode(viewer(render(world))["images"][0]["whole"]["photo"].split(",")[1])

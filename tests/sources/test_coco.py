@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 
 from segline.core import params
 from segline.core.errors import ParameterError, PipelineError
-from segline.dataset import processed, raw
+from segline.dataset import raw
 from segline.dataset.raw import Dataset, Void
 from segline.sources import coco
 from segline.sources.collecting import json_file, shapes
@@ -49,7 +49,7 @@ BY_FOLDER: dict[str, Any] = {
 SQUARE = [2.0, 2.0, 10.0, 2.0, 10.0, 8.0, 2.0, 8.0]
 CATEGORIES = [{"id": 3, "name": "dog"}, {"id": 90, "name": "cat"}, {"id": 4, "name": "bird"}]
 NAMES = ("a.png", "b.png", "c.png", "d.png")
-ARRAYS = (processed.IMAGES, processed.ONEHOT)
+ARRAYS = (tiny.IMAGES, tiny.ONEHOT)
 CAT, DOG, BIRD = 90, 3, 4
 
 

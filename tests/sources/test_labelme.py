@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from segline.core import params
 from segline.core.errors import ParameterError, PipelineError
-from segline.dataset import processed, raw
+from segline.dataset import raw
 from segline.preprocessing import pairs, split_writer
 from segline.preprocessing.image_files.upright import TURNS
 from segline.sources import labelme
@@ -163,7 +163,7 @@ def prepared(folder: Path, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
     own = params.section({"preprocess": {**tiny.PARAMETERS["preprocess"], **changes}}, "preprocess", pairs.Section)
     data = raw.read(folder / "raw")
     split_writer.write(folder / "raw", folder / "processed", pairs.recipe(folder / "raw", data, own), data)
-    return tuple(np.load(folder / "processed/train" / name) for name in (processed.IMAGES, processed.ONEHOT))
+    return tuple(np.load(folder / "processed/train" / name) for name in (tiny.IMAGES, tiny.ONEHOT))
 
 
 @pytest.mark.parametrize("place", [".", "images"])

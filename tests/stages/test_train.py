@@ -261,7 +261,7 @@ def test_a_loss_that_diverges_stops_it_and_leaves_the_old_model_alone(project):
 
 def test_void_everywhere_is_refused(project):
     for split in ("train", "val"):
-        onehot = Path(f"data/processed/{split}/onehot.npy")
+        onehot = Path(f"data/processed/{split}/onehot-00000.npy")
         content = onehot.read_bytes()
         onehot.write_bytes(content[:128] + bytes(len(content) - 128))
         tiny.seal_again(onehot.parent)
@@ -477,7 +477,7 @@ def test_a_training_in_float32_resumes_under_auto_if_auto_is_float32(interrupted
 @pytest.mark.parametrize("change", ["train__seed", "train__epochs", "preprocessed"])
 def test_another_training_starts_from_the_beginning_silently(interrupted, capsys, change):
     if change == "preprocessed":
-        images = Path("data/processed/val/images.npy")
+        images = Path("data/processed/val/images-00000.npy")
         images.write_bytes(images.read_bytes()[:-1] + b"\7")
         tiny.seal_again(images.parent)
     else:

@@ -92,14 +92,13 @@ def dataset(folder: Path) -> Read:
 def index(folder: Path) -> Read:
     """index.json and the headers of the arrays, half of them with the right digests."""
     shape = (2, 4, 5)
-    processed.save(folder / processed.IMAGES, np.zeros((*shape, 3), np.uint8))
-    processed.save(folder / processed.ONEHOT, np.zeros((*shape, 1), np.uint8))
     origins = tuple(processed.Origin(str(n), None, 8, 9, "a.png", "b.png", "0" * 64, "0" * 64) for n in range(2))
     rows = tuple(processed.Row(n, 0, 0) for n in range(2))
     preparation = tiny.stretched(4, 5)
     values = ((0, 0), (1, 1), (2, 2), (9, None))
     data = processed.Index("toy", "test", tiny.CLASSES, tiny.VOID, False, "index", values, preparation, origins, rows)
-    path, array = folder / processed.INDEX, folder / processed.IMAGES
+    tiny.write_split(folder, data, np.zeros((*shape, 3), np.uint8), np.zeros((*shape, 1), np.uint8))
+    path, array = folder / processed.INDEX, folder / tiny.IMAGES
     header = array.read_bytes()
 
     def read(random: Random) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segline.dataset import onehot, processed, raw, tiling
+from segline.dataset import onehot, raw, tiling
 from segline.dataset.onehot import VOID
 from segline.dataset.preparation import Preparation
 from segline.dataset.processed import Index, Origin, Row, Split
@@ -40,6 +40,4 @@ def split(masks: Sequence[np.ndarray], num_classes: int, preparation: Preparatio
 
 def write(folder: Path, split: Split) -> None:
     """Writes a split, in place of another."""
-    processed.save(folder / processed.IMAGES, split.images)
-    processed.save(folder / processed.ONEHOT, split.onehot)
-    processed.write_index(folder, split.index)
+    tiny.write_split(folder, split.index, split.images, split.onehot)
