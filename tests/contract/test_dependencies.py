@@ -47,7 +47,7 @@ NOT_IMPORTED = {
         "preprocessing/pixels_seen",
         "preprocessing/split_writer",
     },
-    "plot": {"core/git", "core/parallel", "core/pipeline", "core/plugins"},
+    "plot": {"core/git", "core/pipeline", "core/plugins"},
 }
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = sorted(PIPELINE["stages"])

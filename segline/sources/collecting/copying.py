@@ -1,11 +1,14 @@
 """A user's images and masks -> the raw data set, byte for byte. Decodes no pixels.
 
-They are copied, not linked: `data/raw` is an output that DVC may move into its cache and make read-only.
+They are copied, not linked: `data/raw` is an output that DVC may move into its cache and make read-only. Where the
+file system has reflinks (Btrfs, XFS), a copy is one: a file of its own, which shares blocks until either is changed.
 """
 
+import fcntl
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
 from segline.core.errors import DataError
@@ -14,6 +17,7 @@ from segline.monitoring import console
 from segline.sources.collecting.listing import Entry
 
 CHUNK = 1 << 20
+FICLONE = 0x40049409  # of linux/fs.h; `Path.copy` does the same from Python 3.14 on
 
 
 def copy(
@@ -35,9 +39,14 @@ def copy(
 
 
 def require_space(folder: Path, paths: Sequence[Path]) -> None:
-    """Makes `folder`. Raises DataError if its disk has no space for copies of the files, and for DVC's copies."""
+    """Makes `folder`. Raises DataError if its disk has no space for copies of the files, and for DVC's copies.
+
+    Reflinks take none: `folder` shares blocks with the files, and DVC's cache with `folder`.
+    """
     needed = 2 * sum(path.stat().st_size for path in paths)
     folder.mkdir(parents=True, exist_ok=True)
+    if paths and _has_reflinks(paths[0], folder):
+        return
     if needed > (free := shutil.disk_usage(folder).free):
         expected = f"at least {(needed >> 20) + 1} MiB, twice the size of the data: a copy, and another in DVC's cache"
         raise DataError(folder, f"{free >> 20} MiB free on its disk, expected {expected}", "Free some space.")
@@ -68,8 +77,28 @@ def _copied(entries: Sequence[Entry], numbers: Sequence[Path | None], folder: Pa
 def copy_file(source: Path, target: Path) -> str:
     """SHA-256 of the bytes written."""
     sha256 = hashlib.sha256()
-    with source.open("rb") as reader, target.open("xb") as writer:
+    with source.open("rb") as reader, target.open("x+b") as writer:
+        if _reflinked(reader, writer):
+            return hashlib.file_digest(writer, "sha256").hexdigest()
         while chunk := reader.read(CHUNK):
             sha256.update(chunk)
             writer.write(chunk)
     return sha256.hexdigest()
+
+
+def _has_reflinks(source: Path, folder: Path) -> bool:
+    probe = folder / ".reflink"
+    try:
+        with source.open("rb") as reader, probe.open("w+b") as writer:
+            return _reflinked(reader, writer)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _reflinked(reader: BufferedReader, writer: BufferedRandom) -> bool:
+    """Whether the empty file `writer` now has the content of `reader`, by reference."""
+    try:
+        fcntl.ioctl(writer, FICLONE, reader.fileno())
+    except OSError:  # another file system than this one's, or one without reflinks
+        return False
+    return True

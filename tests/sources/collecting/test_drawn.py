@@ -12,7 +12,7 @@ import pytest
 
 from segline.core.errors import DataError
 from segline.dataset.raw import Pair
-from segline.sources.collecting import drawn
+from segline.sources.collecting import copying, drawn
 from segline.sources.collecting.listing import Entry
 
 MASK = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -67,6 +67,7 @@ def test_an_image_may_come_from_elsewhere_than_its_file(tmp_path, entry) -> None
 def test_a_full_disk_is_told_before_anything_is_drawn(tmp_path, entry, monkeypatch) -> None:
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(11))
+    monkeypatch.setattr(copying, "_has_reflinks", lambda *_: False)
     with pytest.raises(DataError, match="0 MiB free on its disk"):
         drawn.write({"val": [entry]}, lambda _: pytest.fail("drawn"), tmp_path / "raw")
 
