@@ -65,6 +65,7 @@ def section(precision: Precision, batch: int) -> loop.Section:
         seed=1,
         epochs=1_000,
         batch_size=batch,
+        shards=1,
         sampling="uniform",
         loss=["cross_entropy"],
         label_smoothing=0.0,

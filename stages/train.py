@@ -4,6 +4,7 @@ from segline.monitoring import console  # first: it handles Ctrl-C while the res
 
 # isort: split
 import hashlib
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from segline.dataset import history, npy, onehot, processed
 from segline.model import batches, checkpoint, device, randomness
 from segline.model.batches import AnySamples
 from segline.monitoring import mlflow_run, progress
-from segline.training import loop, model_from_params, pretrained, resume, sampling, start_from
+from segline.training import group, loop, model_from_params, pretrained, resume, sampling, start_from, workers
 from segline.training.augmentation import plan, samples
 from segline.training.augmentation.samples import Augmented
 from segline.training.state import State
@@ -40,11 +41,12 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     )
 
 
-def load(folder: Path, split: processed.Split, target: torch.device) -> AnySamples:
+def load(folder: Path, split: processed.Split, target: torch.device, processes: int = 1) -> AnySamples:
     """The split on the device, or streamed to it. Raises DataError if every pixel is void."""
     if not any(row.any() for row in split.onehot):
         raise DataError(folder, "every pixel is void, so there is nothing to learn or to score", "Check the masks.")
-    return batches.place(split.images, split.onehot, len(split.index.classes), target, split.index.owned)
+    num_classes, owned = len(split.index.classes), split.index.owned
+    return batches.place(split.images, split.onehot, num_classes, target, owned, processes=processes)
 
 
 def announce(index: processed.Index, section: loop.Section, rare: sampling.RareClasses | None) -> None:
@@ -62,6 +64,8 @@ def announce(index: processed.Index, section: loop.Section, rare: sampling.RareC
 
 def write_outputs(args: Namespace, section: loop.Section, state: State, model: checkpoint.Description) -> None:
     """Writes the weights of the epoch that is kept, its losses and scores, and those of every epoch."""
+    if (last := len(state.history)) < section.epochs:
+        console.say(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
     best = section.keep == "best"
     kept = state.best_epoch if best else state.history[-1]
     checkpoint.write(args.model, state.best if best else state.kept.state_dict(), model)
@@ -79,17 +83,40 @@ def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
         npy.save(temporary / "classes.npy", classes)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains on one split, validates on the other, and writes the model."""
-    args = parse(argv)
-    document = params.load()
-    section = params.section(document, "train", loop.Section)
-    augment = params.section(document, "augment", plan.Section)
+def prepared(section: loop.Section) -> torch.device:
+    """The device, with what this training needs set. Raises DeviceError if it lacks something."""
+    if section.shards > 1:
+        workers.limit_threads()
     target = device.pick()
     device.require_precision(target, section.precision)
     if section.compile:
         device.require_compiler(target)
     device.keep_memory()
+    return target
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains on one split, validates on the other, and writes the model: here, or in workers that it starts."""
+    args = parse(argv)
+    if place := group.Place.given():
+        return workers.work(partial(train, args, place))
+    count = workers.wanted(params.section(params.load(), "train", loop.Section).shards)
+    if count > 1:
+        return workers.run(["-m", "stages.train", *(sys.argv[1:] if argv is None else argv)], count)
+    train(args)
+    return 0
+
+
+def train(args: Namespace, place: group.Place | None = None) -> None:
+    """Trains alone, or as the worker at `place`, of which the first one writes the results. Raises `group.Lost` if
+    another worker has died.
+    """
+    document = params.load()
+    section = params.section(document, "train", loop.Section)
+    augment = params.section(document, "augment", plan.Section)
+    if place:
+        workers.require_work(place.size, section.shards, "WORLD_SIZE")
+    target = prepared(section)
     splits = {folder: processed.read(folder) for folder in (args.train, args.val)}
     plan.require_colours(augment, splits[args.train].index.preparation.bands)
     model = model_from_params.from_params(document, section, splits[args.train])
@@ -102,7 +129,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with mlflow_run.run("train", {"train": args.train, "val": args.val}, document) as run:
         run.tags(device.description(target) | {"precision": precision})
         randomness.deterministic(section.seed)
-        train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
+        sharing = place.size if place and target.type == "cpu" else 1
+        train_split, val_split = (load(folder, split, target, sharing) for folder, split in splits.items())
         rare = sampling.rare_classes(section.sampling, splits[args.train])
         announce(splits[args.train].index, section, rare)
         shown = Augmented(train_split, augment, rare)
@@ -115,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         saver.resume(state, section.epochs)
         with (
             device.within_memory("lower train.batch_size or the width of the network"),
+            group.joined(place, target) as together,
             progress.Progress(
                 run,
                 epochs=section.epochs,
@@ -124,12 +153,14 @@ def main(argv: Sequence[str] | None = None) -> None:
                 gpu_memory=partial(device.peak_memory, target),
             ) as seen,
         ):
-            for epoch in loop.fit(state, section, shown, val_split, seen.step_done):
-                if epoch.epoch < section.epochs:
+            if together.size > 1:
+                together.require_same(saver.digest(state), target)
+            for epoch in loop.fit(state, section, shown, val_split, seen.step_done, group=together):
+                if together.leads and epoch.epoch < section.epochs:
                     saver.epoch_done(state)
                 seen.epoch_done(epoch)
-        if (last := len(state.history)) < section.epochs:
-            console.say(f"stopped after epoch {last}: no better mIoU on val since epoch {state.best_epoch.epoch}")
+        if not together.leads:
+            return
         write_outputs(args, section, state, model)
         if (only := loop.only_class(state, section, val_split)) is not None:
             problem = f"every pixel is predicted as {model.classes[only].name}: the training has failed"

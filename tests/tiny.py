@@ -44,6 +44,7 @@ PARAMETERS: dict[str, Any] = {
         "seed": 1,
         "epochs": 2,
         "batch_size": 4,
+        "shards": 1,
         "sampling": "uniform",
         "loss": ["cross_entropy"],
         "label_smoothing": 0.0,

@@ -91,14 +91,22 @@ def load(images: Rows, packed: Rows, num_classes: int, target: torch.device, own
     return Samples(shown, classes, num_classes, owned)
 
 
-def place(images: Rows, packed: Rows, num_classes: int, target: torch.device, owned: Int64 | None = None) -> AnySamples:
+def place(
+    images: Rows,
+    packed: Rows,
+    num_classes: int,
+    target: torch.device,
+    owned: Int64 | None = None,
+    *,
+    processes: int = 1,
+) -> AnySamples:
     """The arrays of a split: on `target` if they take at most `SHARE` of its free memory, else streamed to it.
 
-    `owned` is left out if every sample owns all of itself.
+    As many `processes` place the same arrays in that memory. `owned` is left out if every sample owns all of itself.
     """
     whole = 0, packed.shape[1], 0, packed.shape[2]
     parts = None if owned is None or (owned == whole).all() else owned
-    if images.nbytes + packed.nbytes <= SHARE * device.free_memory(target):
+    if processes * (images.nbytes + packed.nbytes) <= SHARE * device.free_memory(target):
         return load(images, packed, num_classes, target, parts)
     return Streamed(images, packed, num_classes, target, parts)
 
@@ -134,12 +142,16 @@ def portions(rows: Int64, size: int) -> list[Int64]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def in_order(samples: AnySamples, size: int, mean: float, std: float) -> Iterator[tuple[Tensor, Tensor]]:
+def in_order(
+    samples: AnySamples, size: int, mean: float, std: float, part: slice = slice(None)
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (inputs, one-hot) of up to `size` samples, as stored; `inputs` takes `mean` and `std`.
+
+    With `part` some of the batches: `[1::2]` is every other.
 
     What a sample does not own is void in its one-hot, so a pixel that several samples show counts once.
     """
-    picks = portions(np.arange(len(samples)), size)
+    picks = portions(np.arange(len(samples)), size)[part]
     for rows, batch in zip(picks, samples.picked(picks), strict=True):
         packed = batch.packed
         if samples.owned is not None:

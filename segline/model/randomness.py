@@ -37,7 +37,7 @@ def deterministic(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def reseed(seed: int, step: int) -> None:
-    """From here on dropout masks depend only on (seed, step)."""
-    state = np.random.SeedSequence((seed, DROPOUT, step)).generate_state(1, np.uint64)
+def reseed(seed: int, step: int, *shard: int) -> None:
+    """From here on dropout masks depend only on (seed, step), or on (seed, step, shard)."""
+    state = np.random.SeedSequence((seed, DROPOUT, step, *shard)).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0] >> np.uint64(1)))

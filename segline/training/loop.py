@@ -6,22 +6,23 @@ Everything that a training consists of is in one `State`; the loop continues fro
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from segline.core import params
 from segline.core.errors import ParameterError, TrainingError
 from segline.dataset.history import Epoch
-from segline.model import batches, device, forward, output_head, randomness
+from segline.model import batches, device, forward, randomness
 from segline.model.batches import AnySamples
 from segline.scoring import confusion
-from segline.training import losses, optim, start_from
+from segline.training import losses, optim, shards, start_from
 from segline.training.augmentation import samples
 from segline.training.augmentation.samples import Augmented
+from segline.training.backward import Backward
+from segline.training.group import ALONE, Group
 from segline.training.sampling import Sampling
 from segline.training.state import State
 
@@ -39,11 +40,13 @@ class Section(params.Section):
     the decay of a moving average of the weights, which is then validated and kept; `frozen_epochs`, the number of first
     epochs that leave the encoder as it is; `patience`, the number of epochs without a better mIoU on val after which
     training stops. The encoder learns at `encoder_rate` times the `learning_rate`. `start_from` names an earlier model.
+    A batch is computed in `shards`, a power of two: see `segline.training.shards`; 1 leaves it whole.
     """
 
     seed: int = Field(ge=0, lt=2**32)
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(ge=1, le=4096)
+    shards: int = Field(ge=1)
     sampling: Sampling
     loss: Annotated[list[losses.Name], Field(min_length=1), AfterValidator(_unique)]
     label_smoothing: float = Field(ge=0, lt=1)
@@ -60,6 +63,15 @@ class Section(params.Section):
     precision: device.Precision | Literal["auto"]
     compile: bool
     keep: Literal["best", "last"]
+
+    @field_validator("shards")
+    @classmethod
+    def _cut(cls, count: int, info: ValidationInfo) -> int:
+        if count & (count - 1):
+            raise ValueError("expected a power of two")
+        if count > (most := info.data.get("batch_size", count)):
+            raise ValueError(f"expected at most the {most} samples of a batch")
+        return count
 
 
 def num_steps(section: Section, num_samples: int) -> int:
@@ -100,18 +112,25 @@ def start(network: nn.Module, section: Section, num_samples: int, class_weights:
 
 
 def fit(
-    state: State, section: Section, train: Augmented, val: AnySamples, step_done: Callable[[], None] = lambda: None
+    state: State,
+    section: Section,
+    train: Augmented,
+    val: AnySamples,
+    step_done: Callable[[], None] = lambda: None,
+    *,
+    group: Group = ALONE,
 ) -> Iterator[Epoch]:
     """Trains `state` in place up to `section.epochs`, yielding each epoch when it is complete.
 
     Stops earlier if patience runs out. Raises TrainingError for the first loss that is not finite, naming the step.
+    Every worker of a group does the same; with more than one, a batch must have as many shards at least.
     """
     for number in range(len(state.history) + 1, section.epochs + 1):
         if 0 < section.patience <= state.epochs_since_best:
             return
         learning_rate = float(state.lr_schedule.get_last_lr()[0])  # of all but the encoder, if its own differs
-        train_loss = one_pass(state, section, train, number, step_done)
-        val_loss, scores = _validate(state, section, val)
+        train_loss = one_pass(state, section, train, number, step_done, group=group)
+        val_loss, scores = _validate(state, section, val, group)
         epoch = Epoch(number, learning_rate, train_loss, val_loss, scores.accuracy, scores.miou)
         state.history.append(epoch)
         if state.best_epoch is epoch:
@@ -120,34 +139,29 @@ def fit(
 
 
 def one_pass(
-    state: State, section: Section, train: Augmented, number: int, step_done: Callable[[], None] = lambda: None
+    state: State,
+    section: Section,
+    train: Augmented,
+    number: int,
+    step_done: Callable[[], None] = lambda: None,
+    *,
+    group: Group = ALONE,
 ) -> float:
     """One optimiser step for each batch of epoch `number`, in place; returns the mean loss.
 
     Nothing waits for the device before the last step.
     """
-    criterion = losses.criterion(section.loss, section.label_smoothing, state.class_weights)
-    _set_modes(state.network, section, number)
+    set_modes(state.network, section, number)
     weighted = []
-    # Compiled for these steps only: validation, copies and the model file use the network itself. torch caches the
-    # compiled code from one epoch to the next.
-    forward = torch.compile(state.network, dynamic=False) if section.compile else state.network
     first_step = (number - 1) * num_steps(section, len(train))
-    shuffled = samples.shuffled(train, section.batch_size, section.seed, number)
-    for step, (images, onehot) in enumerate(shuffled, start=first_step):
-        randomness.reseed(section.seed, step)
-        with _autocast(state, images), _enough_values(len(images)):
-            logits = output_head.class_logits(forward(images))
-        loss = criterion(logits, onehot)
-        state.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    for step, pair in enumerate(_gradients(state, section, train, number, group), start=first_step):
         if section.clip_norm:
             nn.utils.clip_grad_norm_(state.network.parameters(), section.clip_norm)
         state.optimizer.step()
         state.lr_schedule.step()
         if section.ema:
             optim.average(state.kept, state.network, section.ema, step)
-        weighted.append(_with_weight(loss, onehot))
+        weighted.append(pair)
         step_done()
     pairs = torch.stack(weighted).tolist()
     for step, (value, _) in enumerate(pairs, 1):
@@ -156,27 +170,34 @@ def one_pass(
     return _mean(pairs)
 
 
-def _set_modes(network: nn.Module, section: Section, number: int) -> None:
+def _gradients(state: State, section: Section, train: Augmented, number: int, group: Group) -> Iterator[Tensor]:
+    """For each batch of epoch `number` its loss and weight, float32 (2,). Its gradients are then in the network."""
+    criterion = losses.criterion(section.loss, section.label_smoothing, state.class_weights)
+    # Compiled for these passes only: validation, copies and the model file use the network itself. torch caches the
+    # compiled code from one epoch to the next.
+    forward = torch.compile(state.network, dynamic=False) if section.compile else state.network
+    first_step = (number - 1) * num_steps(section, len(train))
+    if section.shards > 1:
+        own = group.part(section.shards)
+        cut = samples.sharded(train, section.batch_size, section.seed, number, shards=section.shards, own=own)
+        backward = Backward(state, forward, criterion, "shard")
+        yield from shards.gradients(
+            backward, cut, group, num_classes=train.samples.num_classes, seed=section.seed, first_step=first_step
+        )
+        return
+    backward = Backward(state, forward, criterion)
+    shuffled = samples.shuffled(train, section.batch_size, section.seed, number)
+    for step, (images, onehot) in enumerate(shuffled, start=first_step):
+        randomness.reseed(section.seed, step)
+        yield _with_weight(backward(images, onehot), onehot)
+
+
+def set_modes(network: nn.Module, section: Section, number: int) -> None:
     """Training mode; in the frozen epochs the encoder gets no gradients and keeps its batch statistics."""
     network.train()
     if section.frozen_epochs:
         frozen = number <= section.frozen_epochs
         network.encoder.train(not frozen).requires_grad_(not frozen)  # type: ignore[union-attr]
-
-
-@contextmanager
-def _enough_values(num_images: int) -> Iterator[None]:
-    """Turns the error of batch normalisation for a single value per channel into a TrainingError."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        problem = (
-            f"a batch of {num_images} leaves batch normalisation one value per channel in its smallest feature map"
-        )
-        remedy = "Choose a batch size that leaves no single image over, or a larger preprocess.height and width."
-        raise TrainingError("params.yaml: train.batch_size", problem, remedy) from None
 
 
 def _with_weight(loss: Tensor, onehot: Tensor) -> Tensor:
@@ -193,18 +214,22 @@ def _diverged(state: State, problem: str) -> TrainingError:
     return TrainingError("train", f"{problem}; no model is written", remedy)
 
 
-def _validate(state: State, section: Section, val: AnySamples) -> tuple[float, confusion.Scores]:
+def _validate(state: State, section: Section, val: AnySamples, group: Group = ALONE) -> tuple[float, confusion.Scores]:
+    """The workers share the batches: the loss of each, and its counts, are the same whoever computes them."""
     criterion = losses.criterion(section.loss, section.label_smoothing, state.class_weights)
-    weighted, counts = [], []
-    for images, onehot in batches.in_order(val, section.batch_size, batches.MEAN, batches.STD):
-        with _autocast(state, images):
+    own = slice(group.rank, None, group.size)
+    weighted = torch.zeros(num_steps(section, len(val)), 2, device=val.device)
+    counts = torch.zeros(val.num_classes, val.num_classes, dtype=torch.int64, device=val.device)
+    shown = batches.in_order(val, section.batch_size, batches.MEAN, batches.STD, own)
+    for row, (images, onehot) in zip(weighted[own], shown, strict=True):
+        with state.autocast(images):
             logits = forward.logits(state.kept, images)
-        weighted.append(_with_weight(criterion(logits, onehot), onehot))
-        counts.append(forward.counts(logits, onehot))
-    loss = _mean(torch.stack(weighted).tolist())
+        row.copy_(_with_weight(criterion(logits, onehot), onehot))
+        counts += forward.counts(logits, onehot)
+    loss = _mean(group.exact_sum(weighted).tolist())
     if not math.isfinite(loss):
         raise _diverged(state, f"val loss is {loss} after epoch {len(state.history) + 1}")
-    return loss, confusion.scores(torch.stack(counts).sum(dim=0).cpu().numpy())
+    return loss, confusion.scores(group.exact_sum(counts).cpu().numpy())
 
 
 def only_class(state: State, section: Section, val: AnySamples) -> int | None:
@@ -217,13 +242,9 @@ def only_class(state: State, section: Section, val: AnySamples) -> int | None:
         state.kept.load_state_dict(state.best)
     total = torch.zeros((), dtype=torch.int64)
     for images, onehot in batches.in_order(val, section.batch_size, batches.MEAN, batches.STD):
-        with _autocast(state, images):
+        with state.autocast(images):
             logits = forward.logits(state.kept, images)
         total = total + forward.counts(logits, onehot).cpu()
         if total.sum(dim=0).count_nonzero() > 1:
             return None
     return confusion.only_prediction(total.numpy())
-
-
-def _autocast(state: State, images: Tensor) -> torch.autocast:
-    return torch.autocast(images.device.type, torch.bfloat16, enabled=state.precision == "bfloat16")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
 
@@ -25,6 +26,10 @@ class State:
     precision: Precision
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+
+    def autocast(self, images: Tensor) -> torch.autocast:
+        """Within, the network computes in `precision`, on the device of the images."""
+        return torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @property
     def best_epoch(self) -> Epoch:

@@ -35,6 +35,7 @@ SECTION = loop.Section(
     seed=4,
     epochs=3,
     batch_size=4,
+    shards=1,
     sampling="uniform",
     loss=["cross_entropy"],
     label_smoothing=0.0,

@@ -90,9 +90,27 @@ def first_epoch(augmented: Augmented, count: int, seed: int) -> tuple[Tensor, Te
     return shown
 
 
+def sharded(
+    augmented: Augmented, size: int, seed: int, epoch: int, *, shards: int, own: slice
+) -> Iterator[list[tuple[Tensor, Tensor] | None]]:
+    """The batches of `shuffled`, each cut into `shards` by the position of its samples: those of them that are in
+    `own`, None for one without samples. Sizes differ by one at most; the first are the larger ones.
+    """
+    planned = epoch_plan(augmented, seed, epoch)
+    whole = batches.portions(randomness.permutation(seed, epoch, len(augmented)), size)
+    cut = [np.array_split(numbers, shards)[own] for numbers in whole]
+    shown = views(augmented.samples, planned, [numbers for parts in cut for numbers in parts if len(numbers)])
+    for parts in cut:
+        yield [_ready(*next(shown), augmented.samples.num_classes) if len(numbers) else None for numbers in parts]
+
+
 def shuffled(augmented: Augmented, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (inputs, one-hot) of up to `size` samples in the order of (seed, epoch); every sample once."""
     planned = epoch_plan(augmented, seed, epoch)
     picks = batches.portions(randomness.permutation(seed, epoch, len(augmented)), size)
     for images, packed in views(augmented.samples, planned, picks):
-        yield batches.inputs(images, batches.MEAN, batches.STD), batches.onehot(packed, augmented.samples.num_classes)
+        yield _ready(images, packed, augmented.samples.num_classes)
+
+
+def _ready(images: Tensor, packed: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    return batches.inputs(images, batches.MEAN, batches.STD), batches.onehot(packed, num_classes)
