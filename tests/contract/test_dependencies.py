@@ -16,8 +16,8 @@ import yaml
 from segline.core import params, plugins
 from tests.contract.closure import ROOT, closure, modules
 
-# Not dependencies, because outputs do not depend on them; tests/e2e/test_outputs.py shows it.
-EXEMPT = frozenset(name for name in modules() if name.startswith("segline.monitoring."))
+# Not dependencies, because outputs do not depend on them; tests/e2e/test_outputs.py and tests/cluster show it.
+EXEMPT = frozenset(name for name in modules() if name.startswith(("segline.monitoring.", "segline.scheduling.")))
 # Files of a declared folder that the stage does not import.
 NOT_IMPORTED = {
     "download": {"core/git", "core/pipeline", "core/records", "core/seal"},
