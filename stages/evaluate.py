@@ -66,8 +66,8 @@ def write_outputs(args: Namespace, index: processed.Index, content: dict[str, An
     columns = ["class", "iou", "accuracy", "dice", "pixels"]
     records.write_json(args.metrics, content)
     records.write_csv(args.per_class, columns, evaluation.class_rows(own, names))
-    image_rows = evaluation.image_rows(own, index, scored.objects)
-    records.write_csv(args.per_image, evaluation.image_columns(names, objects_of), image_rows)
+    image_rows = evaluation.image_rows(own, index, scored.objects, scored.calibrated)
+    records.write_csv(args.per_image, evaluation.image_columns(names, objects_of, calibrated=True), image_rows)
     records.write_json(args.confusion, evaluation.confusion_rows(own, names))
 
 
@@ -106,12 +106,28 @@ def main(argv: Sequence[str] | None = None) -> None:
                 wanted = None
                 if section.objects:
                     wanted = score_split.Wanted(section.objects, appended(f"{split.index.split}-outlines"))
-                scored = score_split.score(args.raw, split, watched, margin, appended(split.index.split), wanted=wanted)
+                scored = score_split.score(
+                    args.raw,
+                    split,
+                    watched,
+                    margin,
+                    appended(split.index.split),
+                    temperature=model.temperature,
+                    wanted=wanted,
+                )
             own = scored.own
             if not own.any():
                 raise DataError(args.processed, "every pixel is void, so there is nothing to score", "Check the masks.")
             working, disagreement = scored.working, scored.seam_disagreement
-            content = evaluation.summary(own, working, disagreement, split.index, section, matched=scored.objects)
+            content = evaluation.summary(
+                own,
+                working,
+                disagreement,
+                split.index,
+                section,
+                calibrated=scored.calibrated,
+                matched=scored.objects,
+            )
             cost = forward.cost(network, channels, height, width)
             content["cost"] = cost | {"model_bytes": args.model.stat().st_size}
             write_outputs(args, split.index, content, scored)

@@ -65,8 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         with atomic.folder(args.plots) as plots:
             pictures.write(plots, split.index, material.results, kept=kept, shown=shown, augmented=augmented)
             curves = {title: (plots / name).read_bytes() for title, name in pictures.CURVES.items()}
+            reliability = (plots / pictures.RELIABILITY).read_bytes()
             with atomic.file(args.report) as page, atomic.file(args.card) as text:
-                page.write_text(report.render(material, shown, curves), encoding="utf-8")
+                page.write_text(report.render(material, shown, curves, reliability), encoding="utf-8")
                 text.write_text(model_card.render(subject), encoding="utf-8")
         run.artifacts([args.report, args.card, *sorted(args.plots.iterdir())])
     count = len(list(args.plots.iterdir()))

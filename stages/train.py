@@ -7,7 +7,7 @@ import hashlib
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +15,21 @@ import torch
 
 from segline.core import atomic, params, pipeline
 from segline.core.errors import DataError
-from segline.dataset import history, npy, onehot, processed
+from segline.dataset import history, npy, objects, onehot, processed
 from segline.model import batches, checkpoint, device, randomness
 from segline.model.batches import AnySamples
 from segline.monitoring import mlflow_run, progress
-from segline.training import group, loop, model_from_params, pretrained, resume, sampling, start_from, workers
+from segline.training import (
+    group,
+    loop,
+    model_from_params,
+    pretrained,
+    resume,
+    sampling,
+    start_from,
+    temperature,
+    workers,
+)
 from segline.training.augmentation import plan, samples
 from segline.training.augmentation.samples import Augmented
 from segline.training.state import State
@@ -71,7 +81,17 @@ def write_outputs(args: Namespace, section: loop.Section, state: State, model: c
     checkpoint.write(args.model, state.best if best else state.kept.state_dict(), model)
     history.write(args.history, state.history)
     history.write_kept(args.metrics, kept, {"precision": state.precision})
-    console.say(f"kept epoch {kept.epoch}: val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}")
+    scores = f"val accuracy {kept.val_accuracy:.4f}, val mIoU {kept.val_miou:.4f}"
+    console.say(f"kept epoch {kept.epoch}: {scores}, temperature {model.temperature:g}")
+
+
+def tempered(
+    model: checkpoint.Description, section: loop.Section, state: State, val: AnySamples
+) -> checkpoint.Description:
+    """The description with the temperature that fits val; `state.kept` has the weights to keep."""
+    counted_as = objects.parents(model.classes, model.objects).tolist()
+    fitted = temperature.of_network(state.kept, val, section.batch_size, counted_as, section.seed)
+    return replace(model, temperature=fitted)
 
 
 def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
@@ -161,8 +181,9 @@ def train(args: Namespace, place: group.Place | None = None) -> None:
                 seen.epoch_done(epoch)
         if not together.leads:
             return
-        write_outputs(args, section, state, model)
-        if (only := loop.only_class(state, section, val_split)) is not None:
+        only = loop.only_class(state, section, val_split)
+        write_outputs(args, section, state, tempered(model, section, state, val_split))
+        if only is not None:
             problem = f"every pixel is predicted as {model.classes[only].name}: the training has failed"
             console.warn(f"val: {problem}; lower train.learning_rate, train for more epochs, or check the masks")
         write_augmented(args.augmented, shown, section.seed)

@@ -14,6 +14,7 @@ from segline.reporting import results
 from segline.scoring import confusion, evaluation
 from tests import tiny
 
+BINS = [{"pixels": 0}] * 14 + [{"pixels": 640, "accuracy": 0.9375, "confidence": 0.96875}]
 VOID = raw.Void(value=250, rgb=(1, 2, 3))
 PARAMS = """\
 data:
@@ -168,6 +169,8 @@ def _write_scores(
         "interval": {"accuracy": {"low": 0.5, "high": 0.75}, "miou": {"low": 0.25, "high": 0.5}},
         "iou": {name: iou for name, iou, *_ in by_class if iou is not None},
         "working": {name: value for name, value in evaluation.means(counts).items() if value is not None},
+        "ece": 0.03125,
+        "calibration": {"temperature": 1.25, "bins": BINS},
         "cost": {"parameters": 1_943_000, "multiply_adds": 1_210_000_000, "model_bytes": 7_800_000},
         "protocol": evaluation.protocol(index),
         **({"seam_disagreement": 0.125} if index.preparation.fit == "tile" else {}),

@@ -61,7 +61,7 @@ def unit_of(groups: Sequence[str | None]) -> list[int] | None:
 
 
 def summed(counts: Counts, unit: Sequence[int]) -> Counts:
-    """Counts (U, K, 3) of units, from those of images, of which image i is in unit `unit[i]`."""
+    """Counts (U, ...) of units, from those of images, of which image i is in unit `unit[i]`."""
     sums = np.zeros((max(unit) + 1, *counts.shape[1:]), np.int64)
     np.add.at(sums, list(unit), counts)
     return sums

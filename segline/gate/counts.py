@@ -19,12 +19,13 @@ from segline.gate import objects
 from segline.gate.objects import Objects
 from segline.gate.saved_metrics import Saved, per_image
 from segline.reporting import formatting
-from segline.scoring import confusion, evaluation
+from segline.scoring import calibration, confusion, evaluation
 
 CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
 FIRST = evaluation.image_columns([])
 KINDS = ("tp", "fp", "fn")
 ROUNDING = 1.5e-6  # scores are recorded with 6 decimals
+_INTEGER = re.compile(r"-?[0-9]{1,15}\Z")
 DIGITS = 15  # so that sums of counts stay exact in float64
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -38,6 +39,7 @@ class _Scores(BaseModel):
     accuracy: Rate
     miou: Rate
     iou: dict[str, Rate]
+    ece: Rate | None = None
     cost: dict[str, Annotated[float, Field(ge=0)]]
 
 
@@ -45,7 +47,7 @@ class _Scores(BaseModel):
 class Side:
     """One model on the evaluated split. `counts` is int64 (N, K, 3): tp, fp, fn of each class.
 
-    `objects` are None if they were not scored.
+    `objects` are None if they were not scored, `gaps` int64 (N, B), see `segline.scoring.calibration`, in older files.
     """
 
     label: str
@@ -56,6 +58,7 @@ class Side:
     counts: npt.NDArray[np.int64]
     cost: dict[str, float]
     objects: Objects | None = None
+    gaps: npt.NDArray[np.int64] | None = None
 
 
 def protocol(saved: Saved) -> dict[str, str]:
@@ -91,6 +94,9 @@ def read(saved: Saved) -> Side:
         key = ".".join(map(str, problem["loc"]))
         raise DataError(saved.evaluation_name, f"{key}: {problem['msg'].lower()}{got}", saved.remedy) from None
     header, rows = _table(saved)
+    gaps = None
+    if header[-1] == evaluation.GAPS:
+        gaps = np.array([_gaps(saved, row[0], row.pop()) for row in rows], np.int64)
     classes, objects_of = _classes(saved, header)
     end = len(FIRST) + len(KINDS) * len(classes)
     counts = [_counts(saved, row[0], row[len(FIRST) : end]) for row in rows]
@@ -103,6 +109,7 @@ def read(saved: Saved) -> Side:
         np.array(counts, np.int64).reshape(len(rows), len(classes), len(KINDS)),
         scores.cost,
         _objects(saved, objects_of, {row[0]: row[end:] for row in rows}, document.get("objects")),
+        gaps,
     )
     _require_sound(saved, side)
     _require_same_run(saved, side, scores, document["protocol"]["images"])
@@ -170,6 +177,7 @@ def _table(saved: Saved) -> tuple[list[str], list[list[str]]]:
 
 def _classes(saved: Saved, header: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """All classes, and those whose objects are scored."""
+    header = header[:-1] if header[-1] == evaluation.GAPS else header
     objects_of = objects.classes(header)
     end = len(header) - len(objects.KINDS) * len(objects_of)
     names = [column.removesuffix("_tp") for column in header[len(FIRST) : end : len(KINDS)]]
@@ -184,6 +192,14 @@ def _counts(saved: Saved, stem: str, cells: list[str]) -> list[int]:
         if not (cell.isascii() and cell.isdigit() and len(cell) <= DIGITS):
             raise DataError(saved.per_image_name, f"image {stem!r}: {cell[:80]!r} is not a count", saved.remedy)
     return [int(cell) for cell in cells]
+
+
+def _gaps(saved: Saved, stem: str, cell: str) -> list[int]:
+    numbers = cell.split()
+    if len(numbers) != calibration.BINS or not all(_INTEGER.match(each) for each in numbers):
+        problem = f"image {stem!r}: {cell[:80]!r}, expected {calibration.BINS} whole numbers"
+        raise DataError(saved.per_image_name, problem, saved.remedy)
+    return [int(each) for each in numbers]
 
 
 def _require_sound(saved: Saved, side: Side) -> None:
@@ -207,6 +223,11 @@ def _require_same_run(saved: Saved, side: Side, scores: _Scores, images: str) ->
     stated |= {"accuracy": scores.accuracy, "miou": scores.miou}
     remedy = "Both files must come from one run: make repro."
     where, other = saved.evaluation_name, per_image().name
+    if (side.gaps is None) != (scores.ece is None):
+        raise DataError(where, f"ece is in one of it and {other}, not in both", remedy)
+    if side.gaps is not None and scores.ece is not None:
+        counted["ece"] = float(calibration.ece(side.gaps.sum(axis=0), confusion.truth(total).sum()))
+        stated["ece"] = scores.ece
     if names := sorted(counted.keys() ^ stated.keys()):
         raise DataError(where, f"{names[0]}: expected IoU for exactly the classes with true pixels in {other}", remedy)
     if images != str(len(side.stems)):

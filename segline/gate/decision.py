@@ -16,8 +16,8 @@ from segline.gate.bootstrap import Counts, Floats, Interval, Noise
 from segline.gate.counts import Side
 from segline.gate.objects import METRICS, Units
 from segline.gate.pairing import Pair
-from segline.gate.rules import Criterion
-from segline.scoring import confusion
+from segline.gate.rules import ECE, Criterion
+from segline.scoring import calibration, confusion
 
 LEVEL = 0.05  # of two-sided intervals: a branch is wrongly found worse in any criterion with half that probability
 
@@ -61,11 +61,13 @@ def groups(pair: Pair) -> int | None:
 
 @dataclass(frozen=True)
 class _Sample:
-    """One side as what is resampled, images or groups of them: `counts` (U, K, 3) of the classes `names`."""
+    """One side as what is resampled, images or groups of them: `counts` (U, K, 3) of the classes `names`, and the
+    `gaps` (U, B) of its confidences."""
 
     names: tuple[str, ...]
     counts: Counts
     objects: Units | None
+    gaps: Counts | None
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -80,13 +82,14 @@ class _Sample:
         """The metric of each criterion in resamples with these weights (B, U): (B, M)."""
         flat = self.counts.reshape(len(self), -1).astype(np.float64)
         total = (weights @ flat).reshape(len(weights), *self.counts.shape[1:])
-        columns = [
-            self.objects.score(criterion.metric, weights)
-            if self.objects and criterion.metric in METRICS
-            else bootstrap.score(criterion.metric, total, self.names)
-            for criterion in criteria
-        ]
-        return np.stack(columns, axis=-1)
+        return np.stack([self._score(criterion.metric, weights, total) for criterion in criteria], axis=-1)
+
+    def _score(self, metric: str, weights: Floats, total: Floats) -> Floats:
+        if self.objects and metric in METRICS:
+            return self.objects.score(metric, weights)
+        if self.gaps is not None and metric == ECE:
+            return calibration.ece(weights @ self.gaps.astype(np.float64), confusion.truth(total).sum(axis=-1))
+        return bootstrap.score(metric, total, self.names)
 
 
 def _samples(pair: Pair) -> tuple[list[_Sample], list[_Sample]]:
@@ -100,14 +103,17 @@ def _samples(pair: Pair) -> tuple[list[_Sample], list[_Sample]]:
 
 def _sample(side: Side, rows: Sequence[int], unit: Sequence[int]) -> _Sample:
     objects = side.objects.of(rows).units(unit) if side.objects and rows else None
-    counts = side.counts[list(rows)]
-    return _Sample(side.classes, bootstrap.summed(counts, unit) if rows else counts, objects)
+    counts, gaps = side.counts[list(rows)], None if side.gaps is None else side.gaps[list(rows)]
+    if rows:
+        counts, gaps = bootstrap.summed(counts, unit), None if gaps is None else bootstrap.summed(gaps, unit)
+    return _Sample(side.classes, counts, objects, gaps)
 
 
 def _differences(criteria: Sequence[Criterion], base: Floats, candidate: Floats) -> Floats:
-    """candidate - base, or candidate - floor: (..., M)."""
+    """candidate - base, or candidate - floor: (..., M). That of the ECE is turned, so that losses are below 0."""
     floors = np.array([np.nan if criterion.floor is None else criterion.floor for criterion in criteria])
-    return candidate - np.where(np.isnan(floors), base, floors)
+    signs = np.array([-1.0 if criterion.metric == ECE else 1.0 for criterion in criteria])
+    return signs * (candidate - np.where(np.isnan(floors), base, floors))
 
 
 def _replicates(criteria: Sequence[Criterion], base: _Sample, candidate: _Sample) -> Floats:

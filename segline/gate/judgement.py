@@ -11,7 +11,7 @@ from segline.gate.decision import Finding, Verdict
 from segline.gate.objects import Objects
 from segline.gate.pairing import Pair
 from segline.gate.rule_source import Effective
-from segline.gate.rules import Criterion, SeedNoise
+from segline.gate.rules import ECE, Criterion, SeedNoise
 from segline.gate.saved_metrics import Saved
 from segline.reporting import results
 from segline.reproducibility import dvc_lock
@@ -106,6 +106,8 @@ def _same(pair: Pair) -> bool:
     one, other = base.objects, candidate.objects
     if not np.array_equal(base.counts, candidate.counts) or (one is None) != (other is None):
         return False
+    if base.gaps is not None and candidate.gaps is not None and not np.array_equal(base.gaps, candidate.gaps):
+        return False
     return one is None or other is None or _same_objects(one, other)
 
 
@@ -124,6 +126,8 @@ def _same_objects(base: Objects, candidate: Objects) -> bool:
 
 def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
     notes = [messages.SAME] if _same(pair) else []
+    if any(finding.criterion.metric == ECE for finding in judged):
+        notes.append(messages.TURNED)
     images = int(confusion.truth(pair.base.counts).any(axis=1).sum())
     if images < results.FEW:
         notes.append(messages.few(images))

@@ -6,6 +6,7 @@ from segline.gate.decision import Finding, Verdict
 from segline.gate.rules import SeedNoise
 
 SAME = "Both models predict exactly the same (every count is equal), so no seed noise is added."
+TURNED = "ece: a rise is a loss, so its differences are base - candidate."
 UNTIED = "Nothing ties these scores to the code: no dvc.lock here records them as outputs of evaluate."
 
 

@@ -34,6 +34,11 @@ class Pair:
         return int(self.base.objects.truths.any(axis=1).sum())
 
     @property
+    def calibrated(self) -> bool:
+        """Whether both sides have the confidences of their pixels."""
+        return self.base.gaps is not None and self.candidate.gaps is not None
+
+    @property
     def images_by_class(self) -> dict[str, int]:
         """The number of images with true pixels of each class."""
         images = confusion.present(self.base.counts).sum(axis=0).tolist()
@@ -117,4 +122,5 @@ def _ordered(one: Side) -> Side:
     order = sorted(range(len(one.stems)), key=one.stems.__getitem__)
     stems, groups = tuple(one.stems[row] for row in order), tuple(one.groups[row] for row in order)
     objects = one.objects.of(order) if one.objects else None
-    return replace(one, stems=stems, groups=groups, counts=one.counts[order], objects=objects)
+    gaps = None if one.gaps is None else one.gaps[order]
+    return replace(one, stems=stems, groups=groups, counts=one.counts[order], objects=objects, gaps=gaps)

@@ -42,9 +42,10 @@ def effective(pair: Pair, root: Path) -> Effective:
     Raises PipelineError if rules or noise of a side are broken, or name something that was not evaluated.
     """
     own, theirs = read_rules(root / FILE), _rules_of_base(pair, root)
-    claims = criteria(own, pair.images_by_class, pair.images_with_objects, FILE)
+    claims = criteria(own, pair.images_by_class, pair.images_with_objects, FILE, calibrated=pair.calibrated)
     if theirs:
-        claims = criteria(theirs, pair.images_by_class, pair.images_with_objects, _place(pair, FILE))
+        place = _place(pair, FILE)
+        claims = criteria(theirs, pair.images_by_class, pair.images_with_objects, place, calibrated=pair.calibrated)
     rules = theirs or own
     path = Path(rules.noise)
     own_noise, base_noise = _own_noise(pair, path, root), _noise_of_base(pair, path, root)
@@ -62,7 +63,7 @@ def of_working_tree(pair: Pair, root: Path) -> Effective:
     """The rules at `root` alone, by which two sides from elsewhere are judged. Raises as `effective`."""
     rules = read_rules(root / FILE)
     noise = _own_noise(pair, Path(rules.noise), root)
-    claims = criteria(rules, pair.images_by_class, pair.images_with_objects, FILE)
+    claims = criteria(rules, pair.images_by_class, pair.images_with_objects, FILE, calibrated=pair.calibrated)
     return Effective(claims, noise, rules.noise, [], [])
 
 

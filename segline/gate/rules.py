@@ -16,6 +16,7 @@ from segline.gate.objects import METRICS
 from segline.reproducibility import seed_noise as measurement
 
 FILE = Path("gate.yaml")
+ECE = "ece"  # the one metric whose rise is a loss
 REMEDY = "See docs/gate.md."
 MEASURE = "Measure it again: segline noise."
 MEANINGS = {
@@ -60,6 +61,7 @@ class _Deviations(BaseModel):
     accuracy: Deviation
     miou: Deviation
     iou: dict[str, Deviation]
+    ece: Deviation | None = None
     objects: dict[str, Deviation] = {}
 
 
@@ -118,19 +120,26 @@ def _meaning(kind: str, location: tuple[int | str, ...]) -> str:
     return f"{MEANINGS[str(location[0])]} " if kind.startswith(("greater_than", "less_than")) else ""
 
 
-def criteria(rules: Rules, classes: Mapping[str, int], objects: int | None, path: object) -> list[Criterion]:
+def criteria(
+    rules: Rules, classes: Mapping[str, int], objects: int | None, path: object, *, calibrated: bool = False
+) -> list[Criterion]:
     """The criteria of gate.yaml. `classes` maps each class to the number of images with true pixels of it; `objects`
-    is that of images with true objects, None if objects are not scored on both sides.
+    is that of images with true objects, None if objects are not scored on both sides. `calibrated` says whether both
+    sides have an ECE.
 
     Raises ParameterError for every metric that is unknown or cannot be judged.
     """
     claims = [Criterion(metric, margin) for metric, margin in rules.margins.items()]
     claims += [Criterion(f"iou.{name}", 0.0, floor) for name, floor in rules.floors.items()]
-    known = ["accuracy", "miou", *(METRICS if objects is not None else ()), *(f"iou.{name}" for name in classes)]
+    known = ["accuracy", "miou", *([ECE] if calibrated else []), *(METRICS if objects is not None else ())]
+    known += [f"iou.{name}" for name in classes]
     problems = []
     for criterion in claims:
         key = f"{'margins' if criterion.floor is None else 'floors'}: {criterion.metric}"
-        if criterion.metric not in known:
+        if criterion.metric == ECE and not calibrated:
+            problem = f"{key}: an older version evaluated one of the sides, without it"
+            problems.append(ParameterError(path, problem, "Remove it until both sides have it."))
+        elif criterion.metric not in known:
             remedy = suggestion(criterion.metric, known, f"Known are {', '.join(known)}.")
             problems.append(ParameterError(path, f"{key}: no such metric", remedy))
         elif (seen := _seen(criterion, classes, objects)) and seen[1] < 2:
@@ -167,6 +176,7 @@ def of_criterion(noise: SeedNoise, criterion: Criterion, path: Path) -> Noise:
     """The seed noise of a criterion: variance 2 s^2 for the difference of two runs, s^2 for one run against a floor."""
     known = {"accuracy": noise.metrics.accuracy, "miou": noise.metrics.miou}
     known |= {f"iou.{name}": deviation for name, deviation in noise.metrics.iou.items()} | noise.metrics.objects
+    known |= {} if noise.metrics.ece is None else {ECE: noise.metrics.ece}
     if criterion.metric not in known:
         raise DataError(path, f"metrics.{criterion.metric}: missing, but {FILE} uses it", MEASURE)
     runs = 2 if criterion.floor is None else 1

@@ -35,9 +35,9 @@ CONTRACT = """\
 Input `image`: the samples of one upright image, (height, width, bands), any size: RGB order, or gray as one band, or
 all bands of a file; 8 bits as uint8, deeper ones as the type of the input says. Outputs: `classes`, uint8 (height,
 width), the number of a pixel's class in the order of `classes` in the metadata; `logits`, float32 (classes, height,
-width), of which that class has the highest. Which bands, the scaling of samples, resizing or padding and the way back
-are inside. An image is computed whole. What `preparation` says of alpha and Exif turns is the caller's, and pixels
-without data are taken as they are."""
+width), divided by the temperature of the model, so that their softmax are its probabilities; that class has the
+highest. Which bands, the scaling of samples, resizing or padding and the way back are inside. An image is computed
+whole. What `preparation` says of alpha and Exif turns is the caller's; pixels without data are taken as they are."""
 
 
 @dataclass(frozen=True)

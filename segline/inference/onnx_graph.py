@@ -38,7 +38,7 @@ def input_bands(preparation: Preparation) -> int:
 
 
 class ImageToClasses(nn.Module):
-    """Samples (H, W, bands), any H and W -> classes uint8 (H, W), and logits float32 (K, H, W).
+    """Samples (H, W, bands), any H and W -> classes uint8 (H, W), and logits / temperature, float32 (K, H, W).
 
     With tiles the network sees the whole image at once, padded as its last tiles are.
     """
@@ -49,14 +49,14 @@ class ImageToClasses(nn.Module):
         self.network = network
         self.to_bytes = _Bytes(form)
         self.frame = _Tiles(form) if form.fit == "tile" else _Row(form)
-        self.mean, self.std = description.mean, description.std
+        self.mean, self.std, self.temperature = description.mean, description.std, description.temperature
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         own = image.shape[0], image.shape[1]
         pixels = self.frame.prepared(self.to_bytes(image.permute(2, 0, 1)))
         logits = output_head.class_logits(self.network((pixels[None] - self.mean) / self.std)).float()
         logits = self.frame.at_own_size(logits, own).squeeze(0)
-        return logits.argmax(dim=0).byte(), logits
+        return logits.argmax(dim=0).byte(), logits / self.temperature
 
 
 class _Bytes(nn.Module):

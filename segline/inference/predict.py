@@ -153,6 +153,7 @@ def _predictions(
     Counts in `notes` what was done to the images.
     """
     dropped: set[input_files.InputImage] = set()
+    temperature = predictor.model.temperature
     counted_as = parents(predictor.model.classes, predictor.model.objects).tolist()
     for item in logits:
         if isinstance(item, Failure):
@@ -170,9 +171,9 @@ def _predictions(
             for merged in predictor.merged(image.grid, _rows_of(image, views, logits)):
                 folded = objects.folded(merged, counted_as)
                 if contents.ranked:
-                    bands.doubt.add(folded, image.no_data.missing(top, merged.shape[1]))
+                    bands.doubt.add(folded / temperature, image.no_data.missing(top, merged.shape[1]))
                 top += merged.shape[1]
-                planes = uncertainty.planes(folded) if contents.probabilities else None
+                planes = uncertainty.planes(folded / temperature) if contents.probabilities else None
                 insides = objects.insides(merged, contents.learnt.classes) if contents.learnt else None
                 if not bands.put(Band(forward.classes(folded[None])[0], planes, insides)):
                     image.dropped.set()

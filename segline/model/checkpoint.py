@@ -35,6 +35,8 @@ NAMED_REMEDY = "Train one (make repro), fetch it (dvc pull), or name another fil
 MAX_BYTES = 1 << 33  # of the file
 MAX_TEXT = 1 << 20  # characters of its metadata: 255 classes with names of 200 characters take a third of it
 
+COLDEST, HOTTEST = 0.1, 10.0  # temperatures
+
 # What a file may contain, checked where it is read.
 Short = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -48,7 +50,8 @@ class Description:
 
     `class_weights` are those of the loss it was trained with, one per class, or empty. `started_from` is the sha256 of
     the model file that its training started from, None if it started anew. With `objects` the classes are K', see
-    `segline.dataset.objects`.
+    `segline.dataset.objects`. Probabilities are the softmax of logits / `temperature`, where borders count as their
+    class; what is decided, such as the class, is decided at 1, which is also that of files of older versions.
     """
 
     __pydantic_config__ = raw.CLOSED
@@ -63,6 +66,7 @@ class Description:
     class_weights: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(max_length=255)]
     started_from: raw.Sha256 | None = None
     objects: Objects | None = None
+    temperature: Annotated[float, Field(ge=COLDEST, le=HOTTEST)] = 1.0
 
     @property
     def channels(self) -> int:
@@ -112,8 +116,8 @@ def write(path: Path, weights: dict[str, Tensor], description: Description) -> N
     """Writes weights and description to `path`; equal values give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     content = asdict(description) | {"preparation": description.preparation.as_dict()}
-    for name in ("started_from", "objects"):
-        if content[name] is None:  # older versions do not know it
+    for name, without in (("started_from", None), ("objects", None), ("temperature", 1.0)):
+        if content[name] == without:  # older versions do not know it
             del content[name]
     metadata = {KEY: seal.dumps(content, _digest(tensors))}
     with atomic.file(path) as temporary:

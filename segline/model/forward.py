@@ -28,6 +28,21 @@ def classes(logits_nkhw: Tensor) -> npt.NDArray[np.uint8]:
     return on_cpu
 
 
+def confidence(logits_khw: Tensor, temperature: float, one: int) -> npt.NDArray[np.int32]:
+    """The probability of the class of each pixel at a temperature, in units of 1 / `one`, rounded: int32 (H, W).
+
+    The softmax of logits / temperature. Class by class, so that a pixel's bits do not depend on those beside it.
+    """
+    highest, *others = logits_khw.unbind()
+    for plane in others:
+        highest = torch.maximum(highest, plane)
+    total = torch.zeros_like(highest)
+    for plane in logits_khw:
+        total += ((plane - highest) / temperature).exp_()
+    on_cpu: npt.NDArray[np.int32] = (one / total).round().int().cpu().numpy()
+    return on_cpu
+
+
 def counts(logits_nkhw: Tensor, onehot_nkhw: Tensor) -> Tensor:
     """`confusion.count` of the classes, int64 (K, K), on the device of the logits: nothing waits for a GPU."""
     num_classes = onehot_nkhw.shape[1]

@@ -164,3 +164,25 @@ def iou(path: Path, classes: Sequence[raw.Label], scores: Sequence[results.Class
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set(xlim=(0, 109), xticks=range(0, 101, 20), ylim=(len(classes) - 0.4, -0.6), xlabel="IoU (%)")
         axes.set_title(f"IoU by class; mean {percent(mean)} (dashed)")
+
+
+def reliability(path: Path, calibration: results.Calibration, error: float | None) -> None:
+    """The accuracy of the pixels of each confidence bin against their mean confidence, and how many these are.
+
+    Points on the dashed line are as right as they are sure. Source: Guo et al. 2017, fig. 1.
+    """
+    count, total = len(calibration.bins), max(1, sum(each.pixels for each in calibration.bins))
+    centres = [100 * (place + 0.5) / count for place in range(count)]
+    points = [
+        (100 * each.confidence, 100 * each.accuracy)
+        for each in calibration.bins
+        if each.confidence is not None and each.accuracy is not None
+    ]
+    with figure(path, 5.6, 5.6) as page:
+        upper, lower = page.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        upper.plot([0, 100], [0, 100], color=FAINT, linewidth=1.5, linestyle=(0, (4, 3)))
+        upper.plot(*zip(*points, strict=True), color=BLUE, marker="o", markersize=5)
+        upper.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy (%)")
+        upper.set_title(f"Reliability: ECE {percent(error)} at temperature {calibration.temperature:g}")
+        lower.bar(centres, [100 * each.pixels / total for each in calibration.bins], width=92 / count, color=BLUE)
+        lower.set(ylim=(0, 100), xlabel="confidence (%)", ylabel="pixels (%)")

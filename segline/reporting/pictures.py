@@ -17,6 +17,7 @@ from segline.reporting import (
 )
 
 CURVES = {"Loss by epoch": "loss.png", "Validation scores by epoch": "accuracy.png"}  # the charts that the page shows
+RELIABILITY = "reliability.png"
 Shown = Sequence[tuple[selection.Pick, whole_images.Views]]
 
 
@@ -35,6 +36,7 @@ def write(
     charts.accuracy(folder / CURVES["Validation scores by epoch"], scores.history, kept)
     charts.confusion(folder / "confusion.png", [label.name for label in index.classes], scores.confusion)
     charts.iou(folder / "iou.png", index.classes, scores.classes, scores.evaluation.miou)
+    charts.reliability(folder / RELIABILITY, scores.evaluation.calibration, scores.evaluation.ece)
     _sheets(folder, index, scores, shown)
     _augmented(folder, learnt, *augmented)
 

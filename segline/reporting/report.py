@@ -50,10 +50,10 @@ class Material:
         return whole_images.views(self.split, self.predictions, number)
 
 
-def render(material: Material, shown: Shown, curves: Mapping[str, bytes]) -> str:
+def render(material: Material, shown: Shown, curves: Mapping[str, bytes], reliability: bytes) -> str:
     """The page: it requests nothing, equal inputs give equal text, and every name in it is escaped.
 
-    `curves` maps titles to the bytes of PNG files.
+    `curves` maps titles to the bytes of PNG files; `reliability` are those of the diagram.
     """
     environment = Environment(
         loader=PackageLoader("segline", "reporting"),
@@ -90,6 +90,7 @@ def render(material: Material, shown: Shown, curves: Mapping[str, bytes]) -> str
         kinds=object_results.COLOURS,
         rates=formatting.OBJECT_SCORES,
         sizes=object_results.by_size(material.objects.rows) if material.objects else [],
+        reliability=data_uri(reliability, "image/png"),
         curves={title: data_uri(picture, "image/png") for title, picture in curves.items()},
         parameters=[(key, formatting.written(value)) for key, value in params.flat(material.parameters).items()],
         protocol=[(formatting.PROTOCOL.get(key, key), value) for key, value in evaluation.protocol.items()],

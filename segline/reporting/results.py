@@ -70,6 +70,21 @@ class Rates(_Record):
     interval: dict[str, Interval] = {}
 
 
+class Bin(_Record):
+    """The pixels whose confidence is in one of equal bins; rates are undefined without one."""
+
+    pixels: int = Field(ge=0)
+    accuracy: Rate | None = None
+    confidence: Rate | None = None
+
+
+class Calibration(_Record):
+    """The section `calibration` of eval.json: the temperature of the probabilities, and their bins from 0 to 1."""
+
+    temperature: float = Field(gt=0)
+    bins: list[Bin] = Field(min_length=1)
+
+
 class ObjectRates(_Record):
     """Average precision and panoptic quality of objects; None is undefined."""
 
@@ -99,11 +114,13 @@ class AllObjects(ObjectRates):
 class Evaluation(Rates):
     """eval.json: the scores at the masks' own resolution; `working` are those at the network's.
 
-    `seam_disagreement` is the share of the pixels in overlaps of tiles that these do not agree on; `objects` are None
-    if they were not scored.
+    `ece` is the expected calibration error. `seam_disagreement` is the share of the pixels in overlaps of tiles that
+    these do not agree on; `objects` are None if they were not scored.
     """
 
     working: Rates
+    ece: Rate | None = None
+    calibration: Calibration
     seam_disagreement: Rate | None = None
     cost: dict[str, float]
     protocol: dict[str, str | int | float]

@@ -35,7 +35,7 @@ def measure(root: Path, num_seeds: int) -> None:
     locked = dvc_lock.stages(root)
     if missing := [name for name in STAGES if name not in locked]:
         raise DataError(root / dvc_lock.FILE, f"stage {missing[0]} is missing", "Run `make repro`.")
-    commit = _commit(root)
+    commit = current_commit(root)
     store = dvc_lock.Store(root, locked)
     stages = [locked[name] for name in STAGES]
     sandbox.require_locked(root, store, locked.values())
@@ -74,17 +74,19 @@ def _results(
 
 
 def deviations(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Sample standard deviation (n - 1) of accuracy, mIoU, the IoU of each class, and AP50 and PQ of objects."""
+    """Sample standard deviation (n - 1) of accuracy, mIoU, ECE, the IoU of each class, and AP50 and PQ of objects."""
     rates = {name: statistics.stdev(scores[name] for scores in results) for name in RATES}
     classes = results[0]["iou"]
     deviating = {"iou": {name: statistics.stdev(scores["iou"][name] for scores in results) for name in classes}}
+    if all("ece" in scores for scores in results):
+        rates["ece"] = statistics.stdev(scores["ece"] for scores in results)
     objects = [scores.get("objects", {}) for scores in results]
     if found := [name for name in OBJECT_RATES if all(name in each for each in objects)]:
         deviating["objects"] = {name: statistics.stdev(each[name] for each in objects) for name in found}
     return rates | deviating
 
 
-def _commit(root: Path) -> str | None:
+def current_commit(root: Path) -> str | None:
     """The current commit; None without git, or if code, parameters or results differ from it."""
     head = git.answer(root, "rev-parse", "--verify", "HEAD")
     is_clean = git.answer(root, "status", "--porcelain", "--", *DESCRIBED) == b""

@@ -13,12 +13,14 @@ from segline.core.errors import ParameterError
 from segline.dataset import processed
 from segline.dataset.objects import semantic
 from segline.model import watershed
-from segline.scoring import confusion
+from segline.scoring import calibration, confusion, resampling
 from segline.scoring import objects as object_scores
+from segline.scoring.calibration import Calibrated
 from segline.scoring.objects import Matched
 
 SCHEMA = "1"
 OBJECT_RATES = {"ap50": "AP50", "pq": "PQ"}  # the scores of objects that say most
+GAPS = "confidence_gaps"  # the last column of per_image.csv
 OBJECT_KINDS = ("tp", "fp", "fn", "iou", "scores")  # of the objects of a class, in per_image.csv
 
 Interval = dict[str, float]
@@ -88,12 +90,14 @@ def summary(
     index: processed.Index,
     section: Section,
     *,
+    calibrated: Calibrated | None = None,
     matched: Sequence[Sequence[Matched]] | None = None,
 ) -> dict[str, Any]:
     """eval.json without its cost: `at` of the masks' own resolution, and under `working` of the working resolution.
 
     `seam_disagreement` is the share of the pixels in overlaps of tiles whose class the tiles differ on. `matched` are
-    the objects (N, C) that are scored under `objects`, those of images with a labelled pixel.
+    the objects (N, C) that are scored under `objects`, those of images with a labelled pixel. `calibrated` is about the
+    pixels of `own`.
     """
     names = [label.name for label in semantic(index.classes, index.objects)]
     found = {}
@@ -101,7 +105,12 @@ def summary(
         labelled = [each for each, matrix in zip(matched, own, strict=True) if matrix.any()]
         rates = object_scores.summary(labelled, index.objects.classes, section.resamples, section.seed)
         found["objects"] = rates | {"data": objects_hash(index)}
-    return at(own, names, section) | {
+    scores = at(own, names, section)
+    if calibrated:
+        scores |= calibration.summary(calibrated)
+        if bound := calibration.interval(calibrated.counts, section.resamples, section.seed):
+            scores["interval"]["ece"] = bound
+    return scores | {
         "working": at(working, names, section),
         "seam_disagreement": seam_disagreement,
         "protocol": protocol(index),
@@ -110,8 +119,9 @@ def summary(
 
 
 def headline(content: dict[str, Any]) -> str:
-    """The scores that say most, with their 95 % intervals: mIoU, and of objects AP50 and PQ."""
-    names = ((content, "miou", "mIoU"), *((content.get("objects", {}), *pair) for pair in OBJECT_RATES.items()))
+    """The scores that say most, with their 95 % intervals: mIoU, ECE, and of objects AP50 and PQ."""
+    objects = content.get("objects", {})
+    names = ((content, "miou", "mIoU"), (content, "ece", "ECE"), *((objects, *pair) for pair in OBJECT_RATES.items()))
     shown = []
     for scores, key, name in names:
         if key in scores:
@@ -149,15 +159,13 @@ def interval_over_images(
     `matrices` is int64 (N, K, K). Images without a labelled pixel are left out, and fewer than two have no interval
     (None). Each resample adds up as many images as there are and scores the sum. Means run over the classes present in
     all images; one that a resample has neither in truth nor in prediction has no IoU there and is left out of its mean.
-    Equals scipy's `bootstrap`, whose import takes longer than the draws. Source: Efron and Tibshirani 1993, ch. 13.
+    Source: Efron and Tibshirani 1993, ch. 13.
     """
     cells = confusion.by_class(matrices[matrices.any(axis=(1, 2))])
     if len(cells) < 2:
         return None
-    drawn = np.random.default_rng(seed).integers(0, len(cells), (resamples, len(cells)))
-    flat = cells.reshape(len(cells), -1).astype(np.float64)  # for BLAS; exact, because sums stay below 2^53
-    totals = np.stack([np.bincount(rows, minlength=len(cells)) @ flat for rows in drawn])
-    values = statistic(totals.reshape(resamples, *cells.shape[1:]), confusion.present(cells.sum(axis=0)))
+    totals = resampling.totals(cells, resamples, seed)
+    values = statistic(totals, confusion.present(cells.sum(axis=0)))
     low, high = np.percentile(values, [2.5, 97.5])
     return {"low": float(low), "high": float(high)}
 
@@ -206,26 +214,35 @@ def confusion_rows(matrices: confusion.Counts, names: list[str]) -> list[dict[st
     ]
 
 
-def image_columns(names: Sequence[str], objects_of: Sequence[str] = ()) -> list[str]:
+def image_columns(names: Sequence[str], objects_of: Sequence[str] = (), *, calibrated: bool = False) -> list[str]:
     """The header of `image_rows`; `objects_of` are the classes whose objects are scored."""
     first = ["image", "group", "accuracy", "miou", *(f"{name}_{kind}" for name in names for kind in ("tp", "fp", "fn"))]
-    return [*first, *(f"{name}_objects_{kind}" for name in objects_of for kind in OBJECT_KINDS)]
+    of_objects = (f"{name}_objects_{kind}" for name in objects_of for kind in OBJECT_KINDS)
+    return [*first, *of_objects, *([GAPS] if calibrated else [])]
 
 
 def image_rows(
-    matrices: confusion.Counts, index: processed.Index, matched: Sequence[Sequence[Matched]] | None = None
+    matrices: confusion.Counts,
+    index: processed.Index,
+    matched: Sequence[Sequence[Matched]] | None = None,
+    calibrated: Calibrated | None = None,
 ) -> list[tuple[Any, ...]]:
     """One row per image: stem, group, accuracy, mIoU over the classes in it, then tp, fp and fn of every class.
 
     Of each class with objects there follow tp, fp and fn of objects, the sum of the IoU of matches, and the score of
     each predicted object, the highest first: +0.9731 if it matches with an IoU of at least 0.5, otherwise -0.9731.
+    The last cell has `calibration.gaps`, one for each bin.
     """
     cells = confusion.by_class(matrices)
     columns = zip(index.origins, confusion.accuracy(cells), confusion.miou(cells), cells, strict=True)
     found = matched if matched is not None else [()] * len(cells)
+    gaps = [[" ".join(map(str, each))] for each in calibrated.gaps.tolist()] if calibrated else [[]] * len(cells)
     return [
-        (origin.stem, origin.group, _defined(accuracy), _defined(miou), *counts.ravel().tolist(), *_object_cells(each))
-        for (origin, accuracy, miou, counts), each in zip(columns, found, strict=True)
+        (
+            *(origin.stem, origin.group, _defined(accuracy), _defined(miou)),
+            *(*counts.ravel().tolist(), *_object_cells(each), *gap),
+        )
+        for (origin, accuracy, miou, counts), each, gap in zip(columns, found, gaps, strict=True)
     ]
 
 

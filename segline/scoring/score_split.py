@@ -18,7 +18,8 @@ from segline.dataset import onehot, processed, raw, tiling
 from segline.dataset.preparation import Preparation
 from segline.model import batches, checkpoint, forward, objects, stitching, watershed
 from segline.preprocessing import mask_values, pair_files, working_image
-from segline.scoring import confusion, image_objects
+from segline.scoring import calibration, confusion, image_objects
+from segline.scoring.calibration import Calibrated
 from segline.scoring.objects import Matched
 
 Uint8 = npt.NDArray[np.uint8]
@@ -37,12 +38,14 @@ class Wanted:
 class Scored:
     """Matrices int64 (N, K, K) at the resolution of the raw masks and at the working resolution.
 
-    `seam_disagreement` is the share of the working pixels in overlaps on which the tiles differ, 0 without overlaps.
-    `objects` are those of each class with objects in each image; None if they were not asked for.
+    `calibrated` is about the same pixels as `own`. `seam_disagreement` is the share of the working pixels in overlaps
+    on which the tiles differ, 0 without overlaps. `objects` are those of each class with objects in each image; None
+    if they were not asked for.
     """
 
     own: confusion.Counts
     working: confusion.Counts
+    calibrated: Calibrated
     seam_disagreement: float
     objects: list[list[Matched]] | None
 
@@ -64,11 +67,13 @@ def score(
     margin: int | None,
     append: Callable[[Uint8], None],
     *,
+    temperature: float,
     wanted: Wanted | None = None,
 ) -> Scored:
     """Calls `append` with the predictions of each row, uint8 (H, W), and counts every pixel of an image once.
 
     `folder` is the raw folder of the split, `margin` as in `stitching.bands`. A border counts as its class.
+    Confidences are those at `temperature`.
     """
     index, rows = split.index, iter(logits_of_rows)
     if wanted:
@@ -77,6 +82,7 @@ def score(
     num_classes = len(object_classes.semantic(index.classes, index.objects))
     seams = stitching.Seams(parents)
     own, working = (np.zeros((len(index.origins), num_classes, num_classes), np.int64) for _ in range(2))
+    sure = np.zeros((len(index.origins), calibration.BINS, 3), np.int64)
     matched: list[list[Matched]] = []
     first = 0
     for number, origin in enumerate(index.origins):
@@ -92,9 +98,12 @@ def score(
             _opened_numbers(folder, origin, index.preparation, collected) as numbers,
         ):
             for band in stitching.at_own_size(grid, at_rows.watch(stitching.bands(grid, windows, margin))):
-                predicted = forward.classes(objects.folded(band, parents)[None])[0]
+                folded = objects.folded(band, parents)
+                predicted = forward.classes(folded[None])[0]
                 actual = truth(top, len(predicted))
                 own[number] += confusion.count(actual, predicted, num_classes)
+                confidence = forward.confidence(folded, temperature, calibration.ONE)
+                sure[number] += calibration.count(confidence, actual == predicted, actual < num_classes)
                 if collected:
                     collected.add(band, predicted, actual, numbers(top, len(predicted)))
                 top += len(predicted)
@@ -104,7 +113,7 @@ def score(
             for row in stitching.Rows(grid).add(outlines):
                 wanted.append(row)
     disagreement = seams.differing / max(1, seams.shared)
-    return Scored(own, working, disagreement, matched if wanted else None)
+    return Scored(own, working, Calibrated(sure, temperature), disagreement, matched if wanted else None)
 
 
 class _Rows:

@@ -29,7 +29,7 @@ NOT_IMPORTED = {
         "dataset/history",
         "preprocessing/image_files/png",
     },
-    "train": {"core/git", "model/objects", "model/receptive_field", "model/stitching", "model/watershed"},
+    "train": {"core/git", "model/receptive_field", "model/stitching"},
     "evaluate": {
         "core/git",
         "core/pipeline",

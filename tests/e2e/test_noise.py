@@ -59,8 +59,8 @@ def test_it_is_the_deviation_over_runs_by_hand_and_leaves_all_else_as_it_was(tra
     assert [2, 3, 4] == document["seeds"]
     assert project.git("rev-parse", "HEAD").strip() == document["commit"]
     assert json.loads(project.read("metrics/eval.json"))["protocol"] == document["protocol"]
-    assert {"accuracy", "miou", "iou"} == document["metrics"].keys()
-    for name in ("accuracy", "miou"):
+    assert {"accuracy", "miou", "ece", "iou"} == document["metrics"].keys()
+    for name in ("accuracy", "miou", "ece"):
         assert math.isclose(deviation([found[name] for found in scores]), document["metrics"][name], abs_tol=1e-6)
     assert scores[0]["iou"].keys() == document["metrics"]["iou"].keys()
     for name, found in document["metrics"]["iou"].items():
@@ -124,10 +124,10 @@ def test_a_commit_that_does_not_hold_this_state_is_not_named(project):
     """Parameters that a stage does not read change no output, but the commit has others."""
     head = project.git("rev-parse", "HEAD").strip()
 
-    assert head == seed_noise._commit(project.root)
+    assert head == seed_noise.current_commit(project.root)
     project.append("params.yaml", "# edited\n")
-    assert seed_noise._commit(project.root) is None
-    assert seed_noise._commit(project.root.parent) is None
+    assert seed_noise.current_commit(project.root) is None
+    assert seed_noise.current_commit(project.root.parent) is None
 
 
 def test_the_noise_file_is_not_an_output_of_a_stage():

@@ -54,6 +54,7 @@ def onnxruntime(onnx) -> ModuleType:
 
 def model(folder: Path, description: checkpoint.Description) -> Path:
     """The file of a network with the batch statistics of a few steps."""
+    folder.mkdir(exist_ok=True)
     randomness.deterministic(4)
     network = checkpoint.network(description).train()
     with torch.no_grad():
@@ -96,6 +97,15 @@ def share_of_equals(folder: Path, out: Path, image: np.ndarray, onnxruntime: Mod
     command.main(["predict", *words])
     (mask,) = (folder / "predicted/masks").iterdir()
     return float((cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) == outputs(onnxruntime, out, image)[0]).mean())
+
+
+def test_logits_are_divided_by_the_temperature_and_classes_are_not(tmp_path, onnxruntime):
+    image = noise(40, 56)
+    plain = outputs(onnxruntime, exported(tmp_path / "plain"), image)
+    hot = outputs(onnxruntime, exported(tmp_path / "hot", replace(SMALL, temperature=2.5)), image)
+
+    np.testing.assert_allclose(plain[1] / 2.5, hot[1], rtol=1e-6)
+    np.testing.assert_array_equal(plain[0], hot[0])
 
 
 class Planted(nn.Module):

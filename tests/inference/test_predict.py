@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -358,6 +359,29 @@ def test_planes_of_probabilities_have_the_image_s_size_and_the_mask_s_classes(pr
         assert (np.abs(planes.astype(int).sum(axis=0) - 255) <= 2).all()
         chosen = np.take_along_axis(planes, mask(out, name)[None], axis=0)[0]
         assert (chosen == planes.max(axis=0)).all()
+
+
+def test_probabilities_and_ranks_are_those_at_the_temperature_of_the_model_and_classes_are_not(project):
+    network, description = checkpoint.read(project / "models/model.safetensors")
+    outs = []
+    for temperature in (1.0, 3.0):
+        changed = replace(description, temperature=temperature)
+        checkpoint.write(Path(f"{temperature}/models/model.safetensors"), network.state_dict(), changed)
+        options = ("--probabilities", "--rank")
+        outs.append(run(Path(f"{temperature}"), own_images(project), out=f"out-{temperature}", options=options))
+    cold, hot = outs
+    cold_rows, hot_rows = (
+        {row["image"]: float(row["entropy"]) for row in records.read_csv(out / "summary.csv")} for out in outs
+    )
+
+    for name in NAMES:
+        planes = [rasterio.open(out / f"probabilities/{name}.tif").read().astype(float) / 255 for out in outs]
+        flattened = planes[0] ** (1 / 3.0)
+        sure = planes[0].min(axis=0) > 0.05  # the others are rounded too much
+        assert sure.any()
+        assert np.abs(flattened / flattened.sum(axis=0) - planes[1])[:, sure].max() < 0.02
+        assert np.array_equal(mask(cold, name), mask(hot, name))
+        assert hot_rows[name] > cold_rows[name]
 
 
 @pytest.mark.parametrize("form", ["coco", "labelme", "cvat"])

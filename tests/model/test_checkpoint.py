@@ -234,6 +234,15 @@ def test_the_file_that_ships_has_a_digest_and_the_hash_in_its_record(capsys):
     assert path.stat().st_size == about["metrics"]["cost"]["model_bytes"]
 
 
+def test_a_file_without_a_temperature_has_that_of_1_and_another_comes_back(path, network):
+    other = replace(DESCRIPTION, temperature=1.375)
+    assert "temperature" not in json.loads(metadata(path))
+    assert checkpoint.read(path)[1].temperature == 1
+    checkpoint.write(path, network.state_dict(), other)
+
+    assert other == checkpoint.read(path)[1]
+
+
 def test_a_file_of_an_older_version_without_a_digest_is_read_with_a_warning(path, capsys):
     content = {key: value for key, value in json.loads(metadata(path)).items() if key != "sha256"}
     rewritten(path, {checkpoint.KEY: json.dumps(content, sort_keys=True)})
@@ -250,6 +259,8 @@ def test_a_file_of_an_older_version_without_a_digest_is_read_with_a_warning(path
         ({"std": 0}, "std: input should be greater than"),
         ({"std": "127.5"}, "std: input should be a valid number"),
         ({"mean": math.inf}, "mean: input should be"),
+        ({"temperature": 0}, "temperature: input should be greater than or equal to 0.1, got 0"),
+        ({"temperature": math.nan}, "temperature: input should be"),
         ({"preparation": PREPARATION | {"height": -5}}, "height: input should be greater than or equal to 1, got -5"),
         ({"preparation": PREPARATION | {"height": 0}}, "height: input should be greater than or equal to 1, got 0"),
         ({"preparation": PREPARATION | {"width": 48.5}}, "width: input should be a valid integer, got 48.5"),

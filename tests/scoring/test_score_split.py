@@ -54,7 +54,7 @@ def test_a_perfect_prediction_is_perfect_at_the_resolution_of_the_masks(tmp_path
     logits = [torch.from_numpy(10.0 * np.eye(2, dtype=np.float32)[TRUTH]).permute(2, 0, 1)] * 2
 
     predictions: list[np.ndarray] = []
-    scored = score_split.score(tmp_path / "raw/test", split, logits, None, predictions.append)
+    scored = score_split.score(tmp_path / "raw/test", split, logits, None, predictions.append, temperature=1.0)
 
     np.testing.assert_array_equal(onehot.unpack(split.onehot, 2)[0], TRUTH)
     np.testing.assert_array_equal([TRUTH] * 2, predictions)
@@ -96,7 +96,7 @@ def scored(folder: Path, split: processed.Split) -> tuple[score_split.Scored, np
     draw = torch.Generator().manual_seed(1)
     logits = [torch.randn(2, 64, 64, generator=draw) for _ in split.index.rows]
     predictions: list[np.ndarray] = []
-    result = score_split.score(folder / "raw/test", split, iter(logits), 5, predictions.append)
+    result = score_split.score(folder / "raw/test", split, iter(logits), 5, predictions.append, temperature=1.0)
     return result, np.array(predictions), logits
 
 
@@ -170,7 +170,7 @@ def test_each_page_is_scored_against_its_own_page_of_the_masks(tmp_path):
     split = tiled(tmp_path, {"a.tif": (stacked([image, image // 2, image // 3]), stacked(pages))})
     logits = [torch.from_numpy(np.stack([page == 0, page == 1]).astype(np.float32)) for page in pages]
     predictions: list[np.ndarray] = []
-    result = score_split.score(tmp_path / "raw/test", split, logits, None, predictions.append)
+    result = score_split.score(tmp_path / "raw/test", split, logits, None, predictions.append, temperature=1.0)
 
     assert [1, 2, 3] == [origin.page for origin in split.index.origins]
     for page, own in zip(pages, result.own, strict=True):
@@ -188,6 +188,6 @@ def test_rows_are_written_before_the_next_line_of_tiles_is_computed(tmp_path):
             events.append("computed")
             yield torch.zeros(2, 64, 64)
 
-    score_split.score(tmp_path / "raw/test", split, logits(), None, lambda _: events.append("written"))
+    score_split.score(tmp_path / "raw/test", split, logits(), None, lambda _: events.append("written"), temperature=1.0)
 
     assert ["computed", "written"] * 4 == events

@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import re
+import shlex
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from segline.core import records
 from segline.core.errors import DataError, IntegrityError
@@ -18,6 +23,7 @@ from segline.preprocessing.image_files import png
 from segline.scoring import evaluation
 from stages import evaluate, preprocess, train
 from tests import tiny
+from tests.contract.closure import ROOT
 
 MODEL = Path("models/model.safetensors")
 
@@ -82,6 +88,37 @@ def test_the_headline_is_a_count_by_hand_over_the_raw_masks(project):
     assert scores()["miou"] == pytest.approx(miou, abs=1e-6)
 
 
+def test_the_calibration_error_is_that_of_the_probabilities_that_predict_writes(project):
+    """Of labelled pixels of the raw masks, at the temperature that train has fitted."""
+    evaluate.main(tiny.EVALUATE)
+    _, model = checkpoint.read(MODEL)
+    sums, total = np.zeros((15, 2)), 0
+    index = processed.read(Path("data/processed/test")).index
+    for image_logits, origin in zip(logits_by_hand(127.5, 127.5), index.origins, strict=True):
+        own = F.interpolate(image_logits[None].double(), size=tiny.SIZE, mode="bilinear", align_corners=False)[0]
+        sure, predicted = (each.numpy() for each in (own / model.temperature).softmax(dim=0).max(dim=0))
+        truth = cv2.imread(f"data/raw/test/{origin.mask}", cv2.IMREAD_UNCHANGED)
+        valid = truth != tiny.VOID.value
+        places = np.ceil(sure[valid] * 15).astype(int) - 1
+        np.add.at(sums, places, np.stack([(truth == predicted)[valid], sure[valid]], axis=-1))
+        total += int(valid.sum())
+
+    assert model.temperature != 1
+    assert scores()["calibration"]["temperature"] == pytest.approx(model.temperature)
+    assert sum(each["pixels"] for each in scores()["calibration"]["bins"]) == total
+    assert scores()["ece"] == pytest.approx(np.abs(sums[:, 0] - sums[:, 1]).sum() / total, abs=2e-5)
+
+
+def test_the_command_of_the_page_on_confidence_prints_the_error_and_the_temperature(project):
+    evaluate.main(tiny.EVALUATE)
+    (command,) = re.findall(
+        r"^python (-c .*)$", (ROOT / "docs/confidence.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    done = subprocess.run([sys.executable, *shlex.split(command)], check=True, capture_output=True, text=True)
+
+    assert [scores()["ece"], scores()["calibration"]["temperature"]] == [float(word) for word in done.stdout.split()]
+
+
 def test_images_are_scaled_by_the_mean_and_std_of_the_model_file(project):
     """As `predict` does, and whoever uses an exported model."""
     network, model = checkpoint.read(MODEL)
@@ -125,7 +162,7 @@ def test_accuracy_and_miou_lie_within_their_intervals(project):
     evaluate.main(tiny.EVALUATE)
     content = scores()
 
-    assert {"accuracy", "miou"} == content["interval"].keys()
+    assert {"accuracy", "miou", "ece"} == content["interval"].keys()
     for metric, interval in content["interval"].items():
         assert interval["low"] <= content[metric] <= interval["high"]
         assert interval["low"] < interval["high"]
@@ -136,9 +173,8 @@ def test_both_resolutions_have_the_same_scores(project):
     own, working = scores(), scores()["working"]
 
     assert {"accuracy", "mean_class_accuracy", "mean_dice", "miou", "iou", "interval"} == set(working)
-    for name in ("iou", "interval"):
-        assert own[name].keys() == working[name].keys()
-        assert own[name]
+    assert own["iou"].keys() == working["iou"].keys()
+    assert {"accuracy", "miou"} == working["interval"].keys()
 
 
 def test_predictions_are_the_classes_at_the_working_resolution(project):
@@ -183,6 +219,7 @@ def test_tiles_are_scored_as_the_images_they_are_cut_from(tmp_path, monkeypatch,
     assert np.load("data/predictions/test.npy").shape == (4 * 3 * 2, 32, 64)
     assert ["test0", "test1", "test2", "test3"] == [row["image"] for row in rows("metrics/per_image.csv")]
     assert 4 * (70 - 2) * 90 == sum(int(row["pixels"]) for row in rows("metrics/per_class.csv"))
+    del content["interval"]["ece"]  # of the masks' own resolution alone
     assert content["working"] == {name: content[name] for name in content["working"]}
     assert 0 < content["seam_disagreement"] < 1
     assert "4" == content["protocol"]["images"]

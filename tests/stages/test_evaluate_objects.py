@@ -249,7 +249,7 @@ def test_too_large_an_image_is_refused_before_the_first_batch(tmp_path, monkeypa
     rows = (pytest.fail("a batch was computed") for _ in range(1))
 
     with pytest.raises(DataError, match=rf"{last.stem}\.png: 8192x8193 pixels, expected .* for evaluate\.objects"):
-        score_split.score(Path("data/raw/test"), large, rows, None, lambda _: None, wanted=wanted)
+        score_split.score(Path("data/raw/test"), large, rows, None, lambda _: None, temperature=1.0, wanted=wanted)
 
 
 def test_objects_of_a_model_that_has_learnt_none_are_refused(tmp_path, monkeypatch):

@@ -14,7 +14,10 @@ from stages import plot
 from tests import evaluated
 
 ROOT = Path(__file__).parents[2]
-PICTURES = ["accuracy.png", "augmented.png", "confusion.png", "iou.png", "loss.png", "preview.png", "sheet.png"]
+PICTURES = [
+    *("accuracy.png", "augmented.png", "confusion.png", "iou.png", "loss.png", "preview.png", "reliability.png"),
+    "sheet.png",
+]
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_it_needs_no_display_no_torch_and_no_mlflow(world):
     )
 
     assert "" == done.stderr.strip()
-    assert "plot: 7 pictures" in done.stdout
+    assert "plot: 8 pictures" in done.stdout
 
 
 @pytest.mark.slow
