@@ -54,13 +54,13 @@ def written(
                 yield LineBlocks(SIDE, height, write).append
         except RasterioError as error:
             raise _failure(temporary, path, error) from None
-        _require_complete(temporary, path, height * width)
+        _require_complete(temporary, path, height * width * max(1, len(planes)))
 
 
-def _require_complete(temporary: Path, path: Path, pixels: int) -> None:
+def _require_complete(temporary: Path, path: Path, samples: int) -> None:
     """Raises OSError if GDAL failed to write its last tiles, which it does not tell."""
     try:
-        with tiff.opened(temporary, path, None, pixels):
+        with tiff.opened(temporary, path, None, samples):
             pass
     except DataError as error:
         raise _failure(temporary, path, error) from None

@@ -51,6 +51,19 @@ def test_the_file_contains_the_mask_whatever_the_bands_it_came_in(shape, tmp_pat
     assert [tmp_path / "a.tif"] == list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("count", [2, 9, 255])
+def test_there_may_be_a_plane_for_each_of_many_classes(count, tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (40, 300, count), np.uint8)
+    path, names = tmp_path / "planes.tif", [f"class {k}" for k in range(count)]
+    with mask_files.written(path, 40, 300, None, names) as append:
+        for top in range(0, 40, 7):
+            append(values[top : top + 7])
+
+    with rasterio.open(path) as file:
+        assert tuple(names) == file.descriptions
+        assert np.array_equal(values.transpose(2, 0, 1), file.read())
+
+
 def test_a_block_that_fails_leaves_the_earlier_file(tmp_path):
     path = tmp_path / "a.tif"
     content = write(path, noise(300, 300), 64)
