@@ -31,7 +31,8 @@ def classes(logits_nkhw: Tensor) -> npt.NDArray[np.uint8]:
 def confidence(logits_khw: Tensor, temperature: float, one: int) -> npt.NDArray[np.int32]:
     """The probability of the class of each pixel at a temperature, in units of 1 / `one`, rounded: int32 (H, W).
 
-    The softmax of logits / temperature. Class by class, so that a pixel's bits do not depend on those beside it.
+    The softmax of logits / temperature, 0 where that is undefined, as for infinite logits. Class by class, so that a
+    pixel's bits do not depend on those beside it.
     """
     highest, *others = logits_khw.unbind()
     for plane in others:
@@ -39,7 +40,7 @@ def confidence(logits_khw: Tensor, temperature: float, one: int) -> npt.NDArray[
     total = torch.zeros_like(highest)
     for plane in logits_khw:
         total += ((plane - highest) / temperature).exp_()
-    on_cpu: npt.NDArray[np.int32] = (one / total).round().int().cpu().numpy()
+    on_cpu: npt.NDArray[np.int32] = (one / total).nan_to_num_(0).round_().int().cpu().numpy()
     return on_cpu
 
 

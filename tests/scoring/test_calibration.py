@@ -127,3 +127,9 @@ def test_the_confidence_of_a_pixel_is_the_highest_probability_and_does_not_depen
     assert np.abs(whole - expected.numpy()).max() <= 0.6  # half a unit, and float32
     for rows, columns in ((slice(0, 1), slice(0, 17)), (slice(2, 7), slice(3, 4)), (slice(8, 9), slice(5, 16))):
         assert np.array_equal(whole[rows, columns], forward.confidence(logits[:, rows, columns], temperature, ONE))
+
+
+def test_logits_that_are_not_finite_have_no_confidence():
+    logits = torch.tensor([[[0.0, torch.inf, torch.nan, torch.inf]], [[0.0, 0.0, 0.0, torch.inf]]])
+
+    assert [ONE // 2, 0, 0, 0] == forward.confidence(logits, 1.0, ONE)[0].tolist()
