@@ -21,6 +21,7 @@ COMMANDS = {
     "promote": "segline.gate.promotion:command",
     "replay": "segline.reproducibility.replay:command",
     "noise": "segline.reproducibility.seed_noise:command",
+    "crossvalidate": "segline.reproducibility.crossvalidation:command",
     "export": "segline.inference.export_onnx:command",
     "weights": "segline.commands.weights:command",
 }
@@ -61,6 +62,10 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     replay.add_argument("stages", nargs="*", metavar="STAGE", help="stages to run (default: all)")
     noise = add("noise", "train with several seeds and write the spread of the scores to metrics/noise.json")
     noise.add_argument("--seeds", type=int, default=5, metavar="N", help="number of trainings (default: %(default)s)")
+    folds = add("crossvalidate", "train on folds, so that every image is tested; writes metrics/crossvalidation.json")
+    folds.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: %(default)s)")
+    seeds = "trainings of each fold, from train.seed on (default: %(default)s)"
+    folds.add_argument("--seeds", type=int, default=2, metavar="N", help=seeds)
     export = add("export", "convert a trained model to ONNX and check it against torch")
     export.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file from the train stage")
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write, such as model.onnx")

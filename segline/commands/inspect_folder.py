@@ -28,6 +28,7 @@ from segline.sources.collecting import object_files, splitting, unsupported_form
 from segline.sources.collecting.listing import Entry
 
 SHOWN = 20  # problems
+FEW = 100  # images: below, cross-validation is advised
 MANY, RARE = 64, 0.01  # labels, and the share of the pixels of a rare one: said to be doubtful classes
 KNOWN = (
     "Known layouts: images beside masks (or labels, annotations, gt), with or without train, val, test in or above "
@@ -148,6 +149,7 @@ def _problems_of(root: Path, export: Export, text: str) -> list[str]:
 
 def _facts_of(export: Export, survey: Survey) -> Iterator[str]:
     yield _images(survey)
+    yield from _few(survey)
     form = export.keys.get("split")
     splits = splitting.names(form) if form else export.keys["splits"]
     if isinstance(form, splitting.ByRatio | splitting.DrawsVal):
@@ -173,6 +175,7 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey
     labels = survey.labels
     yield f"Pairs: {', '.join(f'{split} {len(entries)}' for split, entries in listed.items())}."
     yield _images(survey)
+    yield from _few(survey)
     yield f"Masks: {_counted(labels.kinds)}."
     if is_voc:
         yield f"Labels: {', '.join(f'{value} in {labels.masks[value]} masks' for value in sorted(labels.masks))}."
@@ -198,6 +201,14 @@ def _images(survey: Survey) -> str:
     shown = ", ".join(f"{width}x{height}" for (height, width), _ in sizes.most_common(3))
     more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
     return f"Images: {_counted(kinds)}; {shown}{more}."
+
+
+def _few(survey: Survey) -> Iterator[str]:
+    if len(survey.pictures) < FEW:
+        yield (
+            f"Fewer than {FEW} images: what a split scores depends on which images are in it. `segline crossvalidate` "
+            "tests on every image, after `make repro`."
+        )
 
 
 def _counted(kinds: Counter[str]) -> str:

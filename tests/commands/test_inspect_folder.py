@@ -41,6 +41,16 @@ def test_pixels_and_masks_are_counted_for_each_class(tmp_path):
     assert "# Masks: 3 x 8-bit gray PNG." in text
 
 
+def test_cross_validation_is_advised_for_few_images(tmp_path, monkeypatch):
+    advice = "# Fewer than 100 images: what a split scores depends on which images are in it. `segline crossvalidate`"
+    _, few, _ = inspected(tmp_path / "few", folders.named)
+    monkeypatch.setattr(inspect_folder, "FEW", 1)
+    _, enough, _ = inspected(tmp_path / "enough", folders.named)
+
+    assert advice in few
+    assert "crossvalidate" not in enough
+
+
 def test_colours_come_from_the_palette(tmp_path):
     section, *_ = inspected(tmp_path, folders.palettes)
 

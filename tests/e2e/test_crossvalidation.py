@@ -1,0 +1,67 @@
+"""`segline crossvalidate`: every image is predicted by a model that has not seen it, and nothing else changes."""
+
+import json
+import re
+
+import cv2
+import pytest
+
+from tests.e2e.project import Project
+from tests.e2e.reruns import ROOT
+from tests.e2e.test_replay import snapshot
+
+pytestmark = pytest.mark.slow
+
+FILES = {"metrics/crossvalidation.json", "metrics/crossvalidation.html"}
+
+
+PAGE = (ROOT / "docs/crossvalidation.md").read_text(encoding="utf-8")
+
+
+def run(project: Project, *arguments: str, fails: bool = False) -> str:
+    return project.run("python", "-m", "segline", "crossvalidate", *arguments, fails=fails)
+
+
+def test_each_image_is_tested_once_and_all_else_stays_as_it_was(project):
+    """The command of the page, with as many folds as so few images allow."""
+    (words,) = re.findall(r"^segline crossvalidate (--folds) 5$", PAGE, re.MULTILINE)
+    before = snapshot(project)
+    said = run(project, words, "3", "--seeds", "1")
+    after = snapshot(project)
+    content = json.loads(project.read("metrics/crossvalidation.json"))
+    dataset = json.loads(project.read("data/raw/dataset.json"))
+    stems = {pair["stem"]: (name, pair) for name, pairs in dataset["splits"].items() for pair in pairs}
+
+    assert before == {name: entry for name, entry in after.items() if name in before}
+    new = after.keys() - before.keys()
+    assert FILES == {name for name in new if not name.startswith("predictions")}
+    folder = project.root / "predictions/crossvalidation"
+    assert stems.keys() == {path.stem for path in (folder / "masks").iterdir()}
+    assert stems.keys() == {path.stem for path in (folder / "probabilities").iterdir()}
+    for stem, (split, pair) in stems.items():
+        mask = cv2.imread(str(folder / f"masks/{stem}.png"), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == cv2.imread(str(project.root / f"data/raw/{split}/{pair['image']}")).shape[:2]
+    assert len(stems) == sum(fold["images"] for fold in content["folds"])
+    assert 3 == len(content["folds"])
+    assert {"accuracy", "miou", "ece"} == content["mean"].keys() == content["deviation"].keys()
+    assert all("seed" not in each for each in content["deviation"].values())
+    pooled = content["pooled"]["miou"]
+    assert min(fold["scores"][0]["miou"] for fold in content["folds"]) > 0 < pooled < 1
+    assert f"{len(stems)} out-of-fold predictions -> predictions/crossvalidation" in said
+    assert "Segline cross-validation" in project.read("metrics/crossvalidation.html")
+    assert set() == project.changed()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--folds", "2"), "--folds: expected at least 3, got 2"),
+        (("--folds", "3", "--seeds", "0"), "--seeds: expected at least 1, got 0"),
+        (("--folds", "1000"), "groups of images, expected at least one for each of 1000 folds"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(project, arguments, sentence):
+    said = run(project, *arguments, fails=True)
+
+    assert sentence in said
+    assert "Traceback" not in said
