@@ -32,6 +32,7 @@ def write_onnx(
     content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     metadata = {
         "classes": json.dumps([{"name": name, "rgb": [0, 0, 0]} for name in NAMES]),
+        "parents": json.dumps([*range(len(NAMES))]),
         "preparation": json.dumps({"orientation": turned}),
         "model_sha256": model_sha256,
     }

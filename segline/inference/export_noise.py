@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from segline.core.errors import IntegrityError
+from segline.dataset import objects as object_classes
 from segline.dataset import tiling
 from segline.dataset.preparation import Preparation
 from segline.inference import onnx_graph
 from segline.inference.onnx_graph import ImageToClasses
-from segline.model import batches, checkpoint, forward, stitching
+from segline.model import batches, checkpoint, forward, objects, stitching
 from segline.preprocessing import working_image
 from segline.preprocessing.image_files.image_file import ImageFile, Samples
 
@@ -117,4 +118,5 @@ def predicted(network: nn.Module, description: checkpoint.Description, image: Ar
     (row,) = (pixels for pixels, _ in working_image.image_rows(file, form))
     inputs = batches.inputs(torch.from_numpy(row[None]), description.mean, description.std)
     bands = stitching.at_own_size(grid, stitching.bands(grid, forward.logits(network, inputs), None))
-    return np.concatenate([forward.classes(band[None])[0] for band in bands])
+    parents = object_classes.parents(description.classes, description.objects).tolist()
+    return np.concatenate([forward.classes(objects.folded(band, parents)[None])[0] for band in bands])

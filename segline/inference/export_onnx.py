@@ -22,6 +22,7 @@ from torch import nn
 
 from segline.core import atomic, records
 from segline.core.errors import IntegrityError, ParameterError, PipelineError
+from segline.dataset import objects
 from segline.inference import export_noise, export_scores, mlflow_model, onnx_graph
 from segline.model import checkpoint, randomness
 from segline.monitoring import console
@@ -35,9 +36,11 @@ CONTRACT = """\
 Input `image`: the samples of one upright image, (height, width, bands), any size: RGB order, or gray as one band, or
 all bands of a file; 8 bits as uint8, deeper ones as the type of the input says. Outputs: `classes`, uint8 (height,
 width), the number of a pixel's class in the order of `classes` in the metadata; `logits`, float32 (classes, height,
-width), divided by the temperature of the model, so that their softmax are its probabilities; that class has the
-highest. Which bands, the scaling of samples, resizing or padding and the way back are inside. An image is computed
-whole. What `preparation` says of alpha and Exif turns is the caller's; pixels without data are taken as they are."""
+width), divided by the `temperature` of the model, so that their softmax are its probabilities; that class has the
+highest. If the model has learnt objects, the last of these classes are their borders: `parents` has the class as which
+each counts, and before the division that class has the probability of both. Which bands, the scaling of samples,
+resizing or padding and the way back are inside. An image is computed whole. What `preparation` says of alpha and Exif
+turns is the caller's; pixels without data are taken as they are."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +183,10 @@ def _metadata(description: checkpoint.Description, sha256: str, checks: Checks) 
         "checks": json.dumps(records.rounded(asdict(checks))),
         "classes": json.dumps([{"name": label.name, "rgb": label.rgb} for label in description.classes]),
         "network": description.network,
+        "parents": json.dumps(objects.parents(description.classes, description.objects).tolist()),
         "preparation": json.dumps(description.preparation.as_dict()),
         "model_sha256": sha256,
+        "temperature": json.dumps(description.temperature),
     }
 
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from segline.core import pipeline, untrusted
 from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset import onehot, processed, raw
+from segline.dataset.objects import semantic
 from segline.dataset.preparation import Preparation
 from segline.inference import onnx_graph
 from segline.model import checkpoint
@@ -101,10 +102,11 @@ def check(path: Path, run: Callable[[Array], Array], evaluated: Evaluated, form:
     """
     index = evaluated.index
     lookup = onehot.lookup(index.values, raw.ENCODINGS[index.encoding])
-    total = np.zeros((len(index.classes), len(index.classes)), np.int64)
+    count = len(semantic(index.classes, index.objects))
+    total = np.zeros((count, count), np.int64)
     for origin in console.progress(index.origins, len(index.origins), "export"):
         samples, truth = _pair(evaluated.folder, origin, index, form, lookup)
-        total += confusion.count(truth, run(model_input(samples, form)), len(index.classes))
+        total += confusion.count(truth, run(model_input(samples, form)), count)
     found = confusion.scores(total)
     for name, actual, expected in (
         ("accuracy", found.accuracy, evaluated.accuracy),

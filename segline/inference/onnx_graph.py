@@ -1,11 +1,12 @@
 """What `segline export` exports: the samples of an image -> the class of each of its pixels, as one torch module.
 
-C channels, K classes, H x W pixels of an image; rows and working sizes are those of `segline.dataset.tiling`. The steps
-are those of `preprocess` and `segline predict`, in operations that are right at any size when one size is traced: a
-height or width is a number, or a tensor while torch traces, so nothing here branches on one, and none below zero is
-divided: ONNX rounds quotients towards zero.
+C channels, K classes, K' with the borders of objects, H x W pixels of an image; rows and working sizes are those of
+`segline.dataset.tiling`. The steps are those of `preprocess` and `segline predict`, in operations that are right at any
+size when one size is traced: a height or width is a number, or a tensor while torch traces, so nothing here branches on
+one, and none below zero is divided: ONNX rounds quotients towards zero.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segline.dataset import tiling
+from segline.dataset import objects, tiling
 from segline.dataset.preparation import Preparation
 from segline.dataset.tiling import UNIT, Size
 from segline.model import checkpoint, output_head
@@ -38,7 +39,7 @@ def input_bands(preparation: Preparation) -> int:
 
 
 class ImageToClasses(nn.Module):
-    """Samples (H, W, bands), any H and W -> classes uint8 (H, W), and logits / temperature, float32 (K, H, W).
+    """Samples (H, W, bands), any H and W -> classes below K, uint8 (H, W), logits / temperature, float32 (K', H, W).
 
     With tiles the network sees the whole image at once, padded as its last tiles are.
     """
@@ -50,13 +51,23 @@ class ImageToClasses(nn.Module):
         self.to_bytes = _Bytes(form)
         self.frame = _Tiles(form) if form.fit == "tile" else _Row(form)
         self.mean, self.std, self.temperature = description.mean, description.std, description.temperature
+        self.parents = objects.parents(description.classes, description.objects).tolist()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         own = image.shape[0], image.shape[1]
         pixels = self.frame.prepared(self.to_bytes(image.permute(2, 0, 1)))
         logits = output_head.class_logits(self.network((pixels[None] - self.mean) / self.std)).float()
         logits = self.frame.at_own_size(logits, own).squeeze(0)
-        return logits.argmax(dim=0).byte(), logits / self.temperature
+        return _folded(logits, self.parents).argmax(dim=0).byte(), logits / self.temperature
+
+
+def _folded(logits: Tensor, parents: Sequence[int]) -> Tensor:
+    """As `segline.model.objects.folded`, (K', H, W) -> (K, H, W): ONNX has `logsumexp`, but no `logaddexp`."""
+    own = [k for k, parent in enumerate(parents) if parent == k]
+    if len(own) == len(parents):
+        return logits
+    members = [[each for each, parent in enumerate(parents) if parent == k] for k in own]
+    return torch.stack([logits[of_class].logsumexp(dim=0) for of_class in members])
 
 
 class _Bytes(nn.Module):

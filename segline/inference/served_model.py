@@ -42,7 +42,8 @@ class OnnxModel(PythonModel):
             context.artifacts["onnx"], options, providers=["CPUExecutionProvider"]
         )
         metadata = self.session.get_modelmeta().custom_metadata_map
-        self.names = [label["name"] for label in json.loads(metadata["classes"])]
+        known = zip(json.loads(metadata["classes"]), json.loads(metadata["parents"]), strict=True)
+        self.names = [label["name"] for number, (label, parent) in enumerate(known) if parent == number]  # no borders
         self.upright = json.loads(metadata["preparation"])["orientation"] != "stored"
         (image,) = self.session.get_inputs()
         kind = image.type.removeprefix("tensor(").removesuffix(")")
