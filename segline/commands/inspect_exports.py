@@ -36,7 +36,8 @@ class Export:
     """What the section of a source says of places and splits; the objects of each label and the images they are in;
     and the image files that are there; or those that are embedded, by the name that they get.
 
-    `special` labels have a meaning in the tool itself; `is_ordered` says that the order of the labels is the tool's.
+    `special` labels have a meaning in the tool itself; `is_ordered` says that the order of the labels is the tool's;
+    `numbered` are classes whose objects have numbers, where they are not counted.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Export:
     embedded: dict[Path, Callable[[], bytes]] = field(default_factory=dict)
     special: tuple[str, ...] = ()
     is_ordered: bool = False
+    numbered: tuple[str, ...] = ()
 
     def add(self, labels: Iterable[str]) -> None:
         """Counts the objects of an image."""
@@ -82,8 +84,10 @@ def _cityscapes(root: Path) -> Export | None:
     form = splitting.ByFolder(by="folder", names=there)
     pairs = splitting.usable(root, cityscapes.IMAGES, cityscapes.MASKS, form, "", problems=[])
     usable = [split for split in there if pairs[split]]
-    images = [entry.image for split in usable for entry in pairs[split]]
-    return Export("cityscapes", {"splits": usable}, images=images) if usable else None
+    entries = [entry for split in usable for entry in pairs[split]]
+    numbered = cityscapes.WITH_OBJECTS if all(cityscapes.numbers(entry).exists() for entry in entries) else ()
+    images = [entry.image for entry in entries]
+    return Export("cityscapes", {"splits": usable}, images=images, numbered=numbered) if usable else None
 
 
 def _cvat_masks(root: Path, files: Sequence[Path]) -> Export | None:

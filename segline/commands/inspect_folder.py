@@ -119,7 +119,8 @@ def _of_export(root: Path, export: Export) -> Inspection:
     facts = [*_facts_of(export, survey), *_tracking(inspect_section.place(root))]
     lines += [f"# {line}" for line in facts]
     if survey.pictures:
-        lines += ["", PROPOSED, *inspect_preparation.section(survey.pictures)]
+        objects = inspect_section.export_objects(export)
+        lines += ["", PROPOSED, *inspect_preparation.section(survey.pictures, objects)]
     doubts = [] if survey.pictures else ["no image can be read, so no section preprocess is proposed"]
     doubts += _masks_beside(root, export)
     return Inspection("\n".join(lines), [*shown, *doubts, *inspect_preparation.doubts(survey.pictures)])

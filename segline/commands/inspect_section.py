@@ -21,6 +21,8 @@ _BELOW = range(240, 255)  # if one of these is a value too, 255 is a value like 
 _GROUND, _VOID = ("background", "bg", "_background_"), ("void", "ignore", "unlabeled", "unlabelled")  # names
 _CLASS_NAME: TypeAdapter[str] = TypeAdapter(label_rules.ClassName)
 
+_MANY = 2  # objects of a class in an image that has any, from which on they may be told apart
+
 _GUESS = "a guess: if it is a class, move it there, and write void: null"
 
 Rgb = tuple[int, int, int]
@@ -122,12 +124,30 @@ def _entry_of(key: str, value: object) -> str:
     return _text(value) if isinstance(value, str) and key == "file" else _flow(value)
 
 
-def _rules(export: Export) -> list[str]:
-    """The classes with their counts, and what becomes of everything else."""
+def export_objects(export: Export) -> tuple[str, str]:
+    """The `preprocess.objects` of an export, and why: it may tell objects apart that are many in an image.
+
+    Null: to tell objects apart is another task than to name pixels, and whoever exports polygons may want either.
+    """
+    numbered = export.numbered or [
+        name for name in _names(export) if export.objects[name] >= _MANY * export.within[name] > 0
+    ]
+    if not numbered:
+        return "null", ""
+    return "null", f"{{classes: [{', '.join(map(_text, numbered))}], border: 2}} tells one object from the next"
+
+
+def _names(export: Export) -> list[str]:
+    """The labels that can be classes."""
     usable = [name for name in export.objects if name not in export.special and _is_usable(name)]
     usable.sort(key=lambda name: -export.objects[name])
     names = list({label_rules.key(name): name for name in reversed(usable)}.values())  # the most frequent spelling
-    names = sorted(names, key=list(export.objects).index if export.is_ordered else str.casefold)[: MOST_CLASSES - 1]
+    return sorted(names, key=list(export.objects).index if export.is_ordered else str.casefold)[: MOST_CLASSES - 1]
+
+
+def _rules(export: Export) -> list[str]:
+    """The classes with their counts, and what becomes of everything else."""
+    names = _names(export)
     ground = next((name for name in names if label_rules.key(name) in _GROUND), None)
     added = [] if ground else [f"      - {_text('background'):<40} # added, for pixels without an object"]
     lines = ["    classes:", *added]

@@ -46,6 +46,7 @@ CLASSES = {  # id -> name and colour
     32: Label("motorcycle", (0, 0, 230)),
     33: Label("bicycle", (119, 11, 32)),
 }
+WITH_OBJECTS = tuple(CLASSES[key].name for key in (24, 25, 26, 27, 28, 31, 32, 33))
 VOID = 255
 IDS = 34  # 0 to 33; a licence plate, -1, is drawn as what carries it
 PER_ID = 1000  # an instance id is that of its label times this, plus a number; below, it is that of a label
@@ -95,7 +96,7 @@ def _entries(section: Section, source_input: Path) -> dict[str, list[Entry]]:
     listed = splitting.usable(source_input, IMAGES, MASKS, form, CITY, problems=problems)
     problems += [
         DataError(path, outside, "Put the files themselves below data.input.")
-        for path in (_objects(entry) for entries in listed.values() for entry in entries)
+        for path in (numbers(entry) for entries in listed.values() for entry in entries)
         if path.is_symlink() and (outside := listing.leads_out(source_input, path))
     ]
     if problems:
@@ -103,7 +104,7 @@ def _entries(section: Section, source_input: Path) -> dict[str, list[Entry]]:
     return listed
 
 
-def _objects(entry: Entry) -> Path:
+def numbers(entry: Entry) -> Path:
     """Where the instance ids of an image are, if they are there."""
     return entry.mask.with_name(entry.mask.name.replace("_gtFine_labelIds.png", OBJECTS))
 
@@ -131,7 +132,7 @@ def collect(section: Section, source_input: Path, folder: Path) -> Dataset:
 
 def _notes(listed: Mapping[str, Sequence[Entry]], labelled: Mapping[str, int]) -> list[str]:
     everything = [entry for entries in listed.values() for entry in entries]
-    without = sum(not _objects(entry).exists() for entry in everything)
+    without = sum(not numbers(entry).exists() for entry in everything)
     lines = [
         f"split {split} has no labelled pixel: Cityscapes keeps those of test"
         for split in listed
@@ -151,7 +152,7 @@ def decode(entry: Entry) -> Drawn:
     table = np.full(IDS, VOID, np.uint8)
     table[list(CLASSES)] = range(len(CLASSES))
     mask = table[ids]
-    path = _objects(entry)
+    path = numbers(entry)
     return Drawn(mask, _numbers(path, ids, mask) if path.exists() else None)
 
 

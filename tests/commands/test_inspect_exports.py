@@ -252,6 +252,47 @@ def test_the_section_is_valid_counts_the_labels_and_runs_through_download_and_pr
     assert {*raw.read(Path("data/raw")).splits} == {path.name for path in Path("data/processed").iterdir()}
 
 
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("labelme", ["car"]),
+        ("CVAT for images", ["car"]),
+        ("Label Studio", ["car"]),
+        ("Cityscapes", ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]),
+        ("COCO", []),
+        ("ADE20K", []),
+    ],
+)
+def test_classes_of_many_objects_may_be_told_apart(name, classes, tmp_path):
+    """As a comment that can take the place of null: `car` has two objects in each image, `sky` one."""
+    EXPORTS[name][0](tmp_path)
+    (line,) = re.findall(r"^  objects: .*", inspect_folder.inspect(tmp_path).section, re.MULTILINE)
+    value, _, proposed = line.partition("# ")
+
+    assert {"objects": None} == yaml.safe_load(value)
+    assert bool(classes) == bool(proposed)
+    if classes:
+        proposal = proposed.removesuffix(" tells one object from the next")
+        assert {"classes": classes, "border": 2} == yaml.safe_load(proposal)
+
+
+def test_coco_with_many_cells_an_image_may_tell_them_apart(tmp_path):
+    pictures(tmp_path / "images", "ab")
+    document = coco("ab", "cell", "sky")
+    first = document["annotations"][0]
+    document["annotations"] += [first | {"id": 900 + number, "image_id": number} for number in (0, 1)]
+    written(tmp_path / "instances.json", document)
+
+    assert '# {classes: ["cell"], border: 2} tells' in inspect_folder.inspect(tmp_path).section
+
+
+def test_a_view_of_cityscapes_without_numbers_tells_none_apart(tmp_path):
+    test_cityscapes.write(tmp_path)
+    next(tmp_path.rglob("*_instanceIds.png")).unlink()
+
+    assert inspect_folder.inspect(tmp_path).section.endswith("  objects: null")
+
+
 def test_ade20k_names_the_classes_and_leaves_0_out(tmp_path):
     ade20k(tmp_path)
     section = inspect_folder.inspect(tmp_path).section
