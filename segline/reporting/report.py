@@ -115,7 +115,7 @@ def _gallery(material: Material, shown: Shown) -> Iterator[dict[str, Any]]:
     for pick, views in shown:
         whole, *closeup = (_sources(four) for four in views.panels(colours))
         if material.objects:
-            outlines = whole_images.views(material.split, material.objects.outlines, pick.image).whole.prediction
+            outlines = whole_images.lines(material.split, material.objects.outlines, pick.image)
             picture = object_results.outlined(views.whole.image, outlines)
             whole["objects"] = data_uri(drawing.png(picture), "image/png")
         yield {

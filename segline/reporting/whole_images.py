@@ -69,18 +69,36 @@ def views(split: processed.Split, predictions: Uint8, number: int) -> Views:
     tile with the most wrong pixels: the part with the most of them, up to `drawing.PANEL_SIDE` long. An image that is
     no larger needs none.
     """
-    grid, tiled = split.index.grid(number), split.index.preparation.fit == "tile"
-    start = bisect_left(split.index.rows, number, key=lambda row: row.origin)
-    whole = _Whole(grid.working, -(-max(grid.working) // SIDE) if tiled else 1)
+    grid, whole = split.index.grid(number), _whole(split, number)
     worst: tuple[int, View | None] = (-1, None)
-    for row, (top, left) in enumerate(grid.windows, start):
+    for row, (top, left) in enumerate(grid.windows, _first_row(split, number)):
         tile = _tile(split, predictions, row, grid, (top, left))
         whole.add(tile, grid.owned(top, left))
         wrong = int(_wrong(tile).sum())
         if wrong > worst[0]:
             worst = wrong, tile
-    closer = tiled and max(grid.working) > drawing.PANEL_SIDE
+    closer = split.index.preparation.fit == "tile" and max(grid.working) > drawing.PANEL_SIDE
     return Views(whole.view(), _closeup(worst[1]) if closer and worst[1] else None)
+
+
+def lines(split: processed.Split, drawn: Uint8, number: int) -> Uint8:
+    """The lines on the whole of this image, as `views` shows it. `drawn` is uint8 (N, H, W), 0 = none.
+
+    Where it is scaled down a pixel has the highest value of those that it stands for, so that no line breaks.
+    """
+    grid, whole = split.index.grid(number), _whole(split, number)
+    for row, (top, left) in enumerate(grid.windows, _first_row(split, number)):
+        whole.draw(drawn[row], top, left, grid.owned(top, left))
+    return whole.lines
+
+
+def _first_row(split: processed.Split, number: int) -> int:
+    return bisect_left(split.index.rows, number, key=lambda row: row.origin)
+
+
+def _whole(split: processed.Split, number: int) -> "_Whole":
+    working = split.index.grid(number).working
+    return _Whole(working, -(-max(working) // SIDE) if split.index.preparation.fit == "tile" else 1)
 
 
 def _tile(split: processed.Split, predictions: Uint8, row: int, grid: tiling.Grid, place: tuple[int, int]) -> View:
@@ -111,7 +129,7 @@ def _closeup(tile: View) -> View:
 
 
 class _Whole:
-    """A picture of the mean of each `step` x `step` pixels, and the classes in the middle of them."""
+    """The mean of each `step` x `step` pixels, the classes in the middle of them, and the lines through them."""
 
     def __init__(self, size: tiling.Size, step: int) -> None:
         self._step = step
@@ -120,7 +138,7 @@ class _Whole:
         self._middles = [start + side // 2 for start, side in zip(starts, self._sides, strict=True)]
         shape = (len(starts[0]), len(starts[1]))
         self._sums = np.zeros((*shape, 3), np.int64)
-        self._truth, self._prediction = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+        self._truth, self._prediction, self.lines = (np.zeros(shape, np.uint8) for _ in range(3))
 
     def add(self, tile: View, owned: tiling.Box) -> None:
         """Adds the part of a tile that it owns."""
@@ -132,6 +150,13 @@ class _Whole:
         places, across = self._inside(1, tile.left, columns)
         self._truth[lines, places] = tile.truth[np.ix_(down, across)]
         self._prediction[lines, places] = tile.prediction[np.ix_(down, across)]
+
+    def draw(self, lines: Uint8, top: int, left: int, owned: tiling.Box) -> None:
+        """Adds the part of a tile's lines that it owns."""
+        rows, columns = slice(*owned[:2]), slice(*owned[2:])
+        (down, lines_of), (across, columns_of) = self._blocks(top, rows), self._blocks(left, columns)
+        highest = np.maximum.reduceat(np.maximum.reduceat(lines[rows, columns], lines_of, axis=0), columns_of, axis=1)
+        self.lines[down, across] = np.maximum(self.lines[down, across], highest)
 
     def view(self) -> View:
         """What was added."""

@@ -52,6 +52,7 @@ def test_a_whole_is_the_working_image(sizes, fit, overlap, seed):
         assert np.array_equal(images[number], whole.image)
         assert np.array_equal(truth[number], whole.truth)
         assert np.array_equal(predictions[number], whole.prediction)
+        assert np.array_equal(predictions[number], whole_images.lines(*material, number))
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,7 +62,8 @@ def test_a_whole_longer_than_allowed_is_scaled_down_by_area_and_its_classes_by_t
     images, truth, predictions = drawn(index, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(whole_images, "SIDE", side)
-        whole = whole_images.views(*stored(index, images, truth, predictions), 0).whole
+        material = stored(index, images, truth, predictions)
+        whole, lines = whole_images.views(*material, 0).whole, whole_images.lines(*material, 0)
 
     step = -(-max(size) // side)
     assert (step, max(whole.truth.shape) <= side) == (whole.step, True)
@@ -71,6 +73,7 @@ def test_a_whole_longer_than_allowed_is_scaled_down_by_area_and_its_classes_by_t
         assert (np.floor(mean + 0.5) == whole.image[place]).all()
         middle = tuple(side // 2 for side in truth[0][block].shape)
         assert (truth[0][block][middle], predictions[0][block][middle]) == (whole.truth[place], whole.prediction[place])
+        assert predictions[0][block].max() == lines[place], "a line is broken"
 
 
 @pytest.mark.parametrize("seed", range(4))
