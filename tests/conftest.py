@@ -18,6 +18,11 @@ settings.load_profile("segline")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes come first, so that no process of `pytest -n` waits for the last one at the end."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def torch_as_before() -> Iterator[None]:
     """Stages and tests switch torch to deterministic mode; without this, later ones would have it by chance."""

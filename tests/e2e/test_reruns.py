@@ -1,5 +1,6 @@
 """DVC marks exactly the stages of the hand-written table (reruns.py) as directly changed, whatever is changed."""
 
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -43,13 +44,61 @@ def test_nothing_is_changed_after_a_run(project):
     assert set() == project.changed()
 
 
-@pytest.mark.parametrize("key", sorted(LEAVES))
-def test_a_parameter_changes_the_stages_of_the_table(project, key):
-    project.write_parameters(overlaid(PARAMETERS, {key: another(key, LEAVES[key])}))
-    changed = project.changed()
+def rounds(changes: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """The changes in few rounds: no two in one round are of the same thing, by which DVC will name them."""
+    found: list[tuple[list[str], set[str]]] = []
+    for change, things in changes.items():
+        for members, taken in found:
+            if taken.isdisjoint(things):
+                members.append(change)
+                taken.update(things)
+                break
+        else:
+            found.append(([change], set(things)))
+    return [members for members, _ in found]
+
+
+def causes(project: Project) -> dict[str, set[str]]:
+    """Stage -> what `dvc status` names as changed in it: keys of params.yaml, files and folders."""
+    named: dict[str, set[str]] = {}
+    for stage, listed in project.dvc_json("status", "--json").items():
+        entries = {
+            name: what
+            for cause in listed
+            if isinstance(cause, dict)
+            for each in cause.values()
+            for name, what in each.items()
+        }
+        keys = entries.pop("params.yaml", {})
+        named[stage] = {*entries, *keys}
+    return named
+
+
+def stages_named(named: Mapping[str, set[str]], change: str, separator: str) -> set[str]:
+    """The stages in which the changed thing is `change`, or what holds it."""
+    return {
+        stage
+        for stage, things in named.items()
+        if any(f"{change}{separator}".startswith(f"{thing}{separator}") for thing in things)
+    }
+
+
+# Keys of what is not chosen are changed at once, those that choose other keys one by one.
+UNUSED = [key for key in sorted(LEAVES) if not reruns.of_leaf(key)]
+CHOICES = ("data.source", "model.name")
+USED = {key: [key.split(".")[0]] for key in sorted(LEAVES) if key not in (*UNUSED, *CHOICES)}
+
+
+@pytest.mark.parametrize("keys", [UNUSED, *([key] for key in CHOICES), *rounds(USED)], ids=lambda keys: keys[0])
+def test_parameters_change_the_stages_of_the_table(project, keys):
+    """One of each section at a time: DVC names the section, under each stage."""
+    project.write_parameters(overlaid(PARAMETERS, {key: another(key, LEAVES[key]) for key in keys}))
+    named = causes(project)
     project.write_parameters(PARAMETERS)
 
-    assert reruns.of_leaf(key) == changed
+    expected = {key: reruns.of_leaf(key) for key in keys}
+    assert expected == {key: stages_named(named, key, ".") for key in keys}
+    assert set().union(*expected.values()) == named.keys()
 
 
 def test_every_parameter_of_every_committed_file_is_tried():
@@ -121,32 +170,34 @@ def test_a_file_changes_the_stages_of_the_table(project):
     }
     for name, text in edited.items():
         (project.root / name).write_bytes(text + b"\n")
-    status = project.dvc_json("status", "--json")
+    named = causes(project)
     for name, text in edited.items():
         (project.root / name).write_bytes(text)
 
-    causes = {
-        stage: {Path(path) for cause in listed for path in cause["changed deps"]} for stage, listed in status.items()
-    }
-    found = {
-        name: {stage for stage, paths in causes.items() if paths & {Path(name), *Path(name).parents}} for name in edited
-    }
+    found = {name: stages_named(named, name, "/") for name in edited}
     assert found.keys() >= set(CODE)
     assert {name: reruns.of_code(name) if name in CODE else set() for name in edited} == found
 
 
-FOLDERS = sorted({dep for stage in reruns.pipeline().values() for dep in stage["deps"] if (reruns.ROOT / dep).is_dir()})
+DEPS = {dep for stage in reruns.pipeline().values() for dep in stage["deps"]}
+FOLDERS = sorted(dep for dep in DEPS if dep.startswith("segline/") and (reruns.ROOT / dep).is_dir())
+ONE_OF_EACH = {max(name for name in CODE if name.startswith(f"{folder}/")) for folder in FOLDERS}
+WITHIN = {name: [folder for folder in FOLDERS if name.startswith(f"{folder}/")] for name in sorted(ONE_OF_EACH)}
 
 
-@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder.startswith("segline/")])
-def test_one_file_of_a_folder_changes_what_the_folder_does(project, folder):
-    name = max(name for name in CODE if name.startswith(f"{folder}/"))
-    content = project.read(name)
-    project.append(name, "\n")
-    changed = project.changed()
-    project.write(name, content)
+@pytest.mark.parametrize("names", rounds(WITHIN), ids=lambda names: names[0])
+def test_one_file_of_a_folder_changes_what_the_folder_does(project, names):
+    """Of folders that do not lie in each other, one file each."""
+    content = {name: project.read(name) for name in names}
+    for name in names:
+        project.append(name, "\n")
+    named = causes(project)
+    for name, text in content.items():
+        project.write(name, text)
 
-    assert reruns.of_code(name) == changed
+    expected = {name: reruns.of_code(name) for name in names}
+    assert expected == {name: stages_named(named, name, "/") for name in names}
+    assert set().union(*expected.values()) == named.keys()
 
 
 def test_there_is_a_watched_folder():
@@ -175,15 +226,23 @@ def test_a_file_more_or_less_in_the_watched_folder_changes_what_its_files_do(pro
     assert [reruns.of_code(IN_WATCHED[-1]), set()] == found
 
 
-@pytest.mark.parametrize("path", reruns.ARTEFACTS)
-def test_data_and_results_change_the_stages_of_the_table(project, path):
-    file = project.root / path
-    content = file.read_bytes()
-    file.write_bytes(content + b"\n")
-    changed = project.changed()
-    file.write_bytes(content)
+OUTPUTS = [path for stage in reruns.pipeline().values() for path in reruns.outputs(stage)]
+WRITTEN = {path: [out for out in OUTPUTS if f"{path}/".startswith(f"{out}/")] for path in reruns.ARTEFACTS}
 
-    assert reruns.of_artefact(path) == changed
+
+@pytest.mark.parametrize("paths", rounds(WRITTEN), ids=lambda paths: paths[0])
+def test_data_and_results_change_the_stages_of_the_table(project, paths):
+    """One file of each output at a time: DVC names the output, and the folders of it that a stage reads."""
+    content = {path: (project.root / path).read_bytes() for path in paths}
+    for path, before in content.items():
+        (project.root / path).write_bytes(before + b"\n")
+    named = causes(project)
+    for path, before in content.items():
+        (project.root / path).write_bytes(before)
+
+    expected = {path: reruns.of_artefact(path) for path in paths}
+    assert expected == {path: stages_named(named, path, "/") for path in paths}
+    assert set().union(*expected.values()) == named.keys()
 
 
 def test_every_output_has_its_place_in_the_table(project):
@@ -193,14 +252,13 @@ def test_every_output_has_its_place_in_the_table(project):
     assert made == {next((o for o in made if Path(o) in (Path(a), *Path(a).parents)), a) for a in reruns.ARTEFACTS}
 
 
-@pytest.mark.parametrize("stage", reruns.STAGES)
-def test_another_command_changes_its_stage(project, stage):
+def test_another_command_changes_its_stage(project):
     content = project.read("dvc.yaml")
-    project.write("dvc.yaml", content.replace(f"python -m stages.{stage} ", f"python -X utf8 -m stages.{stage} "))
-    changed = project.changed()
+    project.write("dvc.yaml", content.replace("python -m stages.", "python -X utf8 -m stages."))
+    status = project.dvc_json("status", "--json")
     project.write("dvc.yaml", content)
 
-    assert {stage} == changed
+    assert {stage: ["changed command"] for stage in reruns.STAGES} == status
 
 
 def test_compiled_python_and_half_written_outputs_change_nothing(project):
