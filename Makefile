@@ -81,8 +81,8 @@ bench: setup .venv/.test ## speed and memory, as ratios within one run
 bench-gpu: setup .venv/.test ## speed of training on a GPU
 	@python -m benchmarks.gpu
 
-gate: setup ## fail if metrics/ fell below those of BASE=revision or folder
-	@python -m segline gate --base "$$BASE"
+gate: setup ## fail if metrics/ fell below those of BASE=revision or folder; SEEDS=5 trains both sides until it knows
+	@python -m segline gate --base "$$BASE" $(if $(SEEDS),--seeds $(SEEDS))
 
 ui: setup ## MLflow on the local database
 	python -m mlflow ui --backend-store-uri sqlite:///mlflow.db

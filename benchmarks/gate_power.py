@@ -3,10 +3,11 @@
     python -m benchmarks.gate_power seeds --folder RUNS --runs 24   # runs that differ only in the seed: false alarms
     python -m benchmarks.gate_power drops --folder RUNS             # planted drops of mIoU against the seed deviation
     python -m benchmarks.gate_power faults --folder RUNS            # planted faults in training: caught or not
+    python -m benchmarks.gate_power sequential --folder RUNS        # several seeds a side: false alarms, losses found
     python -m benchmarks.gate_power broken                          # broken baselines: none may be green
 
 `seeds` and `faults` train in this process, on the `data/` of `make repro`, and keep their results in RUNS; a repeated
-command resumes. `drops` and `faults` use the runs of `seeds`.
+command resumes. `drops`, `faults` and `sequential` use the runs of `seeds`.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmarks import gate_broken, gate_drops, gate_runs
+from benchmarks import gate_broken, gate_drops, gate_runs, gate_sequential
 from segline.__main__ import main as segline
 from segline.core import params
 from segline.dataset import onehot
@@ -150,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs.add_argument("--folder", type=Path, required=True)
     parts.add_parser("seeds", parents=[runs]).add_argument("--runs", type=int, default=24)
     parts.add_parser("drops", parents=[runs]).add_argument("--trials", type=int, default=200)
+    parts.add_parser("sequential", parents=[runs]).add_argument("--trials", type=int, default=2000)
     parts.add_parser("faults", parents=[runs])
     parts.add_parser("broken").add_argument("--metrics", type=Path, default=Path("metrics"))
     args = parser.parse_args(argv)
@@ -159,6 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         seeds(args.folder, args.runs)
     elif args.part == "drops":
         gate_drops.drops(args.folder, args.trials)
+    elif args.part == "sequential":
+        gate_sequential.sequential(args.folder, args.trials)
     else:
         faults(args.folder)
     return 0

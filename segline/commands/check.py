@@ -14,6 +14,7 @@ import torch
 from segline.commands import stray_entries
 from segline.core import params, pipeline, plugins
 from segline.core.errors import ParameterError, PipelineError, Problems, combined, suggestion
+from segline.gate import reach
 from segline.model import device, output_head
 from segline.monitoring import console, mlflow_run
 from segline.preprocessing import pairs
@@ -213,7 +214,7 @@ def command(args: Namespace) -> None:
             console.say(line)
     if errors := problems() or on_this_machine():
         raise combined(params.FILE, errors)
-    for doubt in doubts():
+    for doubt in [*doubts(), *reach.doubts(root)]:
         console.warn(doubt)
     if args.run_cache and not busy:
         for line in run_cache.prefer(root):

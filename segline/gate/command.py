@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segline.core import params
-from segline.gate import judgement, render, saved_metrics
+from segline.gate import judgement, render, saved_metrics, until_certain
+from segline.gate.decision import Verdict
 from segline.monitoring import console
 
 FORMS: dict[str, tuple[Callable[[judgement.Judgement], str], Callable[[str], str] | None]] = {
@@ -15,14 +16,16 @@ FORMS: dict[str, tuple[Callable[[judgement.Judgement], str], Callable[[str], str
     "json": (render.as_json, render.refusal_as_json),
 }
 SUMMARY = "GITHUB_STEP_SUMMARY"  # a file of GitHub Actions: Markdown appended to it is shown on the job's page
+# A command to GitHub Actions, which lists it among the warnings of the run and beside the green check.
+ANNOTATION = "::warning title=Gate inconclusive::No regression shown, none ruled out: see the job summary."
 
 
-def run(base: str, form: str, strict: bool) -> int:
+def run(base: str, form: str, strict: bool, seeds: int | None = None) -> int:
     """Prints the judgement, adds it to the job summary, and returns its exit code. Raises what made it impossible."""
     show, show_refusal = FORMS[form]
     try:
         params.require_top_folder(saved_metrics.evaluation().parent)
-        judged = judgement.judge(base, Path())
+        judged = judgement.judge(base, Path()) if seeds is None else until_certain.judge(base, Path.cwd(), seeds)
         shown, markdown = show(judged), render.as_markdown(judged)
     except Exception as error:
         if show_refusal:
@@ -30,16 +33,20 @@ def run(base: str, form: str, strict: bool) -> int:
         _summarise(render.refusal_as_markdown(console.sentence(error)))
         raise
     console.say(shown)
-    _summarise(markdown)
+    if _summarise(markdown) and judged.verdict is Verdict.INCONCLUSIVE and form == "text":
+        console.say(ANNOTATION)
     return judged.exit_code(strict)
 
 
-def _summarise(markdown: str) -> None:
+def _summarise(markdown: str) -> bool:
+    """Whether there is a job summary, which the Markdown was then added to."""
     if path := os.environ.get(SUMMARY):
         with Path(path).open("a", encoding="utf-8") as stream:
             stream.write(markdown + "\n")
+        return True
+    return False
 
 
 def command(args: Namespace) -> int:
     """`segline gate`: the exit code of the judgement."""
-    return run(args.base, args.form, args.strict)
+    return run(args.base, args.form, args.strict, args.seeds)

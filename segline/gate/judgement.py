@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segline.gate import decision, messages, pairing, rule_source, rules, saved_metrics
+from segline.gate import decision, messages, pairing, reach, rule_source, rules, samples, saved_metrics
+from segline.gate.bootstrap import Noise
 from segline.gate.decision import Finding, Verdict
 from segline.gate.objects import Objects
 from segline.gate.pairing import Pair
@@ -16,6 +17,8 @@ from segline.gate.saved_metrics import Saved
 from segline.reporting import results
 from segline.reproducibility import dvc_lock
 from segline.scoring import confusion
+
+Seeds = tuple[int, ...]
 
 WORST = 5  # images that are named
 CANDIDATE = "Rebuild it: make repro. (Or take the committed one: git checkout metrics)"
@@ -39,7 +42,8 @@ class Change:
 class Judgement:
     """`classes` are sorted by loss, `images` are those that lost most; `notes` are sentences.
 
-    `own` and `changed` name files as in `rule_source.Effective`.
+    `own`, `changed` and `strict` are those of `rule_source.Effective`. `seeds` are those that both sides were trained
+    from, of at most `budget`; none if one given run of each was judged.
     """
 
     base: str
@@ -51,6 +55,9 @@ class Judgement:
     notes: list[str]
     own: list[str]
     changed: list[str]
+    strict: bool
+    seeds: Seeds = ()
+    budget: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -58,14 +65,24 @@ class Judgement:
         return decision.overall(self.findings)
 
     def exit_code(self, strict: bool) -> int:
-        """1 for a regression, else 0; if `strict`, 2 for inconclusive."""
+        """1 for a regression, else 0; 2 for inconclusive if that is `strict` by the argument or by the rules."""
         if self.verdict is Verdict.REGRESSION:
             return 1
-        return 2 if strict and self.verdict is Verdict.INCONCLUSIVE else 0
+        return 2 if (strict or self.strict) and self.verdict is Verdict.INCONCLUSIVE else 0
 
 
-def judge(base: str, root: Path) -> Judgement:
-    """Judges the working tree at `root` against a revision or a folder. Raises PipelineError if that is impossible."""
+@dataclass(frozen=True)
+class Opening:
+    """Two saved runs found comparable, and by which rules. `described` says that `rules.noise` is of one's recipe."""
+
+    pair: Pair
+    rules: Effective
+    described: bool
+    notes: list[str]
+
+
+def opening(base: str, root: Path) -> Opening:
+    """The working tree at `root` and its base, revision or folder. Raises PipelineError if nothing can be judged."""
     locked = saved_metrics.locked_stages(root)
     candidate = saved_metrics.in_folder(root / saved_metrics.evaluation().parent, "the working tree", CANDIDATE)
     tied = saved_metrics.are_locked(candidate, locked)
@@ -73,20 +90,44 @@ def judge(base: str, root: Path) -> Judgement:
     pair = pairing.pair(saved, candidate)
     effective = rule_source.effective(pair, root)
     noise, noise_file = effective.noise, effective.noise_file
+    described = noise is not None and noise.recipe is not None and noise.recipe in _recipes(locked, saved, root)
     notes = [] if tied else [messages.UNTIED]
-    if noise and (noise.recipe is None or noise.recipe not in _recipes(locked, saved, root)):
-        notes.append(messages.other_recipe(noise, noise_file))
+    notes += [messages.other_recipe(noise, noise_file)] if noise and not described else []
     notes += [messages.own(name, base) for name in effective.own]
     notes += [messages.changed(name, base) for name in effective.changed]
-    return between(pair, saved.label, saved.commit, effective, notes)
+    return Opening(pair, effective, described, notes)
 
 
-def between(pair: Pair, base: str, commit: str | None, rules: Effective, notes: Sequence[str] = ()) -> Judgement:
-    """Judges two sides by these rules; `notes` are added to those on the images and the noise."""
-    judged = findings(pair, rules.criteria, rules.noise, Path(rules.noise_file))
-    all_notes = [messages.noise(rules.noise, rules.noise_file), *_notes(pair, judged), *notes]
-    numbers = _classes(pair), _images(pair), _cost(pair)
-    return Judgement(base, commit, judged, *numbers, all_notes, rules.own, rules.changed)
+def judge(base: str, root: Path) -> Judgement:
+    """Judges the working tree at `root` against a revision or a folder. Raises PipelineError if that is impossible."""
+    opened = opening(base, root)
+    return between(opened.pair, opened.rules, opened.notes)
+
+
+def between(pair: Pair, rules: Effective, notes: Sequence[str] = ()) -> Judgement:
+    """Judges two runs by these rules; `notes` are added to those on the images and the noise."""
+    path = Path(rules.noise_file)
+    judged = findings(pair, rules.criteria, rules.noise, path)
+    known = [messages.noise(rules.noise, rules.noise_file)]
+    if rules.noise and (doubt := reach.doubt(rules.criteria, rules.noise, path, 1)):
+        known.append(doubt)
+    return of_findings([pair], judged, rules, [*known, *notes_on_images(pair, judged, same(pair)), *notes])
+
+
+def of_findings(
+    pairs: Sequence[Pair],
+    judged: list[Finding],
+    rules: Effective,
+    notes: list[str],
+    *,
+    seeds: Seeds = (),
+    budget: int = 0,
+) -> Judgement:
+    """The judgement that these findings on the pairs are; scores of classes and images are means over the pairs."""
+    base = pairs[0].base
+    numbers = _classes(pairs), _images(pairs), _cost(pairs[0])
+    own = rules.own, rules.changed, rules.strict
+    return Judgement(base.label, base.commit, judged, *numbers, notes, *own, seeds, budget)
 
 
 def _recipes(locked: saved_metrics.Stages, base: Saved, root: Path) -> set[str | None]:
@@ -95,13 +136,19 @@ def _recipes(locked: saved_metrics.Stages, base: Saved, root: Path) -> set[str |
 
 def findings(pair: Pair, criteria: Sequence[Criterion], noise: SeedNoise | None, path: Path) -> list[Finding]:
     """Judges every criterion. If all counts are equal, no seed lies between the two sides, and no noise is added."""
-    noises = [None if noise is None else rules.of_criterion(noise, criterion, path) for criterion in criteria]
-    if _same(pair):
-        noises = [None if criterion.floor is None else one for criterion, one in zip(criteria, noises, strict=True)]
-    return decision.decide(decision.gather(pair, criteria), criteria, noises)
+    known = noises(criteria, noise, path)
+    if same(pair):
+        known = [None if criterion.floor is None else one for criterion, one in zip(criteria, known, strict=True)]
+    return decision.decide(decision.gather(pair, criteria), criteria, known)
 
 
-def _same(pair: Pair) -> bool:
+def noises(criteria: Sequence[Criterion], noise: SeedNoise | None, path: Path) -> list[Noise | None]:
+    """The seed noise of each criterion; None if it is unknown."""
+    return [None if noise is None else rules.of_criterion(noise, criterion, path) for criterion in criteria]
+
+
+def same(pair: Pair) -> bool:
+    """Whether both sides have equal counts and objects in every image."""
     base, candidate = pair.base, pair.candidate
     one, other = base.objects, candidate.objects
     if not np.array_equal(base.counts, candidate.counts) or (one is None) != (other is None):
@@ -124,8 +171,9 @@ def _same_objects(base: Objects, candidate: Objects) -> bool:
     )
 
 
-def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
-    notes = [messages.SAME] if _same(pair) else []
+def notes_on_images(pair: Pair, judged: Sequence[Finding], is_same: bool) -> list[str]:
+    """What limits the verdict; `is_same` says that both sides predict the same."""
+    notes = [messages.SAME] if is_same else []
     if any(finding.criterion.metric == ECE for finding in judged):
         notes.append(messages.TURNED)
     images = int(confusion.truth(pair.base.counts).any(axis=1).sum())
@@ -136,7 +184,7 @@ def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
         name = finding.criterion.label
         if name is not None and images_by_class[name] < results.FEW <= images:
             notes.append(messages.few(images_by_class[name], name))
-    groups = decision.groups(pair)
+    groups = samples.groups(pair)
     if groups is not None and groups < results.FEW:
         notes.append(messages.few_groups(groups))
     grouped = [(finding, finding.verdict_by_group) for finding in judged]
@@ -145,24 +193,24 @@ def _notes(pair: Pair, judged: Sequence[Finding]) -> list[str]:
     ]
 
 
-def _classes(pair: Pair) -> list[Change]:
-    present = confusion.present(pair.base.counts.sum(axis=0))
-    scores = [confusion.iou(one.counts.sum(axis=0)).tolist() for one in (pair.base, pair.candidate)]
-    rows = zip(pair.base.classes, *scores, present, strict=True)
+def _classes(pairs: Sequence[Pair]) -> list[Change]:
+    present = confusion.present(pairs[0].base.counts.sum(axis=0))
+    sides = [[pair.base for pair in pairs], [pair.candidate for pair in pairs]]
+    scores = [np.mean([confusion.iou(one.counts.sum(axis=0)) for one in side], axis=0).tolist() for side in sides]
+    rows = zip(pairs[0].base.classes, *scores, present, strict=True)
     changes = [Change(name, base, candidate) for name, base, candidate, is_present in rows if is_present]
     return sorted(changes, key=lambda change: (change.difference, change.name))
 
 
-def _images(pair: Pair) -> list[Change]:
+def _images(pairs: Sequence[Pair]) -> list[Change]:
     """Those that lost most of their own mIoU, the mean over the classes present in the image, as in per_image.csv."""
-    rows = zip(pair.base.stems, pair.base.counts, pair.candidate.counts, strict=True)
-    changes = [Change(stem, _image_miou(base), _image_miou(candidate)) for stem, base, candidate in rows]
+    sides = [[pair.base for pair in pairs], [pair.candidate for pair in pairs]]
+    scores = [np.mean([confusion.miou(one.counts) for one in side], axis=0).tolist() for side in sides]
+    changes = [
+        Change(stem, base, candidate) for stem, base, candidate in zip(pairs[0].base.stems, *scores, strict=True)
+    ]
     lost = [change for change in changes if change.difference < 0]
     return sorted(lost, key=lambda change: (change.difference, change.name))[:WORST]
-
-
-def _image_miou(counts: confusion.Counts) -> float:
-    return float(confusion.miou(counts))
 
 
 def _cost(pair: Pair) -> list[Change]:

@@ -1,6 +1,7 @@
 """The sentences of a judgement: what the data show, and what would settle a doubt."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from segline.gate.decision import Finding, Verdict
 from segline.gate.rules import SeedNoise
@@ -36,6 +37,8 @@ def settling(finding: Finding) -> str:
         f"The choice of images alone leaves +-{finding.images:.4f}, the seeds alone +-{finding.seeds:.4f}; "
         f"a verdict needs +-{needed:.4f} from both together"
     )
+    if finding.runs > 1:
+        return f"{parts}{_more_seeds(finding, needed)}"
     if finding.seeds >= needed:
         remedies = ["more seeds in `segline noise`", "a recipe that varies less between seeds"]
         remedies += [] if finding.lost else ["a wider margin"]
@@ -43,6 +46,13 @@ def settling(finding: Finding) -> str:
     factor = max(1.1, finding.images**2 / (needed**2 - finding.seeds**2))
     factor = math.ceil(10 * factor) / 10
     return f"{parts}: about {factor:,.1f} times as many test images, if the difference stays as it is."
+
+
+def _more_seeds(finding: Finding, needed: float) -> str:
+    if finding.images >= needed:
+        return ", which no number of seeds can give. What may help: more test images."
+    factor = finding.seeds**2 / (needed**2 - finding.images**2)
+    return f": about {max(finding.runs + 1, math.ceil(factor * finding.runs))} seeds, if the difference stays as it is."
 
 
 def noise(known: SeedNoise | None, path: str) -> str:
@@ -54,6 +64,24 @@ def noise(known: SeedNoise | None, path: str) -> str:
         )
     made = f" at commit {known.commit[:10]}" if known.commit else ""
     return f"Seed noise: standard deviation over {len(known.seeds)} seeds, measured{made} ({path})."
+
+
+def pooled(known: SeedNoise | None, path: str) -> str:
+    """What the intervals of several seeds a side know of the variation between seeds."""
+    if known is None:
+        return f"Seed noise is that of these runs alone: {path} is missing, or of another recipe."
+    return f"Seed noise is that of these runs and of the {len(known.seeds)} seeds of {path}, pooled."
+
+
+def trained(made: int, runs: int, folder: str, machine: Mapping[str, str]) -> str:
+    """Where the runs of both sides were made."""
+    facts = ", ".join(f"{name} {value}" for name, value in machine.items())
+    return f"{made} of {runs} runs were made now, the others kept in {folder}; all on this kind of machine: {facts}."
+
+
+def packages(label: str, others: Sequence[str]) -> str:
+    """A note that a side was trained with other packages than it pins."""
+    return f"Both sides were trained with the packages that are installed here, but {label} pins {', '.join(others)}."
 
 
 def other_recipe(known: SeedNoise, path: str) -> str:

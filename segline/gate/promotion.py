@@ -41,7 +41,7 @@ def run(name: str, version: int | None, alias: str) -> int:
         console.say(f"promote: {name}@{alias} is version {champion.version} already")
         return 0
     pair = pairing.pair(old, new)
-    judged = judgement.between(pair, old.label, None, rule_source.of_working_tree(pair, Path()))
+    judged = judgement.between(pair, rule_source.of_working_tree(pair, Path()))
     console.say(render.as_text(judged))
     if judged.verdict is Verdict.OK:
         mlflow_registry.move(name, alias, candidate.version, champion.version)

@@ -13,6 +13,7 @@ from segline.gate.judgement import Change, Judgement
 from segline.reporting import formatting
 
 UNDECIDED = "cannot judge"
+WARNING = f"> [!WARNING]\n> {Verdict.INCONCLUSIVE.capitalize()}: the last lines say what would settle it.\n\n"
 DOUBT = ": no regression shown, none ruled out"
 Table = tuple[list[str], list[list[str]]]  # columns, rows
 Layout = Callable[[Table], str]
@@ -24,8 +25,9 @@ def as_text(judgement: Judgement) -> str:
 
 
 def as_markdown(judgement: Judgement) -> str:
-    """For a pull request or a job summary."""
-    return "### " + _page(judgement, _markdown_table, _escaped, bullet="- ")
+    """For a pull request or a job summary. GitHub shows an inconclusive one as a warning."""
+    warning = WARNING if judgement.verdict is Verdict.INCONCLUSIVE else ""
+    return f"{warning}### {_page(judgement, _markdown_table, _escaped, bullet='- ')}"
 
 
 def as_json(judgement: Judgement) -> str:
@@ -41,6 +43,7 @@ def as_json(judgement: Judgement) -> str:
         "images": [_change(change) for change in judgement.images],
         "cost": [_change(change) for change in judgement.cost],
         "notes": judgement.notes,
+        "seeds": judgement.seeds,
     }
     return json.dumps(records.rounded(content), indent=2, sort_keys=True, allow_nan=False)
 
@@ -59,7 +62,8 @@ def _page(judgement: Judgement, layout: Layout, shown: Callable[[str], str], bul
     commit = f" ({judgement.commit[:10]})" if judgement.commit else ""
     rules = f" by ITS OWN RULES ({shown(_clean(', '.join(judgement.own)))})" if judgement.own else ""
     doubt = DOUBT if judgement.verdict is Verdict.INCONCLUSIVE else ""
-    title = f"Gate: {judgement.verdict.upper()}{rules} against {shown(_clean(judgement.base))}{commit}{doubt}"
+    seeds = f" after {len(judgement.seeds)} of {judgement.budget} seeds a side" if judgement.seeds else ""
+    title = f"Gate: {judgement.verdict.upper()}{rules} against {shown(_clean(judgement.base))}{commit}{seeds}{doubt}"
     sentences = [*map(messages.summary, judgement.findings), *judgement.notes]
     text = "\n".join(f"{bullet}{shown(_clean(sentence))}" for sentence in sentences)
     return "\n\n".join([title, *(layout(table) for table in _tables(judgement)), text])
@@ -67,7 +71,7 @@ def _page(judgement: Judgement, layout: Layout, shown: Callable[[str], str], bul
 
 def _tables(judgement: Judgement) -> list[Table]:
     groups = any(finding.by_group for finding in judgement.findings)
-    columns = ["metric", "base", "candidate", "difference", "interval", "margin", "verdict", "confidence"]
+    columns = ["metric", "base", "candidate", "difference", "interval", "margin", "reach", "verdict", "confidence"]
     rows = [_finding(finding) for finding in judgement.findings]
     if groups:
         columns.insert(5, "by group")
@@ -90,6 +94,7 @@ def _finding(finding: Finding) -> list[str]:
         *scores,
         _interval(finding.interval),
         f"{finding.criterion.margin:g}",
+        f"{finding.reach:.4f}",
         verdict,
         level,
     ]
@@ -152,6 +157,7 @@ def _metric(finding: Finding) -> dict[str, Any]:
         "interval_by_group": _bounds(finding.by_group),
         "level": finding.level,
         "margin": finding.criterion.margin,
+        "reach": finding.reach,
         "verdict": finding.verdict,
         "from_images": finding.images,
         "from_seeds": finding.seeds,

@@ -24,7 +24,8 @@ from segline.gate.rules import (
 
 @dataclass(frozen=True)
 class Effective:
-    """The rules that decide. `noise_file` is their path of the seed noise, on either side.
+    """The rules that decide. `noise_file` is their path of the seed noise, on either side; `strict` says that an
+    inconclusive result fails.
 
     `own` names the branch's files that decide; `changed` those that differ from the base's, which decides.
     """
@@ -34,6 +35,7 @@ class Effective:
     noise_file: str
     own: list[str]
     changed: list[str]
+    strict: bool
 
 
 def effective(pair: Pair, root: Path) -> Effective:
@@ -56,6 +58,7 @@ def effective(pair: Pair, root: Path) -> Effective:
         rules.noise,
         [name for name, (ours, base) in sides.items() if ours and not base],
         [name for name, (ours, base) in sides.items() if base and ours != base],
+        rules.inconclusive == "fail",
     )
 
 
@@ -64,7 +67,7 @@ def of_working_tree(pair: Pair, root: Path) -> Effective:
     rules = read_rules(root / FILE)
     noise = _own_noise(pair, Path(rules.noise), root)
     claims = criteria(rules, pair.images_by_class, pair.images_with_objects, FILE, calibrated=pair.calibrated)
-    return Effective(claims, noise, rules.noise, [], [])
+    return Effective(claims, noise, rules.noise, [], [], rules.inconclusive == "fail")
 
 
 def _rules_of_base(pair: Pair, root: Path) -> Rules | None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,7 @@ REMEDY = "See docs/gate.md."
 MEASURE = "Measure it again: segline noise."
 MEANINGS = {
     "margins": "A margin is the loss that you accept, as a fraction: 0.01 is one percentage point.",
-    "floors": "A floor is the IoU that a class must keep: above 0, at most 1.",
+    "floors": "A floor is the score that must be kept, such as the IoU of a class: above 0, at most 1.",
     "metrics": "It is the standard deviation of a score between 0 and 1, so at most 0.5.",
 }
 
@@ -29,11 +29,14 @@ Deviation = Annotated[float, Field(ge=0, le=0.5)]
 
 
 class Rules(params.Section):
-    """gate.yaml. It changes no output, so it is not a parameter of the pipeline."""
+    """gate.yaml. It changes no output, so it is not a parameter of the pipeline, and `inconclusive` may be left out: a
+    base of before it had that key decides too.
+    """
 
     margins: dict[str, Annotated[float, Field(ge=0, lt=1)]]
     floors: dict[str, Annotated[float, Field(gt=0, le=1)]]
     noise: str = Field(min_length=1)
+    inconclusive: Literal["pass", "fail"] = "pass"
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def criteria(
     Raises ParameterError for every metric that is unknown or cannot be judged.
     """
     claims = [Criterion(metric, margin) for metric, margin in rules.margins.items()]
-    claims += [Criterion(f"iou.{name}", 0.0, floor) for name, floor in rules.floors.items()]
+    claims += [Criterion(_floored(name, classes), 0.0, floor) for name, floor in rules.floors.items()]
     known = ["accuracy", "miou", *([ECE] if calibrated else []), *(METRICS if objects is not None else ())]
     known += [f"iou.{name}" for name in classes]
     problems = []
@@ -148,6 +151,11 @@ def criteria(
     if problems:
         raise combined(path, problems)
     return claims
+
+
+def _floored(name: str, classes: Mapping[str, int]) -> str:
+    """The metric that a floor is about: the IoU of the class with that name, or a score that is no class's."""
+    return name if name in ("accuracy", "miou", *METRICS) and name not in classes else f"iou.{name}"
 
 
 def _seen(criterion: Criterion, classes: Mapping[str, int], objects: int | None) -> tuple[str, int] | None:

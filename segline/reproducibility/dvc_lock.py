@@ -88,12 +88,12 @@ def recipe(locked: Mapping[str, Stage]) -> str | None:
     stage = locked.get("train")
     if stage is None:
         return None
-    parameters = {file: _without_seed(values) for file, values in stage.parameters.items()}
+    parameters = {file: without_seed(values) for file, values in stage.parameters.items()}
     content = json.dumps([stage.inputs, parameters], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
+def without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters by section, as in dvc.lock, without `train.seed`."""
     section = {key: value for key, value in values.get("train", {}).items() if key != "seed"}
     return {**values, "train": section}

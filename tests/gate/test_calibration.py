@@ -84,8 +84,8 @@ def test_resamples_are_the_errors_of_the_images_drawn(tmp_path, monkeypatch):
 
 
 def test_equal_predictions_of_other_confidence_are_not_the_same(tmp_path):
-    assert not judgement._same(pair(tmp_path / "a", 0.01, 0.06))
-    assert judgement._same(pair(tmp_path / "b", 0.06, 0.06))
+    assert not judgement.same(pair(tmp_path / "a", 0.01, 0.06))
+    assert judgement.same(pair(tmp_path / "b", 0.06, 0.06))
 
 
 @pytest.mark.parametrize("sides_with", [(None, 0.01), (0.01, None)])

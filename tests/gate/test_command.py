@@ -68,6 +68,33 @@ def test_inconclusive_is_0_and_2_where_strict(project, capsys):
     assert "more seeds in `segline noise`" in out
 
 
+@pytest.mark.parametrize(("meaning", "code"), [("pass", 0), ("fail", 2)])
+def test_the_rules_say_what_inconclusive_means(project, meaning, code):
+    """Those of the base, as always."""
+    sides.write_noise(project / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.05)
+    (project / "alike/gate.yaml").write_text(f"{sides.RULES}inconclusive: {meaning}\n")
+
+    assert code == gate("--base", "alike")
+
+
+def test_in_github_actions_inconclusive_is_never_silently_green(project, monkeypatch, capsys):
+    """A warning in the job summary, and one among the run's annotations."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project / "summary.md"))
+    sides.write_noise(project / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.05)
+
+    assert 0 == gate("--base", "alike")
+    assert (project / "summary.md").read_text().startswith("> [!WARNING]\n> Inconclusive: ")
+    assert "::warning title=Gate inconclusive::" in capsys.readouterr().out.splitlines()[-1]
+    gate("--base", "alike", "--json")
+    assert "inconclusive" == json.loads(capsys.readouterr().out)["verdict"]
+
+
+def test_margins_that_one_run_cannot_show_are_named(project, capsys):
+    sides.write_noise(project / "metrics/noise.json", sides.protocol(sides.predicted(TRUE, 0.85)), 0.05)
+
+    assert "One run a side cannot show a loss of accuracy below " in "".join(said_of("alike", capsys))
+
+
 def _widen_margins(root: Path) -> None:
     (root / "gate.yaml").write_text(sides.RULES.replace("0.01", "0.99"))
 

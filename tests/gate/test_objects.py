@@ -143,8 +143,8 @@ def test_objects_that_differ_in_their_scores_alone_are_not_the_same_predictions(
         save(tmp_path / name, each) for name, each in (("base", matched), ("same", matched), ("other", turned))
     )
 
-    assert judgement._same(pairing.pair(base, same))
-    assert not judgement._same(pairing.pair(base, other))
+    assert judgement.same(pairing.pair(base, same))
+    assert not judgement.same(pairing.pair(base, other))
 
 
 def test_equal_objects_pass(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import gate_broken, gate_drops, gate_power, gate_runs
+from benchmarks import gate_broken, gate_drops, gate_power, gate_runs, gate_sequential
 from segline.dataset import onehot
 from segline.scoring import confusion
 from tests import tiny
@@ -71,6 +71,29 @@ def test_the_table_of_drops(runs, capsys, monkeypatch):
     quiet, _ = table(capsys.readouterr().out)
 
     assert ["0 points", "0% (100%)", "100% (0%)"] == quiet
+
+
+def test_the_table_of_several_seeds_a_side(runs, capsys, monkeypatch):
+    monkeypatch.setattr(gate_sequential, "DROPS", (0.0, 0.2))
+    monkeypatch.setattr(gate_sequential, "DEVIATIONS", (0.005,))
+    gate_power.main(["sequential", "--folder", str(runs), "--trials", "50"])
+    rows = table(capsys.readouterr().out)
+
+    assert [["0 points", "50"], ["20 points", "10"]] * 2 == [row[2:4] for row in rows]
+    assert ["100.0%", "100.0%"] == [row[4].strip("*") for row in rows if row[3] == "10"]
+    assert ["2.0", "4.0"] == [row[-1] for row in rows if row[3] == "10"]
+
+
+@pytest.mark.parametrize("deviation", [0.003, 0.02])
+def test_simulated_runs_vary_by_the_wanted_deviation_and_plants_lose_the_wanted_drop(runs, deviation):
+    large = [sides.save(runs / f"large-{n}", sides.predicted(50 * TRUE, 0.8 + 0.01 * n, n)) for n in range(5)]
+    pairs = [gate_runs.paired(path, path) for path in large]
+    here = gate_sequential.world(pairs, deviation, 0.02, np.random.default_rng(1))
+    drawn = confusion.miou(here.runs(2000, np.random.default_rng(2)).sum(axis=1))
+    planted = confusion.miou((here.mean + here.plants).sum(axis=1))
+
+    assert drawn.std() == pytest.approx(deviation, rel=0.1)
+    assert float(confusion.miou(here.mean.sum(axis=0))) - planted == pytest.approx(0.02, abs=2e-4)
 
 
 def test_shifted_labels_are_those_of_one_image_in_twenty():

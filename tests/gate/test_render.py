@@ -194,7 +194,7 @@ def test_exit_codes(findings, strict, code):
         "i": finding(0.0, -0.02, 0.02, 0.02, 0.0),
         "r": finding(-0.02, -0.03, -0.01, 0.01, 0.0),
     }
-    result = Judgement("main", None, [kinds[kind] for kind in findings], [], [], [], [], [], [])
+    result = Judgement("main", None, [kinds[kind] for kind in findings], [], [], [], [], [], [], strict=False)
 
     assert code == result.exit_code(strict)
 
@@ -218,6 +218,7 @@ def test_json_contains_what_the_page_shows(tmp_path):
         assert metric["interval"]["low"] <= metric["difference"] <= metric["interval"]["high"] < 0
         assert metric["difference"] == pytest.approx(one.candidate - one.base, abs=1e-6)
         assert metric["margin"] == 0.01
+        assert metric["reach"] == pytest.approx(max(0.01, metric["interval"]["high"] - metric["difference"]), abs=2e-6)
     assert result.notes == content["notes"]
 
 
@@ -227,7 +228,8 @@ def test_markdown_is_a_title_tables_and_a_list(tmp_path):
 
     assert "### Gate: REGRESSION against base" == lines[0]
     assert (
-        "| metric | base | candidate | difference | interval | by group | margin | verdict | confidence |" == tables[0]
+        "| metric | base | candidate | difference | interval | by group | margin | reach | verdict | confidence |"
+        == tables[0]
     )
     assert all(line == "" or line[0] in "#|-" for line in lines)
 

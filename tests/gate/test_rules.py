@@ -46,9 +46,10 @@ def test_the_committed_rules_are_valid():
         ("accuracy: 0.01", "accuracy: 1.0", "A margin is the loss that you accept, as a fraction"),
         ("accuracy: 0.01", "accuracy: '0.01'", "margins.accuracy: input should be a valid number"),
         ("accuracy: 0.01", "accuracy: .nan", "margins.accuracy: input should be"),
+        ("floors: {}", "floors: {}\ninconclusive: maybe", "inconclusive: input should be 'pass' or 'fail'"),
         ("floors: {}", "floors: [car]", "floors: input should be a valid dictionary"),
         ("floors: {}", "floors: {car: 0}", "floors.car: input should be greater than 0"),
-        ("floors: {}", "floors: {car: 1.5}", "A floor is the IoU that a class must keep"),
+        ("floors: {}", "floors: {car: 1.5}", "A floor is the score that must be kept"),
         ("  miou", "  accuracy", "duplicate key 'accuracy'"),
         ("margins:", "<<<<<<< HEAD\nmargins:", "gate.yaml:"),
     ],
@@ -85,6 +86,15 @@ def test_margins_and_floors_become_criteria(tmp_path):
         Criterion("iou.road", 0.01),
         Criterion("iou.sky", 0.0, 0.4),
     ] == claims
+
+
+def test_a_floor_holds_a_score_that_is_no_class_s_and_a_class_goes_first(tmp_path):
+    text = sides.RULES.replace("floors: {}", "floors: {pq: 0.4, ap50: 0.5, miou: 0.3, sky: 0.4}")
+    metrics = [claim.metric for claim in criteria(rules(tmp_path, text), CLASSES, 5, FILE)]
+
+    assert ["pq", "ap50", "miou", "iou.sky"] == metrics[2:]
+    metrics = [claim.metric for claim in criteria(rules(tmp_path, text), CLASSES | {"pq": 9}, 5, FILE)]
+    assert "iou.pq" == metrics[2]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""How small a loss can be found: warned of before anybody relies on it."""
+
+import numpy as np
+import pytest
+
+from segline.gate import reach
+from segline.gate.bootstrap import Noise
+from segline.gate.rules import Criterion, parse_noise
+from tests.gate import sides
+
+PROTOCOL = sides.protocol(sides.predicted(sides.truth(24), 0.85))
+NOISE = Noise(np.sqrt(2) * 0.0125, 5)
+
+
+def test_one_run_a_side_shows_what_the_documentation_says():
+    """3.9 s at 0.05, 4.9 s at the 0.025 of the first of two criteria."""
+    assert reach.of_seeds(NOISE, 1, 1) == pytest.approx(3.93 * 0.0125, rel=0.01)
+    assert reach.of_seeds(NOISE, 2, 1) == pytest.approx(4.94 * 0.0125, rel=0.01)
+
+
+def test_the_number_of_pairs_is_the_first_that_shows_the_loss():
+    needed = reach.pairs_for(NOISE, 2, 0.01)
+
+    assert reach.of_seeds(NOISE, 2, needed) <= 0.01 < reach.of_seeds(NOISE, 2, needed - 1)
+    assert reach.pairs_for(NOISE, 2, 0.0001) is None
+
+
+def project(folder, deviation: float, rules: str = sides.RULES):
+    (folder / "metrics").mkdir()
+    (folder / "gate.yaml").write_text(rules)
+    sides.write_noise(folder / "metrics/noise.json", PROTOCOL, deviation)
+    return folder
+
+
+def test_margins_below_the_reach_are_named_with_the_seeds_that_would_do(tmp_path):
+    [said] = reach.doubts(project(tmp_path, 0.01))
+
+    assert said.startswith(
+        "gate.yaml: one run a side cannot show a loss of accuracy below 0.0494 (margin 0.01) or of miou"
+    )
+    assert said.endswith("at the seed noise of metrics/noise.json; `segline gate --seeds N` can with N = 10")
+
+
+def test_a_margin_within_reach_is_not_mentioned(tmp_path):
+    assert [] == reach.doubts(project(tmp_path, 0.001))
+
+
+@pytest.mark.parametrize("broken", ["margins: {", "", None])
+def test_rules_that_cannot_be_read_are_left_to_the_gate(tmp_path, broken):
+    folder = project(tmp_path, 0.01)
+    (folder / "gate.yaml").unlink() if broken is None else (folder / "gate.yaml").write_text(broken)
+
+    assert [] == reach.doubts(folder)
+
+
+def test_the_budget_is_judged_too(tmp_path):
+    folder = project(tmp_path, 0.01)
+    noise = parse_noise((folder / "metrics/noise.json").read_bytes(), "noise.json")
+    claims = [Criterion("miou", 0.01)]
+
+    assert "5 seeds a side cannot show a loss of miou below 0.01" in reach.doubt(claims, noise, "noise.json", 5)
+    assert reach.doubt(claims, noise, "noise.json", 20) is None

@@ -1,0 +1,126 @@
+"""Several seeds a side: seeds and images crossed, their two variances, and what follows for the verdict."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from segline.gate import decision, series
+from segline.gate.bootstrap import Noise
+from segline.gate.decision import Verdict
+from segline.gate.rules import Criterion
+from tests.gate import sides
+
+TRUE = sides.truth(24)
+CLAIMS = [Criterion("accuracy", 0.01), Criterion("miou", 0.01)]
+PLAN = series.Plan(2, 5)
+
+
+def pairs_of(folder, drop: float, count: int, deviation: float = 0.003, groups=None) -> list:
+    """Runs of both sides, of which the candidate's are worse by `drop`, with luck of this deviation."""
+    draw = np.random.default_rng(3)
+    made = []
+    for number in range(count):
+        rates = [0.8 - loss + deviation * draw.normal() for loss in (0.0, drop)]
+        counts = [sides.predicted(100 * TRUE, rate, int(draw.integers(1 << 30))) for rate in rates]
+        made.append(sides.pair(folder / str(number), *counts, groups))
+    return made
+
+
+def judged(pairs, noise: Noise | None = None, claims=CLAIMS, plan=PLAN):
+    evidence = series.gather(pairs, claims, same=False)
+    return series.decide(evidence, claims, [noise] * len(claims), plan)
+
+
+def test_two_pairs_catch_a_large_loss_and_more_a_smaller_one(tmp_path):
+    known = Noise(np.sqrt(2) * 0.005, 5)
+    large, small = pairs_of(tmp_path / "large", 0.1, 2), pairs_of(tmp_path / "small", 0.025, 5, 0.005)
+
+    assert Verdict.REGRESSION is decision.overall(judged(large, known))
+    assert Verdict.INCONCLUSIVE is decision.overall(judged(small[:2], known))
+    assert Verdict.REGRESSION is decision.overall(judged(small, known))
+
+
+def test_equal_recipes_do_not_alarm_and_pass_in_time(tmp_path):
+    pairs = pairs_of(tmp_path, 0.0, 5, 0.002)
+    verdicts = [decision.overall(judged(pairs[:count], Noise(np.sqrt(2) * 0.002, 5))) for count in (2, 3, 4, 5)]
+
+    assert Verdict.REGRESSION not in verdicts
+    assert Verdict.OK is verdicts[-1]
+
+
+def test_scores_are_means_over_the_seeds_and_the_reach_is_what_a_loss_must_exceed(tmp_path):
+    pairs = pairs_of(tmp_path, 0.02, 3)
+    finding = judged(pairs)[0]
+    scores = [[side.counts[..., 0].sum() / TRUE.sum() / 100 for side in (pair.base, pair.candidate)] for pair in pairs]
+
+    assert [finding.base, finding.candidate] == pytest.approx(np.mean(scores, axis=0))
+    assert finding.reach == max(0.01, finding.interval.high - finding.difference)
+    assert 3 == finding.runs
+
+
+def test_the_variance_over_seeds_is_pooled_by_degrees_of_freedom():
+    base, candidate = np.array([0.5, 0.7]), np.array([0.4, 0.5, 0.6])
+    within = 0.02 + 0.02
+
+    assert series.pooled([base, candidate], None) == pytest.approx((2 * within / 3, 3))
+    assert series.pooled([base, candidate], Noise(0.3, 5)) == pytest.approx(((2 * within + 4 * 0.09) / 7, 7))
+    assert series.pooled([candidate], None) == pytest.approx((0.01, 2))
+    assert (0.0, 0) == series.pooled([], Noise(0.3, 5))
+
+
+@pytest.mark.parametrize(("shared", "own"), [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+def test_the_covariance_is_that_which_images_give_all_pairs_in_common(shared, own):
+    """Means of images: an effect of the image alone, and one of image and seed. Only the first is in common."""
+    draw = np.random.default_rng(1)
+    found = []
+    for _ in range(300):
+        values = shared * draw.normal(size=(1, 40)) + own * draw.normal(size=(3, 40))
+        left = (values.sum(axis=1, keepdims=True) - values) / 39
+        found.append(series.covariance(left[..., None])[0])
+
+    assert np.mean(found) == pytest.approx(shared / 40, rel=0.1, abs=0.0025)
+
+
+def test_without_a_difference_in_any_image_nothing_is_doubtful(tmp_path):
+    """Equal sides, whose seeds differ: no seed lies between them."""
+    pairs = [replace(pair, candidate=pair.base) for pair in pairs_of(tmp_path, 0.0, 2, 0.05)]
+    findings = series.decide(series.gather(pairs, CLAIMS, same=True), CLAIMS, [Noise(0.05, 5)] * 2, PLAN)
+
+    assert {(0.0, 0.0)} == {(finding.interval.low, finding.interval.high) for finding in findings}
+    assert Verdict.OK is decision.overall(findings)
+
+
+def test_a_floor_is_about_the_candidate_alone(tmp_path):
+    pairs = pairs_of(tmp_path, 0.0, 4)
+    claims = [Criterion("accuracy", 0.0, 0.7), Criterion("accuracy", 0.0, 0.9)]
+    kept, missed = judged(pairs, claims=claims)
+
+    assert (Verdict.OK, Verdict.REGRESSION) == (kept.verdict, missed.verdict)
+    assert kept.seeds < judged(pairs, claims=[Criterion("accuracy", 0.7)] * 2)[0].seeds
+
+
+def test_groups_widen_what_images_alone_would_leave(tmp_path):
+    groups = [f"video-{row // 6}" for row in range(24)]
+    finding = judged(pairs_of(tmp_path, 0.02, 3, groups=groups))[0]
+
+    assert finding.by_group is not None
+    assert judged(pairs_of(tmp_path / "none", 0.02, 3))[0].by_group is None
+
+
+def test_false_alarms_stay_below_the_error_and_losses_are_found():
+    """2,000 gates of normal scores: quantiles of t at levels that are exact for normal statistics are close enough."""
+    draw, claims, deviation = np.random.default_rng(7), [Criterion("miou", 0.0)], 0.01
+    ended = {0.0: 0, 0.03: 0}
+    for drop in ended:
+        for _ in range(2000):
+            base, candidate = draw.normal(0.6, deviation, (2, 5, 1))
+            noise = Noise(float(np.sqrt(2) * np.std(draw.normal(0, deviation, 5), ddof=1)), 5)
+            for count in range(2, 6):
+                known = series.Evidence(base[:count], candidate[:count] - drop, np.zeros(1), None, same=False)
+                if series.decide(known, claims, [noise], PLAN)[0].verdict is Verdict.REGRESSION:
+                    ended[drop] += 1
+                    break
+
+    assert 0.03 < ended[0.0] / 2000 < 0.065
+    assert ended[0.03] / 2000 > 0.95
