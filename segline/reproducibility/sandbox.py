@@ -21,7 +21,7 @@ from segline.core.errors import DataError, PipelineError
 from segline.monitoring import mlflow_run, process
 from segline.reproducibility import dvc_lock
 from segline.reproducibility.dvc_lock import Stage
-from segline.scheduling.places import Place, Stopped
+from segline.scheduling.places import Place
 
 # Whole folders: dvc.yaml leaves out code that cannot change an output. Stages read dvc.yaml itself to learn their code.
 ALWAYS = ("segline", "stages", pipeline.FILE, str(params.FILE))
@@ -135,7 +135,6 @@ def run(clone: Path, stage: Stage, place: Place = HERE) -> None:
 def _wait(shell: subprocess.Popen[bytes], place: Place) -> int:
     """The exit code of the command."""
     while True:
-        if place.stopped():
-            raise Stopped
+        place.check()
         with suppress(subprocess.TimeoutExpired):
             return shell.wait(POLLED)

@@ -20,12 +20,17 @@ class Place:
     """Where one task runs.
 
     `environment` is what the processes of the task see besides the variables of this one. Processes that stay `quiet`
-    write to no terminal: others write there too. A task that waits asks `stopped` now and then, and raises Stopped.
+    write to no terminal: others write there too.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False
     stopped: Callable[[], bool] = lambda: False
+
+    def check(self) -> None:
+        """For a task that waits, now and then: raises Stopped if it shall end."""
+        if self.stopped():
+            raise Stopped
 
 
 def workers() -> int:

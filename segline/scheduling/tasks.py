@@ -6,7 +6,7 @@ How many run at once, and where, is environment and no parameter: no output byte
 from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
-from segline.scheduling import local, places
+from segline.scheduling import cluster, local, places
 from segline.scheduling.places import Place
 
 Item = TypeVar("Item")
@@ -20,4 +20,6 @@ def run(function: Callable[[Item, Place], Result], items: Sequence[Item]) -> Gen
     failure is raised. Leaving the iterator early, as Ctrl-C does, stops all tasks and waits for their end: iterate
     within `contextlib.closing`.
     """
+    if items and cluster.is_named():
+        return cluster.run(function, items)
     return local.run(function, items, min(places.workers(), max(len(items), 1)))

@@ -9,22 +9,23 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
 
 from segline.core.errors import DataError, DeviceError
 from segline.scheduling import local, places, tasks
-from segline.scheduling.places import Place, Stopped
+from segline.scheduling.places import Place
 
 ROOT = Path(__file__).parents[2]
 
 
-def wait(place: Place) -> None:
+def wait(place: Place) -> NoReturn:
     """As a task does whose process runs until it is stopped."""
-    while not place.stopped():
+    while True:
+        place.check()
         time.sleep(0.01)
-    raise Stopped
 
 
 def pool_threads() -> list[str]:
