@@ -15,7 +15,8 @@ from segline.core.errors import DataError, IntegrityError
 from segline.dataset import npy, objects, preparation, processed
 from segline.model import checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import mlflow_run
-from segline.scoring import evaluation, image_objects, score_split
+from segline.scheduling import cluster
+from segline.scoring import chunks, evaluation, image_objects, score_split
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -96,25 +97,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = {"processed": args.processed, "raw": args.raw, "model": args.model}
     with mlflow_run.run("evaluate", inputs, {"evaluate": document["evaluate"]}, model=args.model) as run:
         run.tags({f"evaluate.{name}": fact for name, fact in device.description(target).items()})
-        logits = score_split.logits(network, model, split, section.batch_size)
-        watched = console.progress(logits, len(split.index.rows), "evaluate")
         count, height, width, channels = split.images.shape
         with atomic.folder(args.predictions) as folder:
             margin = receptive_field.of_tiles(network, split.index.preparation)
             with ExitStack() as files, device.within_memory("lower evaluate.batch_size"):
                 appended = partial(_appended, files, folder, (count, height, width))
-                wanted = None
+                appends = {"classes": appended(split.index.split)}
                 if section.objects:
-                    wanted = score_split.Wanted(section.objects, appended(f"{split.index.split}-outlines"))
-                scored = score_split.score(
-                    args.raw,
-                    split,
-                    watched,
-                    margin,
-                    appended(split.index.split),
-                    temperature=model.temperature,
-                    wanted=wanted,
-                )
+                    appends["outlines"] = appended(f"{split.index.split}-outlines")
+                if cluster.is_named():
+                    rule = section.batch_size, section.seed, section.objects
+                    whole = chunks.Chunk(args.raw, args.processed, args.model, folder, *rule)
+                    scored = chunks.score(whole, split, appends)
+                else:
+                    logits = score_split.logits(network, model, split, section.batch_size)
+                    scored = score_split.score(
+                        args.raw,
+                        split,
+                        console.progress(logits, len(split.index.rows), "evaluate"),
+                        margin,
+                        appends["classes"],
+                        temperature=model.temperature,
+                        wanted=score_split.Wanted(section.objects, appends["outlines"]) if section.objects else None,
+                    )
             own = scored.own
             if not own.any():
                 raise DataError(args.processed, "every pixel is void, so there is nothing to score", "Check the masks.")

@@ -38,16 +38,22 @@ class Wanted:
 class Scored:
     """Matrices int64 (N, K, K) at the resolution of the raw masks and at the working resolution.
 
-    `calibrated` is about the same pixels as `own`. `seam_disagreement` is the share of the working pixels in overlaps
-    on which the tiles differ, 0 without overlaps. `objects` are those of each class with objects in each image; None
-    if they were not asked for.
+    `calibrated` is about the same pixels as `own`. `shared` counts the working pixels in overlaps, `differing` those of
+    them on which the tiles differ. `objects` are those of each class with objects in each image; None if they were not
+    asked for.
     """
 
     own: confusion.Counts
     working: confusion.Counts
     calibrated: Calibrated
-    seam_disagreement: float
+    differing: int
+    shared: int
     objects: list[list[Matched]] | None
+
+    @property
+    def seam_disagreement(self) -> float:
+        """The share of the pixels in overlaps on which the tiles differ; 0 without overlaps."""
+        return self.differing / max(1, self.shared)
 
 
 def logits(
@@ -112,8 +118,21 @@ def score(
             matched.append(matches)
             for row in stitching.Rows(grid).add(outlines):
                 wanted.append(row)
-    disagreement = seams.differing / max(1, seams.shared)
-    return Scored(own, working, Calibrated(sure, temperature), disagreement, matched if wanted else None)
+    calibrated = Calibrated(sure, temperature)
+    return Scored(own, working, calibrated, seams.differing, seams.shared, matched if wanted else None)
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """The counts of consecutive images, at least one, as those of one split."""
+    counts = np.concatenate([part.calibrated.counts for part in parts])
+    return Scored(
+        own=np.concatenate([part.own for part in parts]),
+        working=np.concatenate([part.working for part in parts]),
+        calibrated=Calibrated(counts, parts[0].calibrated.temperature),
+        differing=sum(part.differing for part in parts),
+        shared=sum(part.shared for part in parts),
+        objects=None if parts[0].objects is None else [each for part in parts for each in part.objects or []],
+    )
 
 
 class _Rows:
