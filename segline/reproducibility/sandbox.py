@@ -21,6 +21,7 @@ from segline.core.errors import DataError, PipelineError
 from segline.monitoring import mlflow_run, process
 from segline.reproducibility import dvc_lock
 from segline.reproducibility.dvc_lock import Stage
+from segline.scheduling import nodes
 from segline.scheduling.places import Place
 
 # Whole folders: dvc.yaml leaves out code that cannot change an output. Stages read dvc.yaml itself to learn their code.
@@ -111,7 +112,8 @@ def run(clone: Path, stage: Stage, place: Place = HERE) -> None:
     for path in stage.outputs:
         atomic.remove(clone / path)
     python = str(Path(sys.executable).parent)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
+    # No other machine sees the copy, so the stage looks for no cluster.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", nodes.ADDRESS))}
     environment |= {"PATH": f"{python}{os.pathsep}{os.environ['PATH']}", mlflow_run.SWITCH: "off"}
     environment |= {process.PARENT: str(os.getpid()), **place.environment}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:

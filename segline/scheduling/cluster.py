@@ -57,7 +57,9 @@ def is_named() -> bool:
 
 def environment() -> dict[str, str]:
     """What tasks see of the driver's variables. Without OMP_NUM_THREADS they compute with one thread."""
-    return {nodes.THREADS: "1"} | {name: value for name, value in os.environ.items() if name.startswith(PREFIXES)}
+    seen = {name: value for name, value in os.environ.items() if name.startswith(PREFIXES)}
+    seen.pop("SEGLINE_PARENT", None)  # a process of this machine
+    return {nodes.THREADS: "1"} | seen
 
 
 def run(function: Callable[[Item, Place], Result], items: Sequence[Item]) -> Generator[Result]:

@@ -107,7 +107,8 @@ def test_a_command_runs_without_tracking_and_with_this_python(tmp_path, monkeypa
     monkeypatch.setenv("DVC_ROOT", "/somewhere")
     monkeypatch.setenv("DVC_STAGE", "train")
     monkeypatch.setenv("SEGLINE_TRACKING", "on")
-    command = 'echo "$SEGLINE_TRACKING $DVC_ROOT$DVC_STAGE$(command -v python)" > said'
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # no node would see the copy
+    command = 'echo "$SEGLINE_TRACKING $DVC_ROOT$DVC_STAGE$RAY_ADDRESS$(command -v python)" > said'
     sandbox.run(tmp_path, dvc_lock.Stage("train", command, {}, {}))
 
     assert f"off {Path(sys.executable).with_name('python')}\n" == (tmp_path / "said").read_text(encoding="utf-8")
