@@ -50,6 +50,20 @@ def test_what_is_missing_among_them_is_told_before_anything_is_removed(mine):
     assert (mine.root / "data/raw/val/masks/val.png").is_file()
 
 
+def test_no_link_type_of_the_cache_touches_the_users_files(mine):
+    """With hard links DVC makes its cache read-only, and so every file that is one with a file in it."""
+    for link in ("hardlink", "symlink"):
+        mine.write(".dvc/config.local", f"[cache]\n    type = {link}\n")
+        mine.dvc("repro", "--force", "download")
+        originals = [path for path in (mine.root / PLACE).rglob("*.*") if path.is_file()]
+        linked = (mine.root / "data/raw/train/images/train.jpg").stat()
+
+        assert 0o444 == linked.st_mode & 0o777, link
+        assert 6 == len(originals)
+        assert {(1, 0o600)} == {(path.stat().st_nlink, path.stat().st_mode & 0o600) for path in originals}, link
+        assert linked.st_ino not in {path.stat().st_ino for path in originals}
+
+
 def scored(project: Project) -> tuple[list[str], dict[str, str]]:
     """The classes with an IoU, and images and split of the protocol."""
     scores = json.loads(project.read("metrics/eval.json"))
