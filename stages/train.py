@@ -103,11 +103,15 @@ def write_augmented(folder: Path, augmented: Augmented, seed: int) -> None:
         npy.save(temporary / "classes.npy", classes)
 
 
-def prepared(section: loop.Section) -> torch.device:
-    """The device, with what this training needs set. Raises DeviceError if it lacks something."""
+def prepared(section: loop.Section, place: group.Place | None) -> torch.device:
+    """The device, with what this training needs set. Raises DeviceError or ParameterError if it lacks something."""
     if section.shards > 1:
         workers.limit_threads()
     target = device.pick()
+    if place:
+        workers.require_work(place.size, section.shards, "WORLD_SIZE")
+        if target.type == "cuda":
+            place.take_gpu()
     device.require_precision(target, section.precision)
     if section.compile:
         device.require_compiler(target)
@@ -120,8 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if place := group.Place.given():
         return workers.work(partial(train, args, place))
-    count = workers.wanted(params.section(params.load(), "train", loop.Section).shards)
-    if count > 1:
+    shards = params.section(params.load(), "train", loop.Section).shards
+    if line := workers.fewer(shards):
+        console.say(f"train: {line}")
+    if (count := workers.wanted(shards)) > 1:
         return workers.run(["-m", "stages.train", *(sys.argv[1:] if argv is None else argv)], count)
     train(args)
     return 0
@@ -134,12 +140,13 @@ def train(args: Namespace, place: group.Place | None = None) -> None:
     document = params.load()
     section = params.section(document, "train", loop.Section)
     augment = params.section(document, "augment", plan.Section)
-    if place:
-        workers.require_work(place.size, section.shards, "WORLD_SIZE")
-    target = prepared(section)
+    target = prepared(section, place)
     splits = {folder: processed.read(folder) for folder in (args.train, args.val)}
     plan.require_colours(augment, splits[args.train].index.preparation.bands)
     model = model_from_params.from_params(document, section, splits[args.train])
+    if section.shards > 1:
+        with torch.device("meta"):
+            loop.require_shards(checkpoint.network(model), section, model.preparation)
     earlier = start_from.read(section.start_from, document)
     precision = device.precision(target, section.precision)
     train_values = section.model_dump() | {"precision": precision}

@@ -22,7 +22,7 @@ from segline.reporting import selection
 from segline.reproducibility import dvc_state, restore, run_cache
 from segline.scoring import evaluation
 from segline.sources.collecting import download
-from segline.training import loop, pretrained, start_from
+from segline.training import loop, pretrained, start_from, workers
 from segline.training.augmentation import plan
 
 OWNERS: dict[str, type[params.Section]] = {
@@ -76,15 +76,23 @@ def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
     errors += _raised(lambda: device.require_precision(device.pick(), train.precision))
     if train.compile:
         errors += _raised(lambda: device.require_compiler(device.pick()))
+    errors += _raised(workers.wanted, train.shards)
     return errors + _raised(mlflow_run.switched_on)
 
 
 def doubts(path: Path = params.FILE) -> list[str]:
-    """What may stop a run, one sentence each: there is no archive at `data.<source>.url` of valid parameters.
+    """What may stop a run, one sentence each: there is no archive at `data.<source>.url` of valid parameters. And what
+    one may not have meant: fewer workers than asked for.
 
-    This is not an error: only `download` reads the archive, and it does not run if a cache or remote has the raw data.
+    A missing archive is not an error: only `download` reads it, and it does not run if a cache or remote has the raw
+    data.
     """
     document = params.load(path)
+    fewer = workers.fewer(params.section(document, "train", loop.Section).shards)
+    return [*([fewer] if fewer else []), *_missing_archive(document)]
+
+
+def _missing_archive(document: params.Document) -> list[str]:
     key = f"data.{params.text(document, 'data.source')}"
     url = params.find(document, key).get("url")
     archive = download.local(url) if isinstance(url, str) else None
@@ -175,7 +183,9 @@ def _require_fit(document: params.Document) -> None:
     plan.require_colours(params.section(document, "augment", plan.Section), prepared.bands)
     with torch.device("meta"):
         built = network.build(params.section(document, f"model.{name}", network.Section), prepared.channels, outputs)
-    loop.require_encoder(built, params.section(document, "train", loop.Section))
+    train = params.section(document, "train", loop.Section)
+    loop.require_encoder(built, train)
+    loop.require_shards(built, train, prepared)
 
 
 def _input(text: str) -> list[PipelineError]:

@@ -41,6 +41,10 @@ class Place:
         rank, size, address, port = (os.environ[name] for name in names)
         return cls(int(rank), int(size), address, int(port))
 
+    def take_gpu(self) -> None:
+        """From here on `cuda` is the GPU of this worker: its own one of those that it sees."""
+        torch.cuda.set_device(self.rank % torch.cuda.device_count())
+
     def environment(self) -> dict[str, str]:
         """The variables that `given` reads."""
         facts = {"RANK": self.rank, "WORLD_SIZE": self.size, "MASTER_ADDR": self.address, "MASTER_PORT": self.port}
@@ -116,18 +120,16 @@ def host(address: str) -> Any:
 
 @contextmanager
 def joined(place: Place | None, target: torch.device) -> Iterator[Group]:
-    """The group, once all workers are there; `ALONE` without a place. Each takes a GPU of its own, if it has several.
+    """The group, once all workers are there; `ALONE` without a place. On GPUs each has taken its own before.
 
     Raises Lost if the store or another worker cannot be reached.
     """
     if place is None or place.size == 1:
         yield ALONE
         return
-    if target.type == "cuda":
-        torch.cuda.set_device(place.rank % torch.cuda.device_count())
-    interface = _interface_to(place.address, place.port)
-    for library in ("GLOO", "NCCL"):  # which would look the name of this machine up, and find any address
-        os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
+    if interface := _interface_to(place.address, place.port):
+        for library in ("GLOO", "NCCL"):  # which would look the name of this machine up, and find any address
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
     with _reached():
         store = _Store(place.address, place.port, is_master=False)
         backend = "nccl" if target.type == "cuda" else "gloo"
@@ -138,13 +140,14 @@ def joined(place: Place | None, target: torch.device) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def _interface_to(address: str, port: int) -> str:
-    """The network interface of this machine from which the address is reached, such as `lo`."""
+def _interface_to(address: str, port: int) -> str | None:
+    """The network interface of this machine from which the address is reached, such as `lo`; None if it has no name."""
     family, *_, target = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(target)  # sends nothing
         own = probe.getsockname()[0]
-    return next(name for name, each in psutil.net_if_addrs().items() if own in [entry.address for entry in each])
+    found = psutil.net_if_addrs().items()
+    return next((name for name, each in found if own in [entry.address for entry in each]), None)
 
 
 @contextmanager

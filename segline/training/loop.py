@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from segline.core import params
 from segline.core.errors import ParameterError, TrainingError
 from segline.dataset.history import Epoch
+from segline.dataset.preparation import Preparation
 from segline.model import batches, device, forward, randomness
 from segline.model.batches import AnySamples
 from segline.scoring import confusion
@@ -89,6 +90,14 @@ def require_encoder(network: nn.Module, section: Section) -> None:
             raise ParameterError(
                 f"params.yaml: train.{key}", problem, f"Write {without}, or choose another model.name."
             )
+
+
+def require_shards(network: nn.Module, section: Section, prepared: Preparation) -> None:
+    """Raises as `shards.require_fit`, for a network on the meta device, unless batches stay whole."""
+    if section.shards > 1:
+        set_modes(network, section, section.epochs)
+        images = section.batch_size // section.shards, prepared.channels, prepared.height, prepared.width
+        shards.require_fit(network, torch.empty(images, device="meta"))
 
 
 def start(network: nn.Module, section: Section, num_samples: int, class_weights: Sequence[float] = ()) -> State:

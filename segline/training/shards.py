@@ -132,12 +132,10 @@ def _buffers(norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
     return norm.running_mean, norm.running_var, norm.num_batches_tracked  # type: ignore[return-value]
 
 
-def require_fit(network: nn.Module, channels: int, height: int, width: int, *, shards: int, batch_size: int) -> None:
-    """Raises if a network, on the meta device and in training mode, cannot be trained in shards: TrainingError if the
-    smallest shard of a full batch has too few values for batch normalisation, ParameterError for statistics of a kind
-    that no rule adds up.
+def require_fit(network: nn.Module, images: Tensor) -> None:
+    """Raises if a network in training mode cannot be trained in shards of such images, both on the meta device:
+    TrainingError if they are too few for batch normalisation, ParameterError for statistics that no rule adds up.
     """
-    images = torch.empty(batch_size // shards, channels, height, width, device="meta")
     added = {id(buffer) for norm in norms(network) for buffer in _buffers(norm)}
     others = {name: buffer for name, buffer in network.named_buffers() if id(buffer) not in added}
     versions = {name: buffer._version for name, buffer in others.items()}
@@ -145,5 +143,5 @@ def require_fit(network: nn.Module, channels: int, height: int, width: int, *, s
         network(images)
     for name, buffer in network.named_buffers():
         if name in others and (buffer is not others[name] or buffer._version != versions[name]):
-            problem = f"{shards}, but {name} of the network changes in training, which shards cannot share"
+            problem = f"{name} of the network changes in training, and shards do not know how to share it"
             raise ParameterError("params.yaml: train.shards", problem, "Write 1, or choose another network.")

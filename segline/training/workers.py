@@ -1,10 +1,9 @@
 """The workers on this machine: started together, watched, and started again if one of them dies.
 
-    SEGLINE_WORKERS=N    processes that train together, a power of two up to `train.shards`; 1 if unset
-
-Not a parameter: no output depends on it. The stage starts its own command N times and waits. If a worker dies, the
-others cannot go on: all are started again, and resume from the saved state. Not torch's elastic launcher: it would
-start a training again that has diverged, and leave its workers behind if it were killed.
+There are as many as SEGLINE_WORKERS says and `train.shards` allows; no output depends on their number. The stage
+starts its own command once for each, and waits. If a worker dies, the others cannot go on: all are started again, and
+resume from the saved state. Not torch's elastic launcher: it would also start a training again that has diverged, and
+leave its workers behind if it were killed.
 """
 
 import math
@@ -20,13 +19,13 @@ from typing import IO
 
 import torch
 
-from segline.core.errors import DeviceError, ParameterError, TrainingError
+from segline.core.errors import ParameterError, TrainingError
 from segline.model import device
 from segline.monitoring import console, mlflow_run, process
+from segline.scheduling import places
 from segline.training import group
 from segline.training.group import Lost, Place
 
-VARIABLE = "SEGLINE_WORKERS"
 THREADS = "OMP_NUM_THREADS"
 LOOPBACK = "127.0.0.1"
 DEATHS = 3
@@ -38,23 +37,30 @@ Worker = tuple[subprocess.Popen[bytes], IO[bytes]]
 
 
 def wanted(shards: int) -> int:
-    """How many workers this machine is to start. Raises ParameterError or DeviceError for a number it cannot."""
-    text = os.environ.get(VARIABLE) or "1"
-    count = int(text) if text.isdecimal() else 0
-    if count < 1 or count & (count - 1):
-        raise ParameterError(VARIABLE, f"expected a power of two, got {text!r}", "Set it to one or unset it.")
-    require_work(count, shards, VARIABLE)
-    if count > 1 and device.pick().type == "cuda" and count > (gpus := torch.cuda.device_count()):
-        problem = f"{count} workers, but {gpus} GPU{'s' * (gpus != 1)}"
-        raise DeviceError(VARIABLE, problem, f"Each needs a GPU of its own: set it lower, or {device.VARIABLE}=cpu.")
-    return count
+    """How many workers this machine starts: of SEGLINE_WORKERS as many as have work and, if it has GPUs, one of their
+    own; a power of two. Raises DeviceError if it is no number.
+    """
+    asked = places.workers()
+    if asked == 1:
+        return 1
+    gpus = torch.cuda.device_count() if device.pick().type == "cuda" else asked
+    return 1 << (min(asked, shards, gpus).bit_length() - 1)
+
+
+def fewer(shards: int) -> str | None:
+    """Why the workers are fewer than SEGLINE_WORKERS, in one line; None if they are not."""
+    asked, count = places.workers(), wanted(shards)
+    if count == asked:
+        return None
+    limits = "a power of two, at most train.shards" + (" and one a GPU" if device.pick().type == "cuda" else "")
+    return f"{places.WORKERS} is {asked} and train.shards {shards}: {count} train{'s' * (count == 1)} ({limits})"
 
 
 def require_work(count: int, shards: int, where: str) -> None:
-    """Raises ParameterError if some of `count` workers would have no shard."""
-    if count > shards:
+    """Raises ParameterError unless `count` workers can share the shards evenly."""
+    if shards % count:
         problem = f"{count} workers, but train.shards is {shards}"
-        raise ParameterError(where, problem, "A worker computes one shard of each batch or more: set it lower.")
+        raise ParameterError(where, problem, "Start a power of two, at most train.shards.")
 
 
 def limit_threads() -> None:

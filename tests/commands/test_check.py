@@ -371,6 +371,38 @@ def test_a_tracking_switch_that_is_none_is_found_out_before_anything_runs(monkey
     ]
 
 
+def test_shards_too_small_for_batch_normalisation_are_found_before_anything_runs(tmp_path):
+    document = committed()
+    document["preprocess"] |= {"height": 16, "width": 16}
+    assert "" == reported(tmp_path, document)
+    document["train"]["shards"] = 4
+
+    assert reported(tmp_path, document).startswith(
+        "params.yaml: train.batch_size: a shard of 1 leaves batch normalisation one value per channel in its smallest "
+        "feature map. Choose fewer shards, a batch size that "
+    )
+
+
+def test_workers_that_have_no_shard_are_a_doubt_and_no_error(monkeypatch):
+    """Other stages may have use for them."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SEGLINE_DEVICE", "cpu")
+    monkeypatch.setenv("SEGLINE_WORKERS", "3")
+
+    assert [] == check.on_this_machine(ROOT / "params.yaml")
+    assert ["SEGLINE_WORKERS is 3 and train.shards 1: 1 trains (a power of two, at most train.shards)"] == check.doubts(
+        ROOT / "params.yaml"
+    )
+
+
+def test_workers_that_are_no_number_are_found_out_before_anything_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SEGLINE_WORKERS", "two")
+
+    [error] = check.on_this_machine(ROOT / "params.yaml")
+    assert "SEGLINE_WORKERS" == error.where
+
+
 @pytest.mark.parametrize("form", ["{}", "file://{}"])
 def test_a_local_archive_that_is_missing_is_a_doubt_and_no_error(tmp_path, monkeypatch, capsys, form):
     """Nothing reads the archive if the raw data came from a cache."""

@@ -79,6 +79,15 @@ def test_streamed_batches_come_in_order_too(size):
         assert all(torch.equal(one, other) for one, other in zip(expected, actual, strict=True))
 
 
+def test_some_batches_are_those_of_all():
+    data, _ = samples(7)
+    every, odd = (list(batches.in_order(data, 2, *SCALING, part)) for part in (slice(None), slice(1, None, 2)))
+
+    assert 2 == len(odd)
+    for expected, actual in zip(every[1::2], odd, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(expected, actual, strict=True))
+
+
 BOXES = [(0, 6, 0, 5), (1, 4, 2, 3), (0, 1, 0, 1), (0, 0, 0, 5), (5, 6, 0, 5)]
 
 
@@ -153,8 +162,8 @@ def test_a_split_is_streamed_if_it_takes_more_than_its_share_of_the_memory(monke
     arrays = data.images.numpy(), data.packed.numpy()
     free = sum(array.nbytes for array in arrays) / batches.SHARE
     kinds = []
-    for memory in (free, free - 1):
+    for memory, processes in ((free, 1), (free - 1, 1), (2 * free, 2), (2 * free - 1, 2)):
         monkeypatch.setattr(device, "free_memory", lambda _, memory=memory: memory)
-        kinds.append(type(batches.place(*arrays, K, torch.device("cpu"))))
+        kinds.append(type(batches.place(*arrays, K, torch.device("cpu"), processes=processes)))
 
-    assert [batches.Samples, batches.Streamed] == kinds
+    assert [batches.Samples, batches.Streamed] * 2 == kinds

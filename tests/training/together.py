@@ -23,5 +23,7 @@ def results(size: int, function: Callable[[group.Group], Any], target: torch.dev
 
 def _joined(function: Callable[[group.Group], Any], target: torch.device, place: group.Place) -> Any:
     torch.set_num_threads(1)
+    if target.type == "cuda":
+        place.take_gpu()
     with group.joined(place, target) as together:
         return function(together)
