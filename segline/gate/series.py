@@ -96,7 +96,7 @@ def _left_out(side: Sample, criteria: Sequence[Criterion]) -> Floats:
     """The scores without each unit in turn: (U, M)."""
     step = max(1, (1 << 22) // max(len(side), side.width))
     parts = [range(start, min(start + step, len(side))) for start in range(0, len(side), step)]
-    return np.concatenate([side.scores(criteria, 1.0 - np.eye(len(side))[list(rows)]) for rows in parts])
+    return np.concatenate([side.scores(criteria, 1.0 - np.eye(len(rows), len(side), rows.start)) for rows in parts])
 
 
 def decide(

@@ -36,7 +36,9 @@ def levels(level: float, fractions: tuple[float, ...]) -> tuple[float, ...]:
     for fraction in fractions:
         step, spread = float(np.sqrt(fraction - before)), float(np.sqrt(fraction))
         allowed = spent(level, fraction)
-        bound = optimize.brentq(_excess, -TAIL * spread, 2 * TAIL * spread, (sums, masses, step, allowed - used))
+        parts, highest = (sums, masses, step, allowed - used), 2 * TAIL * spread
+        is_out_of_reach = _excess(highest, *parts) >= 0  # so little may be spent that floats can hardly say it
+        bound = highest if is_out_of_reach else optimize.brentq(_excess, -TAIL * spread, highest, parts)
         found.append(float(special.ndtr(-bound / spread)))
         grid = np.linspace(-TAIL * spread, bound, POINTS)
         density = np.exp(-(((grid[:, None] - sums) / step) ** 2) / 2) @ masses / (step * np.sqrt(2 * np.pi))

@@ -25,6 +25,12 @@ def test_the_number_of_pairs_is_the_first_that_shows_the_loss():
     assert reach.pairs_for(NOISE, 2, 0.0001) is None
 
 
+def test_of_many_criteria_too_almost_as_many_pairs_as_are_thought_of_are_found():
+    loss = reach.of_seeds(NOISE, 8, 95)
+
+    assert 95 == reach.pairs_for(NOISE, 8, loss)
+
+
 def project(folder, deviation: float, rules: str = sides.RULES):
     (folder / "metrics").mkdir()
     (folder / "gate.yaml").write_text(rules)

@@ -1,5 +1,6 @@
 """Several seeds a side: seeds and images crossed, their two variances, and what follows for the verdict."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from segline.gate import decision, series
 from segline.gate.bootstrap import Noise
 from segline.gate.decision import Verdict
 from segline.gate.rules import Criterion
+from segline.gate.samples import Sample
 from tests.gate import sides
 
 TRUE = sides.truth(24)
@@ -80,6 +82,20 @@ def test_the_covariance_is_that_which_images_give_all_pairs_in_common(shared, ow
         found.append(series.covariance(left[..., None])[0])
 
     assert np.mean(found) == pytest.approx(shared / 40, rel=0.1, abs=0.0025)
+
+
+def test_many_images_are_left_out_in_parts():
+    """The weights of all at once would be 288 MB."""
+    counts = np.random.default_rng(1).integers(1, 9, (6000, 3, 3))
+    sample = Sample(sides.NAMES, counts, None, None)
+    tracemalloc.start()
+    left = series._left_out(sample, CLAIMS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 8 * 6000**2 / 2
+    last = sample.scores(CLAIMS, 1.0 - np.eye(1, 6000, 5999))
+    assert left[-1] == pytest.approx(last[0], abs=1e-12)
 
 
 def test_without_a_difference_in_any_image_nothing_is_doubtful(tmp_path):

@@ -42,6 +42,15 @@ def test_more_error_to_spend_never_makes_a_look_stricter(one, other, looks):
     assert all(a <= b + 1e-9 for a, b in zip(less, more, strict=True))
 
 
+def test_first_looks_of_very_many_spend_nothing_and_do_not_fail():
+    """2 of 100 pairs may spend 1e-86 of a share of eight criteria."""
+    levels = spending.levels(0.05 / 8, tuple(look / 100 for look in range(2, 101)))
+
+    assert 0 <= levels[0] < 1e-50
+    assert list(levels) == sorted(levels)
+    assert 0.001 < levels[-1] < 0.05 / 8
+
+
 def test_all_is_spent_at_the_last_look():
     assert spending.spent(0.05, 1.0) == pytest.approx(0.05)
 
