@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from segline.core import atomic
 from segline.core.errors import DataError
@@ -58,12 +59,13 @@ def divide(images: Sequence[Member], count: int) -> list[int]:
     has: that keeps the sum of the squares of all shares lowest at each step, as scikit-learn's StratifiedGroupKFold
     does for one label an image.
     """
-    groups = sorted({image.group for image in images})
+    whole = _whole(images)
+    groups = sorted(set(whole))
     if len(groups) < count:
         problem = f"{len(groups)} groups of images, expected at least one for each of {count} folds"
         raise DataError("--folds", problem, "Ask for fewer folds.")
     number = {group: place for place, group in enumerate(groups)}
-    owners = [number[image.group] for image in images]
+    owners = [number[group] for group in whole]
     shares = np.zeros((len(groups), 1 + len(images[0].pixels)))
     np.add.at(shares, owners, np.stack([np.concatenate([[1], image.pixels]) for image in images]))
     shares /= np.maximum(shares.sum(axis=0), 1)
@@ -74,6 +76,21 @@ def divide(images: Sequence[Member], count: int) -> list[int]:
         fold_of[group] = fold = int(np.lexsort([totals[:, 0], alike])[0])
         totals[fold] += shares[group]
     return [int(fold_of[owner]) for owner in owners]
+
+
+def _whole(images: Sequence[Member]) -> list[str]:
+    """The name of what each image must stay with: its group, and all images whose files are equal to one of it.
+
+    In two folds these would be a leak, which `preprocess` refuses.
+    """
+    number: dict[str, int] = {}
+    ends = [[number.setdefault(key, len(number)) for key in (each.group, each.pair.sha256_image)] for each in images]
+    links = sparse.coo_array((np.ones(len(ends)), tuple(np.transpose(ends))), shape=(len(number), len(number)))
+    _, part = sparse.csgraph.connected_components(links, directed=False)
+    name: dict[int, str] = {}
+    for each, (group, _) in zip(images, ends, strict=True):
+        name[part[group]] = min(each.group, name.get(part[group], each.group))
+    return [name[part[group]] for group, _ in ends]
 
 
 def arrange(folder: Path, dataset: raw.Dataset, images: Sequence[Member], splits: Sequence[str]) -> raw.Dataset:

@@ -19,7 +19,7 @@ from tests import tiny
 
 def member(number: int, group: str | None, pixels: tuple[int, ...] = (5, 5)) -> Member:
     stem = f"image{number}"
-    pair = raw.Pair(stem, group, f"{stem}.png", f"{stem}-mask.png", "0" * 64, "0" * 64)
+    pair = raw.Pair(stem, group, f"{stem}.png", f"{stem}-mask.png", f"{number:064x}", "0" * 64)
     return Member("train", pair, np.array(pixels, np.int64))
 
 
@@ -46,6 +46,18 @@ def test_groups_stay_whole_and_no_fold_is_empty(drawn, count):
 
 def test_images_without_a_group_are_not_one_group():
     assert [2, 2] == sorted(Counter(folds.divide([member(number, None) for number in range(4)], 2)).values())
+
+
+def test_equal_files_stay_together_with_the_groups_of_both():
+    """Images 0 and 1, of groups a and b, are one picture; 2 and 3 are alone."""
+    images = [member(number, group) for number, group in enumerate(["a", "b", None, None, "a", "b"])]
+    images[1] = replace(images[1], pair=replace(images[1].pair, sha256_image=images[0].pair.sha256_image))
+    found = folds.divide(images, 3)
+
+    assert 1 == len({found[place] for place in (0, 1, 4, 5)})
+    assert 3 == len(set(found))
+    with pytest.raises(DataError, match="3 groups of images"):
+        folds.divide(images, 4)
 
 
 @given(st.permutations(range(20)))
