@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Trains on one split, validates on the other, and writes the model: here, or in workers that it starts."""
     args = parse(argv)
     if place := group.Place.given():
-        return workers.work(partial(train, args, place))
+        return workers.work(partial(train, args, place), place.rank)
     shards = params.section(params.load(), "train", loop.Section).shards
     if line := workers.fewer(shards):
         console.say(f"train: {line}")

@@ -156,4 +156,4 @@ def _reached() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:
-        raise Lost(str(error)) from error
+        raise Lost(str(error).split("\n", maxsplit=1)[0]) from error

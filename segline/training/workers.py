@@ -71,11 +71,17 @@ def limit_threads() -> None:
         torch.set_num_threads(1)
 
 
-def work(train: Callable[[], None]) -> int:
-    """Calls `train` in a worker and returns the exit status. Of a death it says nothing: that is for `run` to do."""
+def work(train: Callable[[], None], rank: int) -> int:
+    """Calls `train` in the worker `rank` and returns the exit status. A death is for `run` to tell: the first worker
+    says nothing of it, the others why they noticed.
+    """
     try:
         train()
-    except (Lost, KeyboardInterrupt):
+    except KeyboardInterrupt:
+        return LOST
+    except Lost as error:
+        if rank:
+            sys.stderr.write(f"{error}\n")
         return LOST
     return 0
 
@@ -85,17 +91,18 @@ def run(command: Sequence[str], count: int) -> int:
     what is wrong. Raises TrainingError after `DEATHS` deaths. However it ends, no worker is left.
     """
     for deaths in range(1, DEATHS + 1):
-        statuses = _together(command, count)
+        statuses, noticed = _together(command, count)
+        if statuses[0] == 0:  # it has written the results, and needs the others no more
+            return 0
         if (failure := _failed(statuses)) is not None:
             return statuses[failure]
-        if not any(statuses):
-            return 0
         killed = [f"worker {rank} was ended by {_name(-status)}" for rank, status in enumerate(statuses) if status < 0]
         death = " and ".join(killed) or "the workers lost each other"
         if deaths < DEATHS:
             console.warn(f"train: {death}; all start again from the saved state (death {deaths} of {DEATHS})")
+    problem = f"{death}, as {DEATHS - 1} times before" + ("" if killed or not noticed else f" ({noticed})")
     remedy = "Look for what ends them, such as a lack of memory, then run again: the training resumes."
-    raise TrainingError("train", f"{death}, as {DEATHS - 1} times before", remedy)
+    raise TrainingError("train", problem, remedy)
 
 
 def _failed(statuses: Sequence[int]) -> int | None:
@@ -108,8 +115,10 @@ def _name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
-def _together(command: Sequence[str], count: int) -> list[int]:
-    """The exit statuses by rank, `LOST` for a worker that had to be ended because of another."""
+def _together(command: Sequence[str], count: int) -> tuple[list[int], str]:
+    """The exit statuses by rank, `LOST` for a worker that had to be ended because of another; and how the others
+    noticed a death.
+    """
     with _started(command, count) as workers:
         processes = [each for each, _ in workers]
         _wait(processes, lambda: any(each.returncode for each in processes), math.inf)
@@ -117,10 +126,15 @@ def _together(command: Sequence[str], count: int) -> list[int]:
             _wait(processes, lambda: False, PATIENCE)
         statuses = [LOST if each.returncode is None else each.returncode for each in processes]
         if failure := _failed(statuses):  # the first worker has said itself what is wrong
-            said = workers[failure][1]
-            said.seek(0)
-            sys.stderr.write(said.read().decode(errors="replace"))
-    return statuses
+            sys.stderr.write(_said(workers[failure]))
+        noticed = [_said(worker).strip().split("\n")[-1] for worker in workers[1:]]
+    return statuses, next(filter(None, noticed), "")
+
+
+def _said(worker: Worker) -> str:
+    _, said = worker
+    said.seek(0)
+    return said.read().decode(errors="replace")
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]], over: Callable[[], bool], seconds: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from segline.core.errors import DeviceError, ParameterError
+from segline.core.errors import DeviceError, ParameterError, TrainingError
 from segline.scheduling import places
 from segline.training import workers
 from stages import train
@@ -168,6 +168,37 @@ def test_what_is_wrong_with_the_training_is_said_once_and_nothing_starts_again(p
 
     assert 1 == status
     assert re.match(r"error: train: loss is (nan|inf) at step \d+ of epoch \d+; no model is written\. Lower", error)
+
+
+def run(*lines: str) -> int:
+    """What `workers.run` returns for two workers that are not the stage: Python, which knows its `rank`."""
+    known = ["import os, signal, sys, time", "rank = int(os.environ['RANK'])"]
+    return workers.run(["-c", "\n".join([*known, *lines])], count=2)
+
+
+def test_an_error_of_one_worker_is_said_while_another_waits_for_it(tmp_path, monkeypatch, capfd):
+    """As one waits in torch for the others to join, where SIGTERM does not reach it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workers, "PATIENCE", 0.2)
+    waits = "signal.signal(signal.SIGTERM, signal.SIG_IGN); open(str(os.getpid()), 'x'); time.sleep(99)"
+    fails = "sys.stderr.write('error: no memory'); sys.exit(3)"
+
+    assert 3 == run(f"if rank == 0: {waits}", "while not os.listdir(): time.sleep(0.01)", fails)
+    assert ("", "error: no memory") == capfd.readouterr()
+    assert not any(psutil.pid_exists(int(file.name)) for file in tmp_path.iterdir())
+
+
+def test_how_a_death_was_noticed_is_said_in_the_end(capfd):
+    with pytest.raises(TrainingError, match=r"lost each other, as 2 times before \(no route to worker 0\)\. Look for"):
+        run("if rank: sys.stderr.write('a line of torch\\nno route to worker 0\\n')", "sys.exit(75)")
+
+    assert 2 == capfd.readouterr().err.count("the workers lost each other; all start again")
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGSEGV)", "sys.exit(1)"])
+def test_once_the_first_worker_has_finished_the_others_may_fail(capfd, end):
+    assert 0 == run(f"if rank: {end}")
+    assert ("", "") == capfd.readouterr()
 
 
 @pytest.mark.parametrize(
