@@ -22,6 +22,7 @@ COMMANDS = {
     "replay": "segline.reproducibility.replay:command",
     "noise": "segline.reproducibility.seed_noise:command",
     "crossvalidate": "segline.reproducibility.crossvalidation:command",
+    "labels": "segline.labels.command:command",
     "export": "segline.inference.export_onnx:command",
     "weights": "segline.commands.weights:command",
 }
@@ -66,6 +67,10 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     folds.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: %(default)s)")
     seeds = "trainings of each fold, from train.seed on (default: %(default)s)"
     folds.add_argument("--seeds", type=int, default=2, metavar="N", help=seeds)
+    labels = add(
+        "labels", "rank images and objects whose labels the models of the last `segline crossvalidate` dispute"
+    )
+    _annotation_arguments(labels, "write the labels of all images as what a labelling tool opens", least_area=0)
     export = add("export", "convert a trained model to ONNX and check it against torch")
     export.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file from the train stage")
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write, such as model.onnx")
@@ -102,12 +107,16 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     planes = "write the probability of each class as a plane of a TIFF file, 0 to 255"
     command.add_argument("--probabilities", action="store_true", help=planes)
     forms = "write what a labelling tool opens: polygons, or exact pixels with coco and --tolerance 0"
+    _annotation_arguments(command, forms, least_area=20)
+
+
+def _annotation_arguments(command: argparse.ArgumentParser, forms: str, least_area: int) -> None:
     command.add_argument("--annotations", choices=("coco", "labelme", "cvat"), help=forms)
-    away = "how far, in pixels, the outline of an annotation may be from the predicted one (default: %(default)s)"
+    away = "how far, in pixels, the outline of an annotation may be from that of its region (default: %(default)s)"
     command.add_argument("--tolerance", type=float, default=1.0, metavar="PIXELS", help=away)
     specks = "annotated regions of fewer pixels become part of their largest neighbour (default: %(default)s)"
-    command.add_argument("--least-area", type=int, default=20, metavar="PIXELS", help=specks)
-    rest = "the class that gets no annotations, but is what is left (default: background, if the model has that class)"
+    command.add_argument("--least-area", type=int, default=least_area, metavar="PIXELS", help=specks)
+    rest = "the class that gets no annotations, but is what is left (default: background, if there is that class)"
     command.add_argument("--unlabelled", metavar="CLASS", help=rest)
 
 

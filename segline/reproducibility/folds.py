@@ -3,7 +3,7 @@
 N images, K classes, F folds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,10 +93,15 @@ def _whole(images: Sequence[Member]) -> list[str]:
     return [name[part[group]] for group, _ in ends]
 
 
+def stems_are_unique(stems: Iterable[str]) -> bool:
+    """Whether images of all splits can be told apart by their stems. If not, they are named <split>/<stem>."""
+    keys = [raw.name_key(stem) for stem in stems]
+    return len(set(keys)) == len(keys)
+
+
 def arrange(folder: Path, dataset: raw.Dataset, images: Sequence[Member], splits: Sequence[str]) -> raw.Dataset:
     """Moves the files of the raw data set in `folder` to new splits, `splits[i]` for image i; returns the new set."""
-    stems = [raw.name_key(image.pair.stem) for image in images]
-    are_unique = len(set(stems)) == len(stems)
+    are_unique = stems_are_unique(image.pair.stem for image in images)
     old = folder / ".old"
     old.mkdir()
     for name in dataset.splits:

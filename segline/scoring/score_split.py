@@ -4,7 +4,7 @@ N images, K classes; K' with the borders of objects, see `segline.dataset.object
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,11 +14,11 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from segline.dataset import objects as object_classes
-from segline.dataset import onehot, processed, raw, tiling
+from segline.dataset import onehot, processed, tiling
 from segline.dataset.preparation import Preparation
 from segline.model import batches, checkpoint, forward, objects, stitching, watershed
-from segline.preprocessing import mask_values, pair_files, working_image
-from segline.scoring import calibration, confusion, image_objects
+from segline.preprocessing import pair_files
+from segline.scoring import calibration, confusion, image_objects, raw_masks
 from segline.scoring.calibration import Calibrated
 from segline.scoring.objects import Matched
 
@@ -100,7 +100,7 @@ def score(
         collected = _collected(folder, index, number) if wanted else None
         top = 0
         with (
-            _opened_truth(folder, origin, index) as truth,
+            raw_masks.opened(folder, origin, index) as truth,
             _opened_numbers(folder, origin, index.preparation, collected) as numbers,
         ):
             for band in stitching.at_own_size(grid, at_rows.watch(stitching.bands(grid, windows, margin))):
@@ -169,33 +169,6 @@ def _collected(folder: Path, index: processed.Index, number: int) -> image_objec
 
 
 @contextmanager
-def _opened_truth(
-    folder: Path, origin: processed.Origin, index: processed.Index
-) -> Iterator[Callable[[int, int], Uint8]]:
-    """Reads some lines, from a first one on, of the raw mask that preprocess saw, as classes; `onehot.VOID` is above
-    every class."""
-    lookup = onehot.lookup(index.values, raw.ENCODINGS[index.encoding])
-    page = _page(origin, origin.mask, origin.sha256_mask)
-    form = index.preparation
-    with ExitStack() as files:
-        opened = pair_files.opened_mask(folder, page, form, index.encoding, index.threshold)
-        mask = files.enter_context(opened)
-        image = files.enter_context(pair_files.opened_image(folder, page, form)) if origin.no_data else None
-
-        def read(top: int, lines: int) -> Uint8:
-            values = mask.read(top, 0, lines, mask.width)
-            if not lookup.knows(values):
-                pieces = working_image.mask_pieces(mask, form)
-                raise mask_values.unknown(pieces, folder / origin.mask, lookup, index.encoding, origin.page)
-            truth = lookup.classes(values)
-            if image and (valid := image.read(top, 0, lines, image.width).valid) is not None:
-                truth[~valid] = onehot.VOID
-            return truth
-
-        yield read
-
-
-@contextmanager
 def _opened_numbers(
     folder: Path, origin: processed.Origin, form: Preparation, collected: image_objects.Collected | None
 ) -> Iterator[Callable[[int, int], Uint16]]:
@@ -203,11 +176,6 @@ def _opened_numbers(
     if collected is None or origin.objects is None or origin.sha256_objects is None:
         yield lambda _, lines: np.zeros((lines, origin.width), np.uint16)
         return
-    page = _page(origin, origin.objects, origin.sha256_objects)
+    page = raw_masks.page(origin, origin.objects, origin.sha256_objects)
     with pair_files.opened_mask(folder, page, form, "index", None) as file:
         yield lambda top, lines: file.read(top, 0, lines, file.width).astype(np.uint16)
-
-
-def _page(origin: processed.Origin, mask: str, sha256_mask: str) -> pair_files.Page:
-    hashes = origin.sha256_image, sha256_mask
-    return pair_files.Page(raw.Pair(origin.stem, origin.group, origin.image, mask, *hashes), origin.page)

@@ -1,5 +1,6 @@
 """`segline crossvalidate`: every image is predicted by a model that has not seen it, and nothing else changes."""
 
+import csv
 import json
 import re
 
@@ -49,6 +50,15 @@ def test_each_image_is_tested_once_and_all_else_stays_as_it_was(project):
     assert min(fold["scores"][0]["miou"] for fold in content["folds"]) > 0 < pooled < 1
     assert f"{len(stems)} out-of-fold predictions -> predictions/crossvalidation" in said
     assert "Segline cross-validation" in project.read("metrics/crossvalidation.html")
+    assert set() == project.changed()
+
+    (command,) = re.findall(r"^segline (labels --annotations labelme)$", PAGE, re.MULTILINE)
+    said = project.run("python", "-m", "segline", *command.split())
+    assert "warning" not in said
+    assert f"{len(stems)} images" in said
+    with (project.root / "predictions/labels/images.csv").open(encoding="utf-8") as stream:
+        assert stems.keys() == {row["image"] for row in csv.DictReader(stream)}
+    assert stems.keys() == {path.stem for path in (project.root / "predictions/labels/annotations").iterdir()}
     assert set() == project.changed()
 
 

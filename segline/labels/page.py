@@ -1,0 +1,99 @@
+"""The first of a ranking -> one HTML page: image, label and prediction, with the disputed regions outlined."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from segline.labels import quality
+from segline.labels.out_of_fold import Image
+from segline.labels.quality import Assessed, Bool, Uint8
+from segline.labels.ranking import RankedImage, RankedObject, Ranking, class_pairs
+from segline.reporting import drawing, formatting
+
+TEMPLATE = "labels.html"
+SHOWN = 24  # images, and objects
+SIDE = 320  # of a picture, in pixels
+_AROUND = 2  # times the side of an object: that much of its image is shown
+
+
+def render(images: Sequence[Image], ranking: Ranking, dataset: str) -> str:
+    """The page: it requests nothing, and every name in it is escaped."""
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("segline", folder) for folder in ("labels", "reporting")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = formatting.percent
+    names = [label.name for label in images[0].classes]
+    return environment.get_template(TEMPLATE).render(
+        dataset=dataset,
+        images=[_image(images[each.number], each, ranking) for each in ranking.images[:SHOWN]],
+        objects=[_object(images[each.image], each, ranking) for each in ranking.objects[:SHOWN]],
+        pairs=class_pairs(names, ranking)[:SHOWN],
+        legend=images[0].classes,
+        total={"images": len(ranking.images), "objects": len(ranking.objects)},
+    )
+
+
+def _image(image: Image, ranked: RankedImage, ranking: Ranking) -> dict[str, Any]:
+    labels, predicted, assessed = _assessed(image, ranking)
+    whole = 0, 0, labels.shape[1], labels.shape[0]
+    views = _views(image, labels, predicted, assessed.numbers > 0, whole)
+    return {"name": image.name, "ranked": ranked, "views": views}
+
+
+def _object(image: Image, ranked: RankedObject, ranking: Ranking) -> dict[str, Any]:
+    labels, predicted, assessed = _assessed(image, ranking)
+    dispute = ranked.dispute
+    box = _around(dispute.box, *labels.shape)
+    views = _views(image, labels, predicted, assessed.numbers == dispute.number, box)
+    names = [label.name for label in image.classes]
+    known = {"label": names[dispute.label], "prediction": names[dispute.prediction]}
+    return {"name": image.name, "dispute": dispute, "views": views, **known}
+
+
+def _assessed(image: Image, ranking: Ranking) -> tuple[Uint8, Uint8, Assessed]:
+    labels, planes = image.labels(), image.planes()
+    assessed = quality.assess(labels, planes, ranking.sure_from)
+    return labels, planes.argmax(axis=0).astype(np.uint8), assessed
+
+
+def _around(box: tuple[int, int, int, int], height: int, width: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the part of an image that shows this box and what is around it."""
+    left, top, wide, high = box
+    side = max(wide, high, SIDE // 8) * _AROUND
+    x, y = left + wide // 2 - side // 2, top + high // 2 - side // 2
+    return max(0, x), max(0, y), min(width, x + side), min(height, y + side)
+
+
+def _views(
+    image: Image, labels: Uint8, predicted: Uint8, outlined: Bool, box: tuple[int, int, int, int]
+) -> list[tuple[str, str]]:
+    """A title and a picture, as a data URL, for the image, its labels and its prediction."""
+    left, top, right, bottom = box
+    part = slice(top, bottom), slice(left, right)
+    colours = drawing.palette(image.classes, image.index.void)
+    pictures = {
+        "Image": image.picture()[part],
+        "Label": colours[labels[part]],
+        "Prediction": colours[predicted[part]],
+    }
+    return [(title, _encoded(picture, outlined[part])) for title, picture in pictures.items()]
+
+
+def _encoded(picture: Uint8, outlined: Bool) -> str:
+    """The picture, scaled to `SIDE` pixels, with a black and white line along the border of a region."""
+    factor = SIDE / max(picture.shape[:2])
+    size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
+    large = np.ascontiguousarray(cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    mask: Any = cv2.resize(outlined.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    lines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for shade, thickness in ((0, 3), (255, 1)):
+        cv2.drawContours(large, lines, -1, (shade,) * 3, thickness)
+    return f"data:image/png;base64,{base64.b64encode(drawing.png(large)).decode('ascii')}"
