@@ -69,7 +69,9 @@ def measure(root: Path, count: int, num_seeds: int) -> None:
     Raises DataError as `sandbox.require_locked`, and PipelineError, which names fold and seed, if one fails.
     """
     if count < FEWEST:
-        raise ParameterError("--folds", f"expected at least {FEWEST}, got {count}", "One tests, one validates.")
+        raise ParameterError(
+            "--folds", f"expected at least {FEWEST}, got {count}", "One tests, one validates, others train."
+        )
     if num_seeds < 1:
         raise ParameterError("--seeds", f"expected at least 1, got {num_seeds}", "Two show what seeds change.")
     locked = dvc_lock.stages(root)
