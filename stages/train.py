@@ -19,7 +19,9 @@ from segline.dataset import history, npy, objects, onehot, processed
 from segline.model import batches, checkpoint, device, randomness
 from segline.model.batches import AnySamples
 from segline.monitoring import mlflow_run, progress
+from segline.scheduling import cluster
 from segline.training import (
+    cluster_workers,
     group,
     loop,
     model_from_params,
@@ -124,11 +126,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if place := group.Place.given():
         return workers.work(partial(train, args, place), place.rank)
+    command = ["-m", "stages.train", *(sys.argv[1:] if argv is None else argv)]
     shards = params.section(params.load(), "train", loop.Section).shards
+    if cluster.is_named():
+        return cluster_workers.run(command, shards)
     if line := workers.fewer(shards):
         console.say(f"train: {line}")
     if (count := workers.wanted(shards)) > 1:
-        return workers.run(["-m", "stages.train", *(sys.argv[1:] if argv is None else argv)], count)
+        return workers.run(command, count)
     train(args)
     return 0
 

@@ -58,7 +58,7 @@ def is_named() -> bool:
 def environment() -> dict[str, str]:
     """What tasks see of the driver's variables. Without OMP_NUM_THREADS they compute with one thread."""
     seen = {name: value for name, value in os.environ.items() if name.startswith(PREFIXES)}
-    seen.pop("SEGLINE_PARENT", None)  # a process of this machine
+    seen.pop(nodes.PARENT, None)  # a process of this machine
     return {nodes.THREADS: "1"} | seen
 
 

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ from segline.core.errors import DeviceError
 
 ADDRESS = "RAY_ADDRESS"
 THREADS = "OMP_NUM_THREADS"
+PARENT = "SEGLINE_PARENT"  # id of the process that one must not outlive, see `monitoring.process`
 FAULT = "fault: "
+KIND = {"num_cpus": "CPU", "num_gpus": "GPU"}  # Ray's names of resources, by those of its options
+ANSWERS = 180.0  # seconds; the import of torch takes most of them on a busy machine
 
 
 def resources(ray: Any, variables: Mapping[str, str]) -> dict[str, int]:
@@ -25,24 +30,20 @@ def require_alike(ray: Any, needs: dict[str, int], variables: dict[str, str]) ->
     """Raises DeviceError that names two nodes unless all that can run a task see the folder and are of one kind."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
-    kind = {"num_cpus": "CPU", "num_gpus": "GPU"}
     nodes = [
         node
         for node in ray.nodes()
-        if node["Alive"] and all(node["Resources"].get(kind[name], 0) >= count for name, count in needs.items())
+        if node["Alive"] and all(node["Resources"].get(KIND[name], 0) >= count for name, count in needs.items())
     ]
     if not nodes:
         raise DeviceError(ADDRESS, f"no node has what one task needs ({needs})", f"See `ray status`, and {THREADS}.")
     probe = ray.remote(machine)
     there = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-    placed = [probe.options(scheduling_strategy=place, **needs) for place in there]
-    try:
-        asked = [each.remote(str(Path.cwd()), variables).future() for each in placed]
-        answers = [each.result() for each in asked]  # not `ray.get`, see `cluster`
-    except ray.exceptions.RayError as error:
-        problem = f"a node does not answer ({str(error).strip().splitlines()[0].rstrip('.')})"
-        raise DeviceError(ADDRESS, problem, "See `ray status`, and run again.") from None
+    free = needs | {"num_cpus": 0}  # a node whose cores all work for others answers too
+    asked = [probe.options(scheduling_strategy=place, **free).remote(str(Path.cwd()), variables) for place in there]
     names = [f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})" for node in nodes]
+    end = time.monotonic() + ANSWERS
+    answers = [_answer(ray, name, each.future(), end) for name, each in zip(names, asked, strict=True)]
     (first, expected), *_ = answered = [*zip(names, answers, strict=True)]
     for name, found in answered:
         if found.startswith(FAULT):
@@ -52,6 +53,14 @@ def require_alike(ray: Any, needs: dict[str, int], variables: dict[str, str]) ->
             differs = f"{first} has {', '.join(_only(expected, found))}; {name} has {', '.join(_only(found, expected))}"
             remedy = "A model's bytes depend on it: use nodes of one kind, and set OMP_NUM_THREADS."
             raise DeviceError(ADDRESS, f"two nodes differ: {differs}", remedy)
+
+
+def _answer(ray: Any, name: str, asked: Future[str], end: float) -> str:
+    try:
+        return asked.result(max(end - time.monotonic(), 0.0))  # not `ray.get`, see `cluster`
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        reason = (str(error).strip().splitlines() or [f"within {ANSWERS:g} s"])[0].rstrip(".")
+        raise DeviceError(ADDRESS, f"{name} does not answer ({reason})", "See `ray status`, and run again.") from None
 
 
 def _only(facts: str, others: str) -> list[str]:

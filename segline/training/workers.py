@@ -14,15 +14,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import IO
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import IO, Protocol
 
 import torch
 
 from segline.core.errors import ParameterError, TrainingError
 from segline.model import device
 from segline.monitoring import console, mlflow_run, process
-from segline.scheduling import places
+from segline.scheduling import cluster, gang, places
 from segline.training import group
 from segline.training.group import Lost, Place
 
@@ -33,7 +33,20 @@ LOST = 75  # exit status of a worker that lost another, or was told to end: EX_T
 PATIENCE = 10.0  # seconds, for a worker to end by itself
 POLLED = 0.1  # seconds
 
-Worker = tuple[subprocess.Popen[bytes], IO[bytes]]
+
+class Process(Protocol):
+    """What is asked of a worker's `subprocess.Popen`, or of one that runs elsewhere."""
+
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def wait(self) -> int | None: ...
+
+
+Worker = tuple[Process, IO[bytes]]
+Start = Callable[[Sequence[str], int], AbstractContextManager[list[Worker]]]
 
 
 def wanted(shards: int) -> int:
@@ -50,7 +63,7 @@ def wanted(shards: int) -> int:
 def fewer(shards: int) -> str | None:
     """Why the workers are fewer than SEGLINE_WORKERS, in one line; None if they are not."""
     asked, count = places.workers(), wanted(shards)
-    if count == asked:
+    if count == asked or cluster.is_named():  # which has its own limits
         return None
     limits = "a power of two, at most train.shards" + (" and one a GPU" if device.pick().type == "cuda" else "")
     return f"{places.WORKERS} is {asked} and train.shards {shards}: {count} train{'s' * (count == 1)} ({limits})"
@@ -86,12 +99,13 @@ def work(train: Callable[[], None], rank: int) -> int:
     return 0
 
 
-def run(command: Sequence[str], count: int) -> int:
+def run(command: Sequence[str], count: int, start: Start | None = None) -> int:
     """Runs `python COMMAND` in each of `count` workers, until all have finished: 0, or the exit status of one that says
     what is wrong. Raises TrainingError after `DEATHS` deaths. However it ends, no worker is left.
+    `start` starts them elsewhere than on this machine, and may start fewer.
     """
     for deaths in range(1, DEATHS + 1):
-        statuses, noticed = _together(command, count)
+        statuses, noticed = _together(start or started, command, count)
         if statuses[0] == 0:  # it has written the results, and needs the others no more
             return 0
         if (failure := _failed(statuses)) is not None:
@@ -112,14 +126,16 @@ def _failed(statuses: Sequence[int]) -> int | None:
 
 
 def _name(number: int) -> str:
+    if number == -gang.GONE:
+        return "the death of its node"
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
-def _together(command: Sequence[str], count: int) -> tuple[list[int], str]:
+def _together(start: Start, command: Sequence[str], count: int) -> tuple[list[int], str]:
     """The exit statuses by rank, `LOST` for a worker that had to be ended because of another; and how the others
     noticed a death.
     """
-    with _started(command, count) as workers:
+    with start(command, count) as workers:
         processes = [each for each, _ in workers]
         _wait(processes, lambda: any(each.returncode for each in processes), math.inf)
         if any(each.returncode for each in processes):  # the others notice, and one may be about to say why
@@ -137,7 +153,7 @@ def _said(worker: Worker) -> str:
     return said.read().decode(errors="replace")
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]], over: Callable[[], bool], seconds: float) -> None:
+def _wait(processes: Sequence[Process], over: Callable[[], bool], seconds: float) -> None:
     """Until all have ended, or it is over, or the time is up."""
     end = time.monotonic() + seconds
     while any([each.poll() is None for each in processes]) and not over() and time.monotonic() < end:  # noqa: C419 - all are polled
@@ -145,17 +161,17 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], over: Callable[[], bool]
 
 
 @contextmanager
-def _started(command: Sequence[str], count: int) -> Iterator[list[Worker]]:
+def started(command: Sequence[str], count: int) -> Iterator[list[Worker]]:
     """The workers, each with what it writes to standard error; the first one writes to that of this process, and to its
     standard output. Whoever still runs at the end is ended.
     """
     with ExitStack() as stack:
         store = group.host(LOOPBACK)
         workers: list[Worker] = []
-        stack.callback(_end, workers)
+        stack.callback(end, workers)
         for rank in range(count):
             said = stack.enter_context(tempfile.TemporaryFile())
-            started = subprocess.Popen(
+            worker = subprocess.Popen(
                 [sys.executable, *command],
                 env=_environment(Place(rank, count, LOOPBACK, store.port)),
                 stdin=subprocess.DEVNULL,
@@ -163,7 +179,7 @@ def _started(command: Sequence[str], count: int) -> Iterator[list[Worker]]:
                 stderr=said if rank else None,
                 start_new_session=True,  # Ctrl-C is for this process, which ends its workers
             )
-            workers.append((started, said))
+            workers.append((worker, said))
         yield workers
 
 
@@ -174,7 +190,8 @@ def _environment(place: Place) -> dict[str, str]:
     return own | ({mlflow_run.SWITCH: "off"} if place.rank else {})
 
 
-def _end(workers: Sequence[Worker]) -> None:
+def end(workers: Sequence[Worker]) -> None:
+    """Ends those that still run: they may clean up for `PATIENCE` seconds."""
     processes = [each for each, _ in workers]
     for each in processes:
         each.terminate()  # does nothing to one that has ended

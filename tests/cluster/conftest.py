@@ -49,6 +49,8 @@ def nodes(tmp_path_factory) -> Iterator[Nodes]:
     process = subprocess.Popen(command, env=environment, text=True, **pipes)
     nodes = Nodes(process, {})
     own = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "SEGLINE_DEVICE": "cpu"}
-    nodes.environment.update({**SETTINGS, **own, "RAY_ADDRESS": nodes._line().strip()})
+    address = nodes._line().strip()
+    assert address, "the nodes did not start: see above"
+    nodes.environment.update({**SETTINGS, **own, "RAY_ADDRESS": address})
     yield nodes
     process.communicate()

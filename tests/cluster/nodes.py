@@ -6,6 +6,7 @@ power cut would, `add` brings a new one, `strange` one of another kind of CPU. I
 
 import sys
 
+import ray.dashboard.agent  # noqa: F401 - a node waits 15 s for its agent, which an import from sources may take
 from ray.cluster_utils import Cluster
 
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
