@@ -44,7 +44,10 @@ def require_alike(ray: Any, needs: dict[str, int], variables: dict[str, str]) ->
     names = [f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})" for node in nodes]
     end = time.monotonic() + ANSWERS
     answers = [_answer(ray, name, each.future(), end) for name, each in zip(names, asked, strict=True)]
-    (first, expected), *_ = answered = [*zip(names, answers, strict=True)]
+    answered = [(name, found) for name, found in zip(names, answers, strict=True) if found is not None]
+    if not answered:
+        raise DeviceError(ADDRESS, "no node answers", "See `ray status`, and run again.")
+    first, expected = answered[0]
     for name, found in answered:
         if found.startswith(FAULT):
             problem, remedy = f"{name}: {found.removeprefix(FAULT)}", "Nodes see the project and its Python as you do."
@@ -55,12 +58,15 @@ def require_alike(ray: Any, needs: dict[str, int], variables: dict[str, str]) ->
             raise DeviceError(ADDRESS, f"two nodes differ: {differs}", remedy)
 
 
-def _answer(ray: Any, name: str, asked: Future[str], end: float) -> str:
+def _answer(ray: Any, name: str, asked: Future[str], end: float) -> str | None:
+    """None from a node that has died, of which Ray may learn only now. No task is placed there."""
     try:
         return asked.result(max(end - time.monotonic(), 0.0))  # not `ray.get`, see `cluster`
-    except (ray.exceptions.RayError, TimeoutError) as error:
-        reason = (str(error).strip().splitlines() or [f"within {ANSWERS:g} s"])[0].rstrip(".")
-        raise DeviceError(ADDRESS, f"{name} does not answer ({reason})", "See `ray status`, and run again.") from None
+    except ray.exceptions.RayError:
+        return None
+    except TimeoutError:
+        problem = f"{name} does not answer within {ANSWERS:g} s"
+        raise DeviceError(ADDRESS, problem, "See `ray status`, and run again.") from None
 
 
 def _only(facts: str, others: str) -> list[str]:

@@ -87,10 +87,10 @@ def test_a_task_whose_node_dies_runs_again_elsewhere(nodes, tmp_path):
 
 def test_nodes_of_two_kinds_are_refused_and_what_differs_is_named(nodes, tmp_path):
     nodes.tell("strange")
-    code, said, complained = Driver(tmp_path, nodes, "a").end()
+    code, _, complained = Driver(tmp_path, nodes, "a").end()
     nodes.tell("kill")
 
-    assert (1, "", []) == (code, said, list(tmp_path.iterdir()))
+    assert (1, []) == (code, list(tmp_path.iterdir()))  # what it says may be Ray's own lines about a node
     assert complained.startswith("error: RAY_ADDRESS: two nodes differ: 127.0.0.1 (")
     assert "has cpu_capability: DEFAULT" in complained
     assert 1 == len(complained.splitlines())
