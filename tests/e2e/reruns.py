@@ -51,7 +51,7 @@ CODE = {
     "plot": "stages/plot.py segline/reporting",
     "": """
         stages/__init__.py segline/__init__.py segline/__main__.py segline/commands segline/gate segline/inference
-        segline/monitoring segline/networks segline/reproducibility segline/scheduling segline/sources
+        segline/labels segline/monitoring segline/networks segline/reproducibility segline/scheduling segline/sources
         """,
 }
 

@@ -16,7 +16,7 @@ from tests.e2e.project import Project
 
 pytestmark = pytest.mark.slow
 
-PICTURES = ["accuracy", "augmented", "confusion", "iou", "loss", "preview", "sheet"]
+PICTURES = ["accuracy", "augmented", "confusion", "iou", "loss", "preview", "reliability", "sheet"]
 REVISIONS = ["workspace", "main"]
 
 

@@ -27,7 +27,7 @@ def material(world, parameters=None):
 def render(world, parameters=None, count=2):
     content = material(world, parameters)
     picks = selection.picks(content.results.images, count)
-    return report.render(content, [(pick, content.views(pick.image)) for pick in picks], {"Loss": b"png"})
+    return report.render(content, [(pick, content.views(pick.image)) for pick in picks], {"Loss": b"png"}, b"png")
 
 
 def viewer(page):
@@ -154,7 +154,7 @@ def test_images_that_were_cut_are_shown_whole_and_in_a_closeup(tiled):
     assert closeups.pop("02 frame") is None
     assert {(256, 256)} == {(view["height"], view["width"]) for view in closeups.values()}
     assert ["02 frame"] == [item["name"] for item in items if item["outline"] is None]
-    assert 3 * 4 + 2 * 4 + 1 == len(re.findall(r"<img [^>]*>", page))
+    assert 3 * 4 + 2 * 4 + 2 == len(re.findall(r"<img [^>]*>", page))
     assert 2 == page.count("Close-up of the outlined part: x ")
 
 
@@ -188,7 +188,7 @@ def test_pixels_without_data_are_in_the_legend(tmp_path):
     content = replace(content, split=replace(content.split, index=index))
     picks = selection.picks(content.results.images, 2)
 
-    page = report.render(content, [(pick, content.views(pick.image)) for pick in picks], {})
+    page = report.render(content, [(pick, content.views(pick.image)) for pick in picks], {}, b"png")
 
     assert '<i style="background:rgb(0, 0, 0)"></i>no data, not scored' in page
     assert "no-data pixels keep their own colour and are not scored" in page
@@ -241,7 +241,7 @@ def test_the_smallest_and_the_oddest_splits_have_a_page(tmp_path, shape):
 def test_every_picture_has_a_text_for_those_who_do_not_see_it(tmp_path):
     page = render(evaluated.build(tmp_path / "run"))
 
-    assert 6 * 4 + 1 == len(re.findall(r"<img [^>]*>", page))
+    assert 6 * 4 + 2 == len(re.findall(r"<img [^>]*>", page))
     assert [] == [image for image in re.findall(r"<img [^>]*>", page) if not re.search(r'alt="[^"]+"', image)]
 
 

@@ -113,11 +113,11 @@ def test_an_interval_stands_in_the_card_of_its_score(page, world, score, name):
 
 
 def test_every_picture_is_shown(page):
-    """Four panels of best, median and worst, two of each, as broad as the images are; and two charts."""
+    """Four panels of best, median and worst, two of each, as broad as the images are; and three charts."""
     sizes = page.run("[...document.images].map(e => [e.naturalWidth, e.naturalHeight])")
     panels = page.run("[...document.querySelectorAll('#gallery img')].map(e => e.naturalWidth / e.naturalHeight)")
 
-    assert 3 * 2 * 4 + 2 == len(sizes)
+    assert 3 * 2 * 4 + 3 == len(sizes)
     assert min(min(size) for size in sizes) > 0
     assert [80 / 60] * 24 == panels
     assert [] == page.run("[...document.images].filter(e => !e.checkVisibility() || e.width < 16).map(e => e.alt)")
