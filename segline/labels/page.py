@@ -6,13 +6,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from segline.labels import quality
 from segline.labels.out_of_fold import Image
 from segline.labels.quality import Assessed, Bool, Uint8
 from segline.labels.ranking import RankedImage, RankedObject, Ranking, class_pairs
-from segline.reporting import drawing, formatting
+from segline.reporting import drawing, templates
 
 TEMPLATE = "labels.html"
 SHOWN = 24  # images, and objects
@@ -22,16 +21,9 @@ _AROUND = 2  # times the side of an object: that much of its image is shown
 
 def render(images: Sequence[Image], ranking: Ranking, dataset: str) -> str:
     """The page: it requests nothing, and every name in it is escaped."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("segline", folder) for folder in ("labels", "reporting")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = formatting.percent
     names = [label.name for label in images[0].classes]
-    return environment.get_template(TEMPLATE).render(
+    template = templates.environment("labels").get_template(TEMPLATE)
+    return template.render(
         dataset=dataset,
         images=[_image(images[each.number], each, ranking) for each in ranking.images[:SHOWN]],
         objects=[_object(images[each.image], each, ranking) for each in ranking.objects[:SHOWN]],

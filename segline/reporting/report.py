@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segline.core import params
 from segline.dataset import processed
@@ -21,6 +20,7 @@ from segline.reporting import (
     preparation_facts,
     results,
     selection,
+    templates,
     whole_images,
 )
 from segline.reporting.formatting import percent
@@ -55,14 +55,8 @@ def render(material: Material, shown: Shown, curves: Mapping[str, bytes], reliab
 
     `curves` maps titles to the bytes of PNG files; `reliability` are those of the diagram.
     """
-    environment = Environment(
-        loader=PackageLoader("segline", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "compact": formatting.compact}
+    environment = templates.environment()
+    environment.filters["compact"] = formatting.compact
     code = environment.get_template(CODE).render()
     index, evaluation = material.index, material.results.evaluation
     return environment.get_template(TEMPLATE).render(

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-from segline.reporting import formatting
+from segline.reporting import templates
 
 TEMPLATE = "crossvalidation.html"
 NAMES = {"accuracy": "Pixel accuracy", "miou": "mIoU", "ece": "ECE"}
@@ -14,13 +12,6 @@ SOURCES = {"seed": "the seed of the training", "fold": "the images trained on", 
 
 def render(content: Mapping[str, Any], dataset: str) -> str:
     """The page of metrics/crossvalidation.json: it requests nothing, and every name in it is escaped."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("segline", folder) for folder in ("reproducibility", "reporting")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = formatting.percent
     shown = {name: title for name, title in NAMES.items() if name in content["mean"]}
-    return environment.get_template(TEMPLATE).render(content=content, dataset=dataset, names=shown, sources=SOURCES)
+    template = templates.environment("reproducibility").get_template(TEMPLATE)
+    return template.render(content=content, dataset=dataset, names=shown, sources=SOURCES)

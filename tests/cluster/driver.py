@@ -23,7 +23,7 @@ def task(name: str, place: Place) -> str:
         place.check()
         time.sleep(0.05)
     if name == "fail":
-        raise DataError(name, "broken", "Mend it.")
+        raise DataError(name, "broken", "Repair it.")
     return f"{name} {os.environ['OMP_NUM_THREADS']} {os.environ.get('RAY_ADDRESS')} {place.environment}"
 
 

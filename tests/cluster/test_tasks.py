@@ -60,7 +60,7 @@ def test_after_a_failure_the_others_end_and_it_is_named(nodes, tmp_path):
     driver = Driver(tmp_path, nodes, "wait", "fail", "wait too")
     code, said, complained = driver.end()
 
-    assert (1, "", "error: fail: broken. Mend it.\n") == (code, said, complained)
+    assert (1, "", "error: fail: broken. Repair it.\n") == (code, said, complained)
     until(lambda: driver.running() == [])
 
 

@@ -73,7 +73,7 @@ def test_after_a_failure_nothing_starts_what_runs_is_stopped_and_what_is_done_is
             wait(place)
         if item == "fails":
             assert done.wait(60)
-            raise DataError("x", "broken", "Mend it.")
+            raise DataError("x", "broken", "Repair it.")
         return item
 
     found = []
