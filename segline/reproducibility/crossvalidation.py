@@ -1,5 +1,6 @@
 """Every image predicted by a model that has not seen it: training on folds, in copies of the project."""
 
+import csv
 import itertools
 import json
 from argparse import Namespace
@@ -21,6 +22,9 @@ from segline.scheduling import tasks
 from segline.scheduling.places import Place
 
 FILE, PAGE = Path("metrics/crossvalidation.json"), Path("metrics/crossvalidation.html")
+PER_IMAGE = Path("metrics/crossvalidation_per_image.csv")
+OF_RUN = ("seed", "fold")  # its first columns; the others are those of per_image.csv
+REPEATED = ("interval", "iou", "objects", "cost")  # of eval.json, besides the rates and the protocol
 PREDICTIONS = Path("predictions/crossvalidation")
 STAGES = ("preprocess", "train", "evaluate")
 KEPT = ("masks", "overlays", "probabilities")  # of what `segline predict` writes
@@ -53,16 +57,17 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Result:
-    """Its eval.json and confusion.json, and the files of its predictions by path."""
+    """Its eval.json, confusion.json and lines of per_image.csv, and the files of its predictions by path."""
 
     run: _Run
     scores: dict[str, Any]
     confusion: list[dict[str, Any]]
+    per_image: list[list[str]]
     predictions: dict[str, bytes]
 
 
 def measure(root: Path, count: int, num_seeds: int) -> None:
-    """Writes the scores of each fold to metrics/crossvalidation.json, a page beside it, and all predictions.
+    """Writes the scores of each fold and image to metrics/crossvalidation*, a page, and all predictions.
 
     Images of all splits take part. The val split of a fold is the next fold. Seeds are train.seed and those after it;
     predictions are those of the first. Nothing else in the project changes, and a failure keeps the old files.
@@ -100,6 +105,13 @@ def measure(root: Path, count: int, num_seeds: int) -> None:
             **fold_scores.summary([[result.scores for result in own] for own in by_fold], 1 / (count - 2)),
         }
         page = crossvalidation_page.render(content, dataset.name)
+    header, *_ = by_fold[0][0].per_image
+    rows = [
+        (str(result.run.seed), str(result.run.fold + 1), *row)
+        for result in sorted(results.values(), key=lambda result: (result.run.seed, result.run.fold))
+        for row in result.per_image[1:]
+    ]
+    records.write_csv(root / PER_IMAGE, [*OF_RUN, *header], rows)
     records.write_json(root / FILE, content)
     with atomic.file(root / PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -127,7 +139,7 @@ def _results(project: _Project, runs: Sequence[_Run], folder: Path) -> dict[tupl
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_bytes(content)
             run, rates = result.run, result.scores
-            found[run.fold, run.seed] = _Result(run, rates, result.confusion, {})
+            found[run.fold, run.seed] = replace(result, predictions={})
             shown = f"accuracy {100 * rates['accuracy']:.1f} %, mIoU {100 * rates['miou']:.1f} %"
             console.say(f"fold {run.fold + 1}, seed {run.seed}: {shown}")
     return found
@@ -152,8 +164,10 @@ def _trained(project: _Project, run: _Run, place: Place) -> _Result:
             scores, cells = (
                 records.read_json(clone / pipeline.path("evaluate", name)) for name in ("metrics", "confusion")
             )
+            with (clone / pipeline.path("evaluate", "per-image")).open(encoding="utf-8", newline="") as stream:
+                lines = list(csv.reader(stream))
             predictions = _predicted(clone, arranged, place) if run.predicts else {}
-            return _Result(run, scores, cells, predictions)
+            return _Result(run, scores, cells, lines, predictions)
     except PipelineError as error:
         where = f"fold {run.fold + 1}, seed {run.seed}: {error.where}"
         raise PipelineError(where, error.problem, error.remedy) from None
@@ -177,9 +191,10 @@ def _fold(project: _Project, fold: int, results: Sequence[_Result]) -> dict[str,
     return {
         "images": len(own),
         "groups": len({image.group for image in own}),
+        "protocol": results[0].scores["protocol"],
         "scores": [
-            {"seed": result.run.seed, "interval": result.scores["interval"]}
-            | {name: result.scores[name] for name in fold_scores.RATES if name in result.scores}
+            {"seed": result.run.seed}
+            | {name: result.scores[name] for name in (*fold_scores.RATES, *REPEATED) if name in result.scores}
             for result in results
         ],
     }

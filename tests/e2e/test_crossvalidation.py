@@ -13,7 +13,7 @@ from tests.e2e.test_replay import snapshot
 
 pytestmark = pytest.mark.slow
 
-FILES = {"metrics/crossvalidation.json", "metrics/crossvalidation.html"}
+FILES = {f"metrics/crossvalidation{end}" for end in (".json", ".html", "_per_image.csv")}
 
 
 PAGE = (ROOT / "docs/crossvalidation.md").read_text(encoding="utf-8")
@@ -49,6 +49,12 @@ def test_each_image_is_tested_once_and_all_else_stays_as_it_was(project):
     pooled = content["pooled"]["miou"]
     assert min(fold["scores"][0]["miou"] for fold in content["folds"]) > 0 < pooled < 1
     assert f"{len(stems)} out-of-fold predictions -> predictions/crossvalidation" in said
+    with (project.root / "metrics/crossvalidation_per_image.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert stems.keys() == {row["image"] for row in rows}
+    assert [fold["images"] for fold in content["folds"]] == [
+        sum(row["fold"] == fold for row in rows) for fold in "123"
+    ]
     assert "Segline cross-validation" in project.read("metrics/crossvalidation.html")
     assert set() == project.changed()
 
