@@ -52,9 +52,7 @@ def test_each_image_is_tested_once_and_all_else_stays_as_it_was(project):
     with (project.root / "metrics/crossvalidation_per_image.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert stems.keys() == {row["image"] for row in rows}
-    assert [fold["images"] for fold in content["folds"]] == [
-        sum(row["fold"] == fold for row in rows) for fold in "123"
-    ]
+    assert [fold["images"] for fold in content["folds"]] == [sum(row["fold"] == fold for row in rows) for fold in "123"]
     assert "Segline cross-validation" in project.read("metrics/crossvalidation.html")
     assert set() == project.changed()
 
