@@ -3,7 +3,10 @@
 Nothing here may flow into an output: stages are not made to depend on this file.
 """
 
-from segline.monitoring import process  # first: it handles Ctrl-C while the rest is imported
+from segline.monitoring import (
+    process,  # first: it handles Ctrl-C while the rest is imported
+    threads,  # noqa: F401 - torch reads what it sets
+)
 
 # isort: split
 import argparse
