@@ -15,7 +15,7 @@ from segline.core.errors import DataError, IntegrityError
 from segline.dataset import npy, objects, preparation, processed
 from segline.model import checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import mlflow_run
-from segline.scheduling import cluster
+from segline.scheduling import tasks
 from segline.scoring import chunks, evaluation, image_objects, score_split
 
 
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 appends = {"classes": appended(split.index.split)}
                 if section.objects:
                     appends["outlines"] = appended(f"{split.index.split}-outlines")
-                if cluster.is_named():
+                if tasks.are_shared(len([*chunks.cut(split)])):
                     rule = section.batch_size, section.seed, section.objects
                     whole = chunks.Chunk(args.raw, args.processed, args.model, folder, *rule)
                     scored = chunks.score(whole, split, appends)

@@ -14,7 +14,9 @@
 
 import difflib
 import re
+import traceback
 from collections.abc import Sequence
+from typing import Any
 
 _LONG = re.compile(r"^(.{300}).{200,}?(.{100})$")  # of a word, such as a name that a damaged file makes up
 
@@ -30,6 +32,9 @@ class PipelineError(Exception):
         line = " ".join(_LONG.sub(r"\1...\2", word) for word in words)
         # A name from a file of unknown origin may contain what a terminal obeys.
         super().__init__("".join(each if each.isprintable() else ascii(each)[1:-1] for each in line))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # an exception is otherwise made again from its one argument, the line
+        return type(self), (self.where, self.problem, self.remedy)
 
 
 class ParameterError(PipelineError):
@@ -64,6 +69,9 @@ class Problems(PipelineError):  # noqa: N818 - it is several errors
         count = len(self.problems)
         super().__init__(where, f"{count} problem{'s' * (count != 1)} found", "Fix each, then run again.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.where, self.problems)
+
     def __str__(self) -> str:
         return "\n".join([str(self.args[0]), *(f"  {problem}" for problem in self.problems)])
 
@@ -72,6 +80,15 @@ def suggestion(name: str, known: Sequence[str], otherwise: str) -> str:
     """A remedy: "Did you mean X?" for the known name closest to `name`, or `otherwise` when none is close."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {near[0]}?" if near else otherwise
+
+
+def portable(error: Exception) -> Exception:
+    """The error as another process can say it: with all words of the system's errors, and with a bug's traceback."""
+    if isinstance(error, OSError) and error.errno:
+        return OSError(error.errno, error.strerror, error.filename)  # pickled are the first words, not later ones
+    if not isinstance(error, PipelineError):
+        error.add_note("".join(traceback.format_exception(error)))
+    return error
 
 
 def combined(where: object, problems: Sequence[PipelineError]) -> PipelineError:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from segline.core.errors import DeviceError, PipelineError
+from segline.core.errors import DeviceError, PipelineError, portable
 from segline.scheduling import nodes, places
 from segline.scheduling.places import Place
 
@@ -31,11 +32,9 @@ PREFIXES = ("SEGLINE_", "OMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_", "CUBLAS_", 
 
 @dataclass(frozen=True)
 class Failed:
-    """A PipelineError on its way here: an exception with three arguments does not unpickle."""
+    """An error that a user is told, on its way here: Ray would wrap it, and its line in a traceback."""
 
-    where: str
-    problem: str
-    remedy: str
+    error: Exception
 
 
 def perform(function: Callable[[Item, Place], Result], folder: str, variables: dict[str, str], item: Item) -> Any:
@@ -45,9 +44,9 @@ def perform(function: Callable[[Item, Place], Result], folder: str, variables: d
     os.environ.pop(nodes.ADDRESS, None)
     os.environ.update(variables)
     try:
-        return function(item, Place({places.WORKERS: "1"}, quiet=True))
-    except PipelineError as error:
-        return Failed(error.where, error.problem, error.remedy)
+        return function(item, Place({places.WORKERS: "1"}, quiet=True, threads=int(variables[nodes.THREADS])))
+    except (PipelineError, OSError) as error:
+        return Failed(portable(error))
 
 
 def is_named() -> bool:
@@ -64,17 +63,35 @@ def environment() -> dict[str, str]:
 
 def run(function: Callable[[Item, Place], Result], items: Sequence[Item]) -> Generator[Result]:
     """`function` of each item and its place, as they end; see `tasks.run`."""
+    with joined() as compute:
+        yield from compute(function, items)
+
+
+@contextmanager
+def joined(*, on_gpu: bool = True) -> Iterator[Callable[..., Generator[Any]]]:
+    """`run`, any number of times with one connection. Without `on_gpu` no task takes a GPU."""
     with connected() as ray:
-        needs = nodes.resources(ray, variables := environment())
+        variables = environment()
+        needs = nodes.resources(ray, variables if on_gpu else {**variables, "SEGLINE_DEVICE": "cpu"})
         nodes.require_alike(ray, needs, variables)
-        remote = ray.remote(perform).options(max_retries=DEATHS, scheduling_strategy="SPREAD", **needs)
-        waiting = [remote.remote(function, str(Path.cwd()), variables, item) for item in items]
-        try:
-            yield from _ended(ray, waiting)
-        finally:
-            for reference in waiting:
-                ray.cancel(reference)
-            ray.wait(waiting, num_returns=len(waiting), timeout=CLEANING)
+        yield partial(_run, ray, needs, variables)
+
+
+def _run(
+    ray: Any,
+    needs: dict[str, int],
+    variables: dict[str, str],
+    function: Callable[[Item, Place], Result],
+    items: Sequence[Item],
+) -> Generator[Result]:
+    remote = ray.remote(perform).options(max_retries=DEATHS, scheduling_strategy="SPREAD", **needs)
+    waiting = [remote.remote(function, str(Path.cwd()), variables, item) for item in items]
+    try:
+        yield from _ended(ray, waiting)
+    finally:
+        for reference in waiting:
+            ray.cancel(reference)
+        ray.wait(waiting, num_returns=len(waiting), timeout=CLEANING)
 
 
 def _ended(ray: Any, references: Sequence[Any]) -> Iterator[Any]:
@@ -82,7 +99,7 @@ def _ended(ray: Any, references: Sequence[Any]) -> Iterator[Any]:
 
     Waits for futures: a signal that interrupts `ray.wait` comes out of it as Ctrl-C, whatever it was.
     """
-    failure: PipelineError | None = None
+    failure: Exception | None = None
     waiting = {reference.future() for reference in references}
     while waiting:
         done, waiting = wait(waiting, timeout=0 if failure else None, return_when=FIRST_COMPLETED)
@@ -93,7 +110,7 @@ def _ended(ray: Any, references: Sequence[Any]) -> Iterator[Any]:
             if not isinstance(result, Failed):
                 yield result
             elif failure is None:
-                failure = PipelineError(result.where, result.problem, result.remedy)
+                failure = result.error
     if failure:
         raise failure
 
@@ -103,7 +120,7 @@ def _result(ray: Any, future: Future[Any]) -> Any:
         return future.result()
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
         problem = f"a task's process or node died {DEATHS + 1} times ({str(error).strip().splitlines()[0]})"
-        return Failed(nodes.ADDRESS, problem, "See the logs of Ray, and the memory of its nodes.")
+        return Failed(DeviceError(nodes.ADDRESS, problem, "See the logs of Ray, and the memory of its nodes."))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from segline.core import parallel
 from segline.core.errors import DeviceError
 
 WORKERS = "SEGLINE_WORKERS"
@@ -20,12 +21,13 @@ class Place:
     """Where one task runs.
 
     `environment` is what the processes of the task see besides the variables of this one. Processes that stay `quiet`
-    write to no terminal: others write there too.
+    write to no terminal: others write there too. `threads` is the task's share of the cores.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False
     stopped: Callable[[], bool] = lambda: False
+    threads: int = field(default_factory=parallel.count)
 
     def check(self) -> None:
         """For a task that waits, now and then: raises Stopped if it shall end."""

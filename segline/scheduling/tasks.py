@@ -3,10 +3,12 @@
 How many run at once, and where, is environment and no parameter: no output byte depends on it.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol, TypeVar
 
-from segline.scheduling import cluster, local, places
+from segline.scheduling import cluster, local, places, processes
 from segline.scheduling.places import Place
 
 Item = TypeVar("Item")
@@ -23,3 +25,47 @@ def run(function: Callable[[Item, Place], Result], items: Sequence[Item]) -> Gen
     if items and cluster.is_named():
         return cluster.run(function, items)
     return local.run(function, items, min(places.workers(), max(len(items), 1)))
+
+
+class Compute(Protocol):
+    """As `run`, of a function that computes in the process where it is called; each result with its item's number."""
+
+    def __call__(
+        self, function: Callable[[Item, Place], Result], items: Sequence[Item]
+    ) -> Generator[tuple[int, Result]]: ...
+
+
+def are_shared(count: int) -> bool:
+    """Whether `computing` has more to offer for so many items than this process."""
+    return cluster.is_named() or min(places.workers(), count) > 1
+
+
+@contextmanager
+def computing(*, on_gpu: bool = True) -> Iterator[Compute]:
+    """What computes, any number of times: on a cluster, without `on_gpu` by its cores alone, or as many processes of
+    this machine as SEGLINE_WORKERS says. Functions are those of a module, and items and results small: they are sent.
+    """
+    with cluster.joined(on_gpu=on_gpu) if cluster.is_named() else processes.started(places.workers()) as run_all:
+
+        def compute(function: Callable[[Item, Place], Result], items: Sequence[Item]) -> Generator[tuple[int, Result]]:
+            return run_all(partial(_numbered, function), [*enumerate(items)])
+
+        yield compute
+
+
+def _numbered(function: Callable[[Item, Place], Result], item: tuple[int, Item], place: Place) -> tuple[int, Result]:
+    number, own = item
+    return number, function(own, place)
+
+
+def cut(sizes: Iterable[int], limit: int) -> Iterator[tuple[int, int]]:
+    """The first and the last item, exclusive, of chunks of items with these sizes: of at most `limit`, unless one item
+    is larger. At least one chunk."""
+    first, last, total = 0, 0, 0
+    for number, size in enumerate(sizes):
+        if number > first and total + size > limit:
+            yield first, number
+            first, total = number, 0
+        total += size
+        last = number + 1
+    yield first, last

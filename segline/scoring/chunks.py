@@ -50,30 +50,25 @@ def score(whole: Chunk, split: Split, appends: Mapping[str, Callable[[Uint8], No
     """What `score_split.score` gives for the split. `appends` takes the rows of "classes", and of "outlines" if there
     is a rule."""
     chunks = [replace(whole, first=first, last=last) for first, last in cut(split)]
-    with closing(tasks.run(score_chunk, chunks)) as ended:
+    with tasks.computing() as compute, closing(compute(score_chunk, chunks)) as ended:
         found = dict(console.progress(ended, len(chunks), "evaluate", unit="chunk"))
     for chunk in chunks:
         for name, append in appends.items():
             for row in npy.map_array(chunk.file(name)):
                 append(row)
             chunk.file(name).unlink()
-    return score_split.joined([found[chunk.first] for chunk in chunks])
+    return score_split.joined([found[number] for number in range(len(chunks))])
 
 
 def cut(split: Split, limit: int | None = None) -> Iterator[tuple[int, int]]:
     """The first and last origin, exclusive, of chunks of at most `limit` bytes of images, BYTES by default."""
-    row_bytes, first, size = split.images.nbytes // max(1, len(split.images)), 0, 0
-    for number in range(len(split.index.origins)):
-        own = split.index.grid(number).count * row_bytes
-        if number > first and size + own > (BYTES if limit is None else limit):
-            yield first, number
-            first, size = number, 0
-        size += own
-    yield first, len(split.index.origins)
+    row_bytes = split.images.nbytes // max(1, len(split.images))
+    sizes = (split.index.grid(number).count * row_bytes for number in range(len(split.index.origins)))
+    return tasks.cut(sizes, BYTES if limit is None else limit)
 
 
-def score_chunk(chunk: Chunk, _: Place) -> tuple[int, Scored]:
-    """Scores the images of a chunk and writes their rows to its files. The number is that of its first origin."""
+def score_chunk(chunk: Chunk, _: Place) -> Scored:
+    """Scores the images of a chunk and writes their rows to its files."""
     split, network, model = _opened(chunk.processed, chunk.model)
     randomness.deterministic(chunk.seed)
     own, rows = part(split, chunk.first, chunk.last)
@@ -88,8 +83,7 @@ def score_chunk(chunk: Chunk, _: Place) -> tuple[int, Scored]:
         if chunk.rule:
             wanted = Wanted(chunk.rule, files.enter_context(npy.writing(chunk.file("outlines"), shape)))
         mine = islice(logits, rows.start - begin, rows.stop - begin)
-        scored = score_split.score(chunk.raw, own, mine, margin, classes, temperature=model.temperature, wanted=wanted)
-    return chunk.first, scored
+        return score_split.score(chunk.raw, own, mine, margin, classes, temperature=model.temperature, wanted=wanted)
 
 
 def part(split: Split, first: int, last: int) -> tuple[Split, range]:

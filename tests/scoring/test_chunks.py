@@ -1,15 +1,19 @@
 """A split that is scored in chunks gives the bytes of the whole, whatever the chunks and the batches are."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from segline.dataset import processed
-from segline.scheduling import local
+from segline.scheduling import places, tasks
+from segline.scheduling.places import Place
 from segline.scoring import chunks
 from stages import evaluate, train
 from tests import tiny, tiny_objects
+from tests.contract.closure import ROOT
 
 TEST = Path("data/processed/test")
 
@@ -20,13 +24,25 @@ def outputs() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in files if path.is_file()}
 
 
+@contextmanager
+def backwards() -> Iterator[tasks.Compute]:
+    """The tasks one after another in this process, the last one first."""
+
+    def compute(function: Any, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        for number in reversed(range(len(items))):
+            yield number, function(items[number], Place())
+
+    yield compute
+
+
 def score_in_chunks(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     """The stage, as with a cluster, but with the tasks here and chunks of so many bytes of images."""
-    monkeypatch.setattr(chunks, "BYTES", limit)
-    monkeypatch.setattr(evaluate, "cluster", SimpleNamespace(is_named=lambda: True))
-    monkeypatch.setattr(chunks, "tasks", SimpleNamespace(run=lambda task, items: local.run(task, items[::-1], 1)))
-    chunks._opened.cache_clear()
-    evaluate.main(tiny.EVALUATE)
+    with monkeypatch.context() as patch:
+        patch.setattr(chunks, "BYTES", limit)
+        patch.setattr(tasks, "are_shared", lambda _: True)
+        patch.setattr(tasks, "computing", backwards)
+        chunks._opened.cache_clear()
+        evaluate.main(tiny.EVALUATE)
 
 
 TILES = {"preprocess__fit": "tile", "preprocess__height": 32, "preprocess__width": 64}
@@ -46,6 +62,19 @@ def test_the_files_are_those_of_the_whole(tmp_path, monkeypatch, form):
         score_in_chunks(monkeypatch, limit)
 
         assert whole == outputs()
+
+
+def test_two_processes_write_the_files_of_one(tmp_path, monkeypatch):
+    tiny.begin(tmp_path, monkeypatch, train__epochs=1)
+    train.main(tiny.TRAIN)
+    evaluate.main(tiny.EVALUATE)
+    whole = outputs()
+    monkeypatch.setattr(chunks, "BYTES", 1)
+    monkeypatch.setenv(places.WORKERS, "2")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    evaluate.main(tiny.EVALUATE)
+
+    assert whole == outputs()
 
 
 def test_objects_are_those_of_the_whole(tmp_path, monkeypatch):
