@@ -53,12 +53,12 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     )
 
 
-def load(folder: Path, split: processed.Split, target: torch.device, processes: int = 1) -> AnySamples:
+def load(folder: Path, split: processed.Split, target: torch.device) -> AnySamples:
     """The split on the device, or streamed to it. Raises DataError if every pixel is void."""
     if not any(row.any() for row in split.onehot):
         raise DataError(folder, "every pixel is void, so there is nothing to learn or to score", "Check the masks.")
     num_classes, owned = len(split.index.classes), split.index.owned
-    return batches.place(split.images, split.onehot, num_classes, target, owned, processes=processes)
+    return batches.place(split.images, split.onehot, num_classes, target, owned)
 
 
 def announce(index: processed.Index, section: loop.Section, rare: sampling.RareClasses | None) -> None:
@@ -161,8 +161,7 @@ def train(args: Namespace, place: group.Place | None = None) -> None:
     with mlflow_run.run("train", {"train": args.train, "val": args.val}, document) as run:
         run.tags(device.description(target) | {"precision": precision})
         randomness.deterministic(section.seed)
-        sharing = place.size if place and target.type == "cpu" else 1
-        train_split, val_split = (load(folder, split, target, sharing) for folder, split in splits.items())
+        train_split, val_split = (load(folder, split, target) for folder, split in splits.items())
         rare = sampling.rare_classes(section.sampling, splits[args.train])
         announce(splits[args.train].index, section, rare)
         shown = Augmented(train_split, augment, rare)

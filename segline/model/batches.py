@@ -1,8 +1,8 @@
 """Processed arrays -> tensors on the device, in batches.
 
 N images, H x W pixels, C channels, K classes. Images and masks stay bytes until a batch needs them. A split that fits
-is kept on the device; a larger one stays in its memory map, and its batches are read while earlier ones are computed.
-Both give the same output bytes.
+on a GPU is kept there; else it stays in its memory map, and its batches are read while earlier ones are computed. Both
+give the same output bytes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ Int64 = npt.NDArray[np.int64]
 # What training scales bytes 0..255 by, to -1..1. The model file records both; whoever uses a model reads them there.
 MEAN = 127.5
 STD = 127.5
-# The largest share of the free memory for one split: train and val leave over half of it to the network.
+# The largest share of a GPU's free memory for one split: train and val leave over half of it to the network.
 SHARE = 0.25
 # Batches that are read ahead.
 AHEAD = 2
@@ -91,22 +91,14 @@ def load(images: Rows, packed: Rows, num_classes: int, target: torch.device, own
     return Samples(shown, classes, num_classes, owned)
 
 
-def place(
-    images: Rows,
-    packed: Rows,
-    num_classes: int,
-    target: torch.device,
-    owned: Int64 | None = None,
-    *,
-    processes: int = 1,
-) -> AnySamples:
-    """The arrays of a split: on `target` if they take at most `SHARE` of its free memory, else streamed to it.
+def place(images: Rows, packed: Rows, num_classes: int, target: torch.device, owned: Int64 | None = None) -> AnySamples:
+    """The arrays of a split: on a GPU if they take at most `SHARE` of its free memory, else streamed to `target`.
 
-    As many `processes` place the same arrays in that memory. `owned` is left out if every sample owns all of itself.
+    On a CPU a copy would be no faster than the map. `owned` is left out if every sample owns all of itself.
     """
     whole = 0, packed.shape[1], 0, packed.shape[2]
     parts = None if owned is None or (owned == whole).all() else owned
-    if processes * (images.nbytes + packed.nbytes) <= SHARE * device.free_memory(target):
+    if target.type == "cuda" and images.nbytes + packed.nbytes <= SHARE * device.free_memory(target):
         return load(images, packed, num_classes, target, parts)
     return Streamed(images, packed, num_classes, target, parts)
 

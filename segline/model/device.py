@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-import psutil
 import torch
 
 from segline.core.errors import DeviceError
@@ -72,11 +71,9 @@ def require_compiler(device: torch.device) -> None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are left for tensors on the device: free memory of a GPU, memory available to programs on a CPU."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
-    return int(psutil.virtual_memory().available)
+    """Bytes that are left for tensors on a GPU."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free)
 
 
 def keep_memory() -> None:

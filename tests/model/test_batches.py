@@ -157,13 +157,14 @@ def test_a_failed_read_raises_when_its_batch_is_used():
         next(stream)
 
 
-def test_a_split_is_streamed_if_it_takes_more_than_its_share_of_the_memory(monkeypatch):
+def test_a_split_is_streamed_to_a_cpu_and_to_a_gpu_with_less_than_its_share_of_memory(monkeypatch):
     data, _ = samples(4)
     arrays = data.images.numpy(), data.packed.numpy()
     free = sum(array.nbytes for array in arrays) / batches.SHARE
+    monkeypatch.setattr(batches, "load", lambda *_: data)
     kinds = []
-    for memory, processes in ((free, 1), (free - 1, 1), (2 * free, 2), (2 * free - 1, 2)):
+    for name, memory in (("cpu", free), ("cuda", free), ("cuda", free - 1)):
         monkeypatch.setattr(device, "free_memory", lambda _, memory=memory: memory)
-        kinds.append(type(batches.place(*arrays, K, torch.device("cpu"), processes=processes)))
+        kinds.append(type(batches.place(*arrays, K, torch.device(name))))
 
-    assert [batches.Samples, batches.Streamed] * 2 == kinds
+    assert [batches.Streamed, batches.Samples, batches.Streamed] == kinds
