@@ -1,4 +1,4 @@
-"""How a data set grows: seconds and peak memory of each stage for more and more tiles.
+"""How a data set grows: seconds and own memory of each stage for more and more tiles.
 
     python -m benchmarks.growth [TILES ...]
 
@@ -13,11 +13,14 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import yaml
 
 from segline.core import params
@@ -26,6 +29,7 @@ from segline.preprocessing.image_files import png
 
 ROOT = Path(__file__).parents[1]
 SIDE, DISTINCT = 64, 100  # of the tiles, the others are links to these
+POLLED = 0.02  # seconds between two looks at the memory
 STAGES = ("download", "preprocess", "train", "evaluate")
 CLASSES = [{"name": name, "value": value, "rgb": [100 * value] * 3} for value, name in enumerate(("a", "b", "c"))]
 
@@ -80,15 +84,23 @@ def command(folder: Path, stage: str) -> list[str]:
 
 
 def measured(folder: Path, arguments: Sequence[str]) -> tuple[float, float]:
-    """Seconds of the processor and MiB of the process and of what it waited for. Raises CalledProcessError."""
+    """Seconds of the processor, and the highest MiB that belong to the process alone. Raises CalledProcessError.
+
+    Not counted are the pages of files that it maps: the system takes them back when it needs them.
+    """
     environment = {**os.environ, "SEGLINE_TRACKING": "off", "SEGLINE_DEVICE": "cpu"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, arguments)
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    process = psutil.Popen(arguments, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    ended, status, memory = 0, 0, 0
+    while not ended:
+        with suppress(psutil.Error):
+            seen = process.memory_info()
+            memory = max(memory, seen.rss - seen.shared)
+        time.sleep(POLLED)
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+    if code := os.waitstatus_to_exitcode(status):
+        raise subprocess.CalledProcessError(code, arguments)
+    return usage.ru_utime + usage.ru_stime, memory / 2**20
 
 
 def main(argv: Sequence[str] | None = None) -> None:
