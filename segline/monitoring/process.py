@@ -82,6 +82,33 @@ def interruptible() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def ended_within(seconds: float, status: int) -> Iterator[None]:
+    """After Ctrl-C or SIGTERM this process has so long to leave the block, and else ends with `status`.
+
+    Python calls no handler while a library waits, as torch does for other processes; a wakeup descriptor hears signals
+    even then.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    left = threading.Event()
+    threading.Thread(target=_end_after_signal, args=[reader, left, seconds, status], daemon=True).start()
+    before = signal.set_wakeup_fd(writer)
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+
+
+def _end_after_signal(reader: int, left: threading.Event, seconds: float, status: int) -> None:
+    with open(reader, "rb", buffering=0) as signals:
+        while number := signals.read(1):  # nothing at the end of the pipe
+            if number[0] in (signal.SIGINT, signal.SIGTERM) and not left.wait(seconds):
+                os._exit(status)
+
+
 def _parent() -> int | None:
     """The process that this one must not outlive: the one that says so, or DVC, with or without a shell in between."""
     if PARENT in os.environ:

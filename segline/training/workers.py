@@ -89,7 +89,8 @@ def work(train: Callable[[], None], rank: int) -> int:
     says nothing of it, the others why they noticed.
     """
     try:
-        train()
+        with process.ended_within(PATIENCE, LOST):  # also while it waits for the others inside torch
+            train()
     except KeyboardInterrupt:
         return LOST
     except Lost as error:

@@ -15,7 +15,7 @@ import pytest
 
 from segline.core.errors import DeviceError, ParameterError, TrainingError
 from segline.scheduling import places
-from segline.training import workers
+from segline.training import group, workers
 from stages import train
 from tests import tiny
 from tests.stages.test_train import forget, written
@@ -39,6 +39,20 @@ def mortal(state, section, train, number, *arguments, **more):
     return one_pass(state, section, train, number, *arguments, **more)
 
 loop.one_pass = mortal
+"""
+# A worker that says when it is about to wait for the others.
+JOINING = """
+import sys, torch
+from segline.monitoring import console
+from segline.training import group, workers
+
+def join():
+    print("joins", flush=True)
+    with group.joined(group.Place.given(), torch.device("cpu")):
+        pass
+
+workers.PATIENCE = 0.5
+console.run(lambda _: workers.work(join, rank=0))
 """
 CHANGES: dict[str, Any] = {
     "train__shards": 4,
@@ -186,6 +200,23 @@ def test_an_error_of_one_worker_is_said_while_another_waits_for_it(tmp_path, mon
     assert 3 == run(f"if rank == 0: {waits}", "while not os.listdir(): time.sleep(0.01)", fails)
     assert ("", "error: no memory") == capfd.readouterr()
     assert not any(psutil.pid_exists(int(file.name)) for file in tmp_path.iterdir())
+
+
+def test_sigterm_ends_a_worker_that_waits_inside_torch_for_another():
+    """Where no handler of Python is called."""
+    store = group.host(workers.LOOPBACK)
+    own = group.Place(0, 2, workers.LOOPBACK, store.port).environment()
+    command = [sys.executable, "-c", JOINING]
+    with subprocess.Popen(command, env={**os.environ, **own}, stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdout
+            assert "joins\n" == worker.stdout.readline()
+            time.sleep(1)  # it is in torch by then; before, it would end as well
+            worker.terminate()
+
+            assert workers.LOST == worker.wait(60)
+        finally:
+            worker.kill()
 
 
 def test_how_a_death_was_noticed_is_said_in_the_end(capfd):
