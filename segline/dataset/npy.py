@@ -20,7 +20,7 @@ MAX_BYTES = 1 << 44  # of a file: it is only mapped
 class Writer:
     """Writes uint8 rows to a new .npy file, whose `shape` (N first) is known in advance. At most one is in memory.
 
-    Rows are appended by one thread, or put at their places by several; not both.
+    Rows are appended by one thread to a file that it begins, or put at their places in one that is there.
     """
 
     def __init__(self, path: Path, stream: io.FileIO, shape: tuple[int, ...]) -> None:
@@ -29,15 +29,18 @@ class Writer:
         np.lib.format.write_array_header_1_0(start, header)
         self._path, self._stream, self._shape = path, stream, shape
         self._start, self._row_bytes = len(start.getvalue()), math.prod(shape[1:])
-        self._total = self._start + math.prod(shape)
-        self._write(start.getbuffer())
+        self._total, self._header = self._start + math.prod(shape), start.getbuffer()
+
+    def begin(self) -> None:
+        """Writes what comes before the rows."""
+        self._write(self._header)
 
     def __call__(self, row: npt.NDArray[np.uint8]) -> None:
         """Appends a row."""
         self._write(self._bytes(row))
 
     def put(self, number: int, row: npt.NDArray[np.uint8]) -> None:
-        """Writes the row of this number; safe to call from threads."""
+        """Writes the row of this number; safe to call from threads, and beside other processes."""
         content, offset = self._bytes(row), self._start + number * self._row_bytes
         try:
             while content:
@@ -68,6 +71,25 @@ class Writer:
 def writing(path: Path, shape: tuple[int, ...]) -> Iterator[Writer]:
     """A writer of rows to a new file at `path`. `map_array` refuses a file with fewer than N rows."""
     with io.FileIO(path, "w") as stream:  # no buffer: nothing is left to fail when it is closed
+        writer = Writer(path, stream, shape)
+        writer.begin()
+        yield writer
+
+
+def create(path: Path, shape: tuple[int, ...]) -> None:
+    """A new file at `path` of its full length, whose rows are zeros until they are put: several may then put them.
+
+    On a shared file system too: no one's writing moves its end.
+    """
+    with io.FileIO(path, "w") as stream:
+        Writer(path, stream, shape).begin()
+        stream.truncate(stream.tell() + math.prod(shape))
+
+
+@contextmanager
+def placing(path: Path, shape: tuple[int, ...]) -> Iterator[Writer]:
+    """A writer that puts rows into the file that `create` made."""
+    with io.FileIO(path, "r+") as stream:
         yield Writer(path, stream, shape)
 
 

@@ -41,18 +41,16 @@ def paths(folder: Path, name: str, count: int, each: int) -> list[Path]:
 
 
 class Writer:
-    """Writes uint8 rows at their places, from several threads. At most one row of each thread is in memory.
+    """Puts some uint8 rows, `rows`, at their places, from several threads. At most one row of each is in memory.
 
-    A part is open from its first row to its last, so that there are few open files.
+    A part is open from the first of these rows in it to the last, so that there are few open files.
     """
 
-    def __init__(self, files: Sequence[Path], shape: tuple[int, ...], each: int, stack: ExitStack) -> None:
-        self._files, self._shape, self._each, self._stack = files, shape, each, stack
+    def __init__(self, files: Sequence[Path], shape: tuple[int, ...], each: int, rows: range, stack: ExitStack) -> None:
+        self._files, self._shape, self._each, self._rows, self._stack = files, shape, each, rows, stack
         self._lock = Lock()
         self._open: dict[int, tuple[npy.Writer, ExitStack]] = {}
         self._left: dict[int, int] = {}
-        if not shape[0]:
-            self._writer(0)
 
     def put(self, number: int, row: Uint8) -> None:
         """Writes the row of this number, once."""
@@ -68,17 +66,33 @@ class Writer:
     def _writer(self, part: int) -> npy.Writer:
         if part not in self._open:
             stack = self._stack.enter_context(ExitStack())
-            self._left[part] = min(self._each, self._shape[0] - part * self._each)
-            shape = (self._left[part], *self._shape[1:])
-            self._open[part] = stack.enter_context(npy.writing(self._files[part], shape)), stack
+            first = part * self._each
+            last = min(first + self._each, self._shape[0])
+            self._left[part] = min(last, self._rows.stop) - max(first, self._rows.start)
+            shape = (last - first, *self._shape[1:])
+            self._open[part] = stack.enter_context(npy.placing(self._files[part], shape)), stack
         return self._open[part][0]
+
+
+def create(folder: Path, name: str, shape: tuple[int, ...], each: int) -> None:
+    """The files of a new array of this shape (N first), in parts of `each` rows, which are zeros until they are put."""
+    for number, path in enumerate(paths(folder, name, shape[0], each)):
+        npy.create(path, (min(each, shape[0] - number * each), *shape[1:]))
+
+
+@contextmanager
+def placing(folder: Path, name: str, shape: tuple[int, ...], each: int, rows: range) -> Iterator[Writer]:
+    """A writer that puts `rows` into the files that `create` made; others may put other rows meanwhile."""
+    with ExitStack() as stack:
+        yield Writer(paths(folder, name, shape[0], each), shape, each, rows, stack)
 
 
 @contextmanager
 def writing(folder: Path, name: str, shape: tuple[int, ...], each: int) -> Iterator[Writer]:
-    """A writer of the rows of a new array of this shape (N first), in parts of `each` rows."""
-    with ExitStack() as stack:
-        yield Writer(paths(folder, name, shape[0], each), shape, each, stack)
+    """A writer of all rows of a new array: `create` and `placing`."""
+    create(folder, name, shape, each)
+    with placing(folder, name, shape, each, range(shape[0])) as writer:
+        yield writer
 
 
 def hashes(files: Sequence[Path]) -> list[str]:

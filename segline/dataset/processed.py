@@ -136,12 +136,28 @@ Put = Callable[[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8]], None]
 
 @contextmanager
 def writing(folder: Path, count: int, form: Preparation, num_classes: int) -> Iterator[Put]:
-    """Writes `count` rows to `folder`: the function takes the number of a row, its image uint8 (H, W, C) and its mask
-    uint8 (H, W, ceil(K / 8)). Threads may call it, once for each row. `write_index` comes after."""
+    """Writes `count` rows to `folder`: `create`, and `placing` all of them. `write_index` comes after."""
+    create(folder, count, form, num_classes)
+    with placing(folder, count, form, num_classes, range(count)) as put:
+        yield put
+
+
+def create(folder: Path, count: int, form: Preparation, num_classes: int) -> None:
+    """The files of `count` rows, which are zeros until they are put."""
+    image, mask, each = _form(form, num_classes)
+    parts.create(folder, IMAGES, (count, *image), each)
+    parts.create(folder, ONEHOT, (count, *mask), each)
+
+
+@contextmanager
+def placing(folder: Path, count: int, form: Preparation, num_classes: int, rows: range) -> Iterator[Put]:
+    """Puts `rows` of the `count` for which `create` made files: the function takes the number of a row, its image uint8
+    (H, W, C) and its mask uint8 (H, W, ceil(K / 8)). Threads may call it, once for each row, while other processes put
+    other rows."""
     image, mask, each = _form(form, num_classes)
     with (
-        parts.writing(folder, IMAGES, (count, *image), each) as images,
-        parts.writing(folder, ONEHOT, (count, *mask), each) as onehot,
+        parts.placing(folder, IMAGES, (count, *image), each, rows) as images,
+        parts.placing(folder, ONEHOT, (count, *mask), each, rows) as onehot,
     ):
 
         def put(number: int, pixels: npt.NDArray[np.uint8], packed: npt.NDArray[np.uint8]) -> None:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -85,8 +85,8 @@ class Section(params.Section):
 class Recipe:
     """What every pair must be, and what it becomes.
 
-    The bounds of a `percentile` are those of the preparation once they are measured. `lookup` maps the values of masks
-    of this `encoding` and `threshold` to classes.
+    The bounds of a `percentile` are those of the preparation once they are measured. `encoding` and `threshold` are
+    those of the masks.
     """
 
     preparation: Preparation
@@ -94,7 +94,11 @@ class Recipe:
     encoding: str
     threshold: int | None
     table: class_table.Table
-    lookup: Lookup
+
+    @property
+    def lookup(self) -> Lookup:
+        """Maps the values of masks to classes. Of colours it is 32 MiB: a recipe that is sent to a task has none."""
+        return _lookup(self.table.values, ENCODINGS[self.encoding])
 
     @property
     def depth(self) -> int:
@@ -146,9 +150,11 @@ def recipe(raw: Path, data: Dataset, section: Section) -> Recipe:
     classes = table(raw / DATASET_FILE, data, section)
     if classes.objects is not None:
         _require_numbers(raw / DATASET_FILE, data)
-    values = lookup(classes.values, ENCODINGS[data.encoding])
     percentile = section.intensity if isinstance(section.intensity, intensity.Percentile) else None
-    return Recipe(preparation(section), percentile, data.encoding, data.threshold, classes, values)
+    return Recipe(preparation(section), percentile, data.encoding, data.threshold, classes)
+
+
+_lookup = lru_cache(maxsize=1)(lookup)
 
 
 def table(index: Path, data: Dataset, section: Section) -> class_table.Table:

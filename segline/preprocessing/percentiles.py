@@ -7,6 +7,7 @@ their upper halves, and a second pass the lower halves of those keys whose upper
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock
@@ -21,21 +22,20 @@ from segline.preprocessing import intensity
 from segline.preprocessing.image_files.stored_samples import Array, Samples
 
 Int64 = npt.NDArray[np.int64]
-Add = Callable[[Samples], None]
 
 HALF = 1 << 16
 
 
-def measured(where: Path, form: intensity.Percentile, bands: Bands, visit: Callable[[Add], None]) -> Intensity:
+def measured(where: Path, form: intensity.Percentile, bands: Bands, visit: Callable[["Counts"], None]) -> Intensity:
     """The bounds that two percentiles of all samples give each channel; `where` names the split in errors.
 
-    `visit(add)` calls `add` with every window of every image of train, in any order and from any threads; each pixel
-    once. It is called a second time if samples have 32 bits. Samples that are not valid or not finite do not count, nor
-    do those of another type than the first file's: `AllPairs` names such files. Raises DataError if a band has no
-    samples, or both of its percentiles are the same.
+    `visit(counts)` adds every window of every image of train, in any order and from any threads; each pixel once. It is
+    called a second time if samples have 32 bits. Samples that are not valid or not finite do not count, nor do those of
+    another type than the first file's: `AllPairs` names such files. Raises DataError if a band has no samples, or both
+    of its percentiles are the same.
     """
-    first = _Counts(bands)
-    visit(first.add)
+    first = Counts(Counted(bands))
+    visit(first)
     totals = first.counts.sum(axis=(1, 2)).tolist()
     if first.dtype is None or not all(totals):
         empty = ", ".join(_name(bands, place) for place, total in enumerate(totals) if not total) or "all images"
@@ -44,8 +44,8 @@ def measured(where: Path, form: intensity.Percentile, bands: Bands, visit: Calla
     ranks = np.array([[max(1, math.ceil(share * total)) for share in shares] for total in totals])
     keys, left = _place(first.counts, ranks)
     if first.dtype.itemsize == 4:
-        second = _Counts(bands, first.dtype, keys)
-        visit(second.add)
+        second = Counts(Counted(bands, first.dtype, keys))
+        visit(second)
         lower, _ = _place(second.counts, left)
         keys = keys * HALF + lower
     low, high = _samples(keys, first.dtype).T
@@ -56,22 +56,34 @@ def measured(where: Path, form: intensity.Percentile, bands: Bands, visit: Calla
     return Intensity("percentile", tuple(map(float, low)), tuple(map(float, high)))
 
 
-class _Counts:
-    """Counts of 16 bits of the keys of each channel's samples, int64 (C, n, 65536). Safe to add to from threads.
-
-    Counted are whole keys of up to 16 bits; otherwise upper halves (n = 1), or with `upper` (C, n) the lower halves of
-    the keys that have these upper halves.
+@dataclass(frozen=True)
+class Counted:
+    """What is counted: samples of type `dtype`, None for that of the first window. Of their keys all bits if they have
+    up to 16; otherwise the upper half (n = 1), or with `upper` (C, n) the lower half of keys with these upper halves.
     """
 
-    def __init__(self, bands: Bands, dtype: np.dtype[Any] | None = None, upper: Int64 | None = None) -> None:
+    bands: Bands
+    dtype: np.dtype[Any] | None = None
+    upper: Int64 | None = None
+
+
+class Counts:
+    """Counts of 16 bits of the keys of each channel's samples, int64 (C, n, 65536). Safe to add to from threads."""
+
+    def __init__(self, counted: Counted) -> None:
         self.counts: Int64 = np.zeros((0, 1, HALF), np.int64)
-        self.dtype = dtype
-        self._bands, self._upper, self._lock = bands, upper, Lock()
+        self.counted, self.dtype = counted, counted.dtype
+        self._lock = Lock()
+
+    def join(self, dtype: np.dtype[Any], counts: Int64) -> None:
+        """Adds the counts that another one has, of samples of this type, as `add` adds a window."""
+        if self._is_of_type(dtype, len(counts)):
+            self.counts += counts
 
     def add(self, samples: Samples) -> None:
-        """Adds a window, unless its samples have another type than `dtype`, by default that of the first window."""
-        values = intensity.chosen(samples.values, self._bands)
-        if not self._is_of_type(values):
+        """Adds a window, unless its samples have another type than `dtype`."""
+        values = intensity.chosen(samples.values, self.counted.bands)
+        if not self._is_of_type(values.dtype, values.shape[2]):
             return
         for channel in range(values.shape[2]):
             keys = _keys(values[:, :, channel], samples.counted)
@@ -80,22 +92,22 @@ class _Counts:
                 with self._lock:
                     self.counts[channel, place] += found
 
-    def _is_of_type(self, values: Array) -> bool:
+    def _is_of_type(self, dtype: np.dtype[Any], channels: int) -> bool:
         with self._lock:
-            self.dtype = self.dtype or values.dtype
-            if values.dtype == self.dtype and not len(self.counts):
-                number = 1 if self._upper is None else self._upper.shape[1]
-                self.counts = np.zeros((values.shape[2], number, HALF), np.int64)
-        return values.dtype == self.dtype
+            self.dtype = self.dtype or dtype
+            if dtype == self.dtype and not len(self.counts):
+                number = 1 if self.counted.upper is None else self.counted.upper.shape[1]
+                self.counts = np.zeros((channels, number, HALF), np.int64)
+        return dtype == self.dtype
 
     def _parts(self, keys: Array, channel: int) -> Iterator[Array]:
         if keys.dtype.itemsize <= 2:
             yield keys
-        elif self._upper is None:
+        elif self.counted.upper is None:
             yield keys >> 16
         else:
             halves = keys >> 16
-            for upper in self._upper[channel]:
+            for upper in self.counted.upper[channel]:
                 yield keys[halves == upper] & (HALF - 1)
 
 

@@ -4,28 +4,29 @@ Progress and warnings go to the terminal.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from functools import partial
-from itertools import accumulate
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 from pathlib import Path
-from threading import Event
 from typing import TypeVar
 
-from segline.core import atomic, parallel
+import numpy as np
+
+from segline.core import atomic
 from segline.core.errors import PipelineError, combined
-from segline.dataset import tiling
+from segline.dataset import npy, tiling
 from segline.dataset.preparation import Preparation
-from segline.dataset.processed import Index, Origin, Row, write_index, writing
+from segline.dataset.processed import Index, Origin, Row, create, write_index
 from segline.dataset.raw import Dataset
 from segline.monitoring import console
-from segline.preprocessing import audit, images, pair_files, pairs, percentiles, working_image
+from segline.preprocessing import audit, chunks, pair_files, pairs, percentiles
 from segline.preprocessing.all_pairs import AllPairs
 from segline.preprocessing.image_files import decoder_warnings
 from segline.preprocessing.image_files.page_errors import once
 from segline.preprocessing.pair_files import Page
+from segline.scheduling import tasks
+from segline.scheduling.places import Place
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,20 +39,24 @@ def write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> li
     Returns their indices. Raises all problems of the data set together, or PipelineError if the disk is too full;
     `processed` is then as it was.
     """
-    images.single_threaded()
     problems = audit.problems(raw, data)
-    with atomic.folder(processed) as folder, decoder_warnings.muffled() as heard:
-        pages = _pages(raw, recipe.preparation, data, problems)
+    num_pairs = sum(map(len, data.splits.values()))
+    with (
+        atomic.folder(processed) as folder,
+        decoder_warnings.muffled(),
+        tasks.computing(num_pairs, on_gpu=False) as compute,
+    ):
+        work = Work(compute, is_shared=tasks.are_shared(num_pairs))
+        pages = _pages(raw, recipe.preparation, data, problems, work)
         _require_space(processed, recipe, pages)
-        recipe = _measured(raw, recipe, pages, problems)
+        recipe = _measured(raw, recipe, pages, problems, work=work, folder=folder)
         seen = AllPairs(recipe.preparation)
         indices = []
         for split in data.splits:
             written = _write_split(
-                raw / split, folder / split, recipe, data, pages[split], seen=seen, problems=problems
+                raw / split, folder / split, recipe, data, pages[split], seen=seen, problems=problems, work=work
             )
             indices.append(written)
-            problems += pairs.damaged(raw / split, recipe, (page for page, _ in pages[split]), heard)
         problems += seen.problems(raw)
         if problems:
             console.warn(f"DVC undoes edits in {raw}: fix the source that data.input names, and run again")
@@ -61,7 +66,28 @@ def write(raw: Path, processed: Path, recipe: pairs.Recipe, data: Dataset) -> li
     return indices
 
 
-def _pages(raw: Path, preparation: Preparation, data: Dataset, problems: list[PipelineError]) -> Pages:
+@dataclass(frozen=True)
+class Work:
+    """Chunks of pages as tasks; without others to share it with, all pages of a split are one."""
+
+    compute: tasks.Compute
+    is_shared: bool
+
+    def cut(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
+        """The first and the last page, exclusive, of each chunk of pages whose rows have so many bytes."""
+        if not self.is_shared:
+            return [(0, len(sizes))]
+        return [*tasks.cut((max(size, chunks.BYTES // chunks.PAGES) for size in sizes), chunks.BYTES)]
+
+    def run(self, function: Callable[[Item, Place], Result], items: Sequence[Item], name: str) -> list[Result]:
+        """The result of each item, in order."""
+        with closing(self.compute(function, items)) as ended:
+            shown = console.progress(ended, len(items), name, unit="chunk") if self.is_shared else ended
+            found = dict(shown)
+        return [found[number] for number in range(len(items))]
+
+
+def _pages(raw: Path, preparation: Preparation, data: Dataset, problems: list[PipelineError], work: Work) -> Pages:
     """The pages of each split with their numbers of rows, by the headers of the files alone."""
     found = {}
     for split, listed in data.splits.items():
@@ -72,8 +98,9 @@ def _pages(raw: Path, preparation: Preparation, data: Dataset, problems: list[Pi
             except PipelineError as error:
                 problems.append(error)
         problems += audit.unusable_stems(raw / split, pages)
-        with _threads(Event()) as each:
-            counts = [*each(partial(pair_files.num_rows, raw / split, preparation=preparation), pages)]
+        cuts = work.cut([0] * len(pages)) if preparation.fit == "tile" else []  # otherwise an image is a row
+        headers = [chunks.Headers(raw / split, preparation, pages[first:last]) for first, last in cuts]
+        counts = [*chain.from_iterable(work.run(chunks.count_rows, headers, f"open {split}"))] or [1] * len(pages)
         found[split] = [*zip(pages, counts, strict=True)]
     return found
 
@@ -89,29 +116,31 @@ def _require_space(processed: Path, recipe: pairs.Recipe, pages: Pages) -> None:
         raise PipelineError(processed, problem, f"Free some, or lower preprocess.{smaller}.")
 
 
-def _measured(raw: Path, recipe: pairs.Recipe, pages: Pages, problems: list[PipelineError]) -> pairs.Recipe:
-    """The recipe with the percentiles of train, if it asks for them. Images with a problem are left out here."""
+def _measured(
+    raw: Path, recipe: pairs.Recipe, pages: Pages, problems: list[PipelineError], *, work: Work, folder: Path
+) -> pairs.Recipe:
+    """The recipe with the percentiles of train, if it asks for them. Images with a problem are left out here.
+
+    `folder` takes the counts for a while.
+    """
     if recipe.percentile is None:
         return recipe
-    folder, preparation = raw / "train", recipe.preparation
-    listed = [page for page, _ in pages.get("train", ())]
+    preparation, listed = recipe.preparation, pages.get("train", ())
+    cuts = work.cut([count * recipe.row_bytes for _, count in listed])
+    parts = [[page for page, _ in listed[first:last]] for first, last in cuts]
 
-    def visit(add: percentiles.Add) -> None:
-        stopped = Event()
-
-        def count(page: Page) -> None:
-            with suppress(PipelineError), pair_files.opened_image(folder, page, preparation, verify=False) as image:
-                for samples in working_image.image_pieces(image, preparation):
-                    if stopped.is_set():
-                        raise CancelledError
-                    add(samples)
-
-        with _threads(stopped) as each:
-            for _ in console.progress(each(count, listed), len(listed), "measure train"):
-                pass
+    def visit(counts: percentiles.Counts) -> None:
+        asked = [
+            chunks.Samples(raw / "train", preparation, part, counts.counted, folder / f".{number}.npy")
+            for number, part in enumerate(parts)
+        ]
+        for each, dtype in zip(asked, work.run(chunks.count_samples, asked, "measure train"), strict=True):
+            if dtype is not None:
+                counts.join(dtype, npy.map_array(each.file).view(np.int64))
+                each.file.unlink()
 
     try:
-        rule = percentiles.measured(folder, recipe.percentile, preparation.bands, visit)
+        rule = percentiles.measured(raw / "train", recipe.percentile, preparation.bands, visit)
     except PipelineError as error:
         problems.append(error)
         return recipe
@@ -127,36 +156,24 @@ def _write_split(
     *,
     seen: AllPairs,
     problems: list[PipelineError],
+    work: Work,
 ) -> Index:
     """Writes the arrays of one split in the order of the data set. Adds each pair to `seen`, or its problems."""
     processed.mkdir()
     starts = [0, *accumulate(count for _, count in pages)]
+    create(processed, starts[-1], recipe.preparation, len(recipe.table.classes))
+    asked = [
+        chunks.Chunk(raw, processed, recipe, pages[first:last], starts[first], starts[-1], is_kept=not problems)
+        for first, last in work.cut([count * recipe.row_bytes for _, count in pages])
+    ]
+    done = work.run(chunks.prepare, asked, f"preprocess {raw.name}")
     origins: list[Origin] = []
-    stopped = Event()
-    with (
-        writing(processed, starts[-1], recipe.preparation, len(recipe.table.classes)) as put_row,
-        _threads(stopped) as each,
-    ):
-
-        def prepare(item: tuple[tuple[Page, int], int]) -> pairs.Prepared | list[PipelineError]:
-            (page, count), start = item
-
-            def put(row: int, image: pairs.Uint8, onehot: pairs.Uint8) -> None:
-                if stopped.is_set():
-                    raise CancelledError
-                if not problems:  # otherwise nothing is kept, and a part that misses a row would stay open
-                    put_row(start + row, image, onehot)
-
-            return pairs.prepare(raw, recipe, page, count, put)
-
-        results = each(prepare, zip(pages, starts[:-1], strict=True))
-        shown = console.progress(results, len(pages), f"preprocess {raw.name}")
-        for (page, _), result in zip(pages, shown, strict=True):
-            if isinstance(result, list):
-                problems += result
-            else:
-                origins.append(result.origin)
-                seen.add(raw, page, result)
+    for (page, _), result in zip(pages, chain.from_iterable(each.results for each in done), strict=True):
+        if isinstance(result, list):
+            problems += result
+        else:
+            origins.append(result.origin)
+            seen.add(raw, page, result)
     index = Index(
         dataset=data.name,
         split=raw.name,
@@ -175,23 +192,8 @@ def _write_split(
     index = replace(index, rows=tuple(Row(number, *place) for number, place in places))
     if not problems:
         write_index(processed, index)
+    problems += chain.from_iterable(each.damaged for each in done)
     return index
-
-
-@contextmanager
-def _threads(stopped: Event) -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]]:
-    """Yields a `map` whose results are in order, computed on all cores, a few items ahead of what was taken.
-
-    Sets `stopped` if the block raises: functions that take long should then give up.
-    """
-    threads = parallel.count()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            yield lambda function, items: parallel.ahead(pool, function, items, 2 * threads)
-        except BaseException:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def summary(indices: Sequence[Index]) -> str:

@@ -4,9 +4,9 @@ How many run at once, and where, is environment and no parameter: no output byte
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from segline.scheduling import cluster, local, places, processes
 from segline.scheduling.places import Place
@@ -41,16 +41,27 @@ def are_shared(count: int) -> bool:
 
 
 @contextmanager
-def computing(*, on_gpu: bool = True) -> Iterator[Compute]:
-    """What computes, any number of times: on a cluster, without `on_gpu` by its cores alone, or as many processes of
-    this machine as SEGLINE_WORKERS says. Functions are those of a module, and items and results small: they are sent.
+def computing(most: int, *, on_gpu: bool = True) -> Iterator[Compute]:
+    """What computes up to `most` items, any number of times: a cluster, without `on_gpu` by its cores alone, or as many
+    processes of this machine as SEGLINE_WORKERS says, or else this one. Functions are those of a module, and items and
+    results small: they are sent.
     """
-    with cluster.joined(on_gpu=on_gpu) if cluster.is_named() else processes.started(places.workers()) as run_all:
+    where: AbstractContextManager[Callable[..., Generator[Any]]] = nullcontext(_here)
+    if cluster.is_named():
+        where = cluster.joined(on_gpu=on_gpu)
+    elif are_shared(most):
+        where = processes.started(min(places.workers(), most))
+    with where as run_all:
 
         def compute(function: Callable[[Item, Place], Result], items: Sequence[Item]) -> Generator[tuple[int, Result]]:
             return run_all(partial(_numbered, function), [*enumerate(items)])
 
         yield compute
+
+
+def _here(function: Callable[[Item, Place], Result], items: Sequence[Item]) -> Generator[Result]:
+    for item in items:
+        yield function(item, Place())
 
 
 def _numbered(function: Callable[[Item, Place], Result], item: tuple[int, Item], place: Place) -> tuple[int, Result]:

@@ -50,7 +50,7 @@ def score(whole: Chunk, split: Split, appends: Mapping[str, Callable[[Uint8], No
     """What `score_split.score` gives for the split. `appends` takes the rows of "classes", and of "outlines" if there
     is a rule."""
     chunks = [replace(whole, first=first, last=last) for first, last in cut(split)]
-    with tasks.computing() as compute, closing(compute(score_chunk, chunks)) as ended:
+    with tasks.computing(len(chunks)) as compute, closing(compute(score_chunk, chunks)) as ended:
         found = dict(console.progress(ended, len(chunks), "evaluate", unit="chunk"))
     for chunk in chunks:
         for name, append in appends.items():

@@ -36,6 +36,7 @@ NOT_IMPORTED = {
         "dataset/history",
         "preprocessing/all_pairs",
         "preprocessing/audit",
+        "preprocessing/chunks",
         "preprocessing/class_table",
         "preprocessing/image_files/png",
         "preprocessing/levels",

@@ -145,8 +145,21 @@ def test_a_file_that_is_not_the_part_it_should_be_is_named(tmp_path, content):
 def test_a_failing_disk_names_the_part(tmp_path):
     (tmp_path / "rows-00001.npy").symlink_to("/dev/full")
     said = r"No space left on device after 0 of 308 bytes: '.*rows-00001\.npy'"
-    with parts.writing(tmp_path, "rows", (6, *ROW), 3) as writer, pytest.raises(OSError, match=said):
-        writer.put(3, array(1)[0])
+    with pytest.raises(OSError, match=said):
+        parts.create(tmp_path, "rows", (6, *ROW), 3)
+
+
+def test_several_writers_put_the_rows_of_one_array(tmp_path):
+    """As tasks do: each some rows, of which the first and the last part have others too."""
+    rows = array(10)
+    parts.create(tmp_path, "rows", rows.shape, 3)
+    for taken in (range(5, 10), range(2), range(2, 5)):
+        with parts.placing(tmp_path, "rows", rows.shape, 3, taken) as writer:
+            for number in taken:
+                writer.put(number, rows[number])
+
+    expected = write(tmp_path / "at once", rows, 3)
+    assert [path.read_bytes() for path in expected] == [path.read_bytes() for path in sorted(tmp_path.glob("*.npy"))]
 
 
 def test_the_header_is_as_long_as_assumed(tmp_path):

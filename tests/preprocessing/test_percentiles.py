@@ -27,9 +27,9 @@ def measured(windows, low=2.0, high=98.0, bands="gray"):
     """The bounds of windows (h, w, bands), or of `Samples`."""
     listed = [each if isinstance(each, Samples) else Samples(each, None) for each in windows]
 
-    def visit(add):
+    def visit(counts):
         for samples in listed:
-            add(samples)
+            counts.add(samples)
 
     form = intensity.Percentile(by="percentile", low=low, high=high)
     return percentiles.measured(TRAIN, form, bands, visit)
@@ -99,9 +99,9 @@ def test_few_samples_of_any_bits_have_exact_percentiles(values, low, high):
 def test_threads_in_any_order_give_the_same_bounds():
     windows = [spread("float32", 3000, seed).reshape(10, 100, 3) for seed in range(40)]
 
-    def visit(add):
+    def visit(counts):
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda window: add(Samples(window, None)), windows[::-1]))
+            list(pool.map(lambda window: counts.add(Samples(window, None)), windows[::-1]))
 
     form = intensity.Percentile(by="percentile", low=2.0, high=98.0)
 
@@ -171,9 +171,9 @@ def test_samples_of_another_type_than_the_first_do_not_count_whatever_comes_firs
     deep, other = np.arange(6, dtype=np.float32).reshape(2, 3, 1), np.full((2, 3, 1), 99, np.uint8)
     passes = iter([(deep, other), (other, deep)])
 
-    def visit(add):
+    def visit(counts):
         for window in next(passes):
-            add(Samples(window, None))
+            counts.add(Samples(window, None))
 
     form = intensity.Percentile(by="percentile", low=2.0, high=98.0)
 
@@ -192,7 +192,7 @@ for name in sys.argv[1:]:
     window = Samples(np.load(name), None)
     for bands, channels in (("rgb", 3), ("gray", 1), ((3, 1), 2)):
         rules = [Intensity("window", (-100.3,) * channels, (2000.7,) * channels)]
-        rules += [percentiles.measured(Path("train"), form, bands, lambda add: add(window))]
+        rules += [percentiles.measured(Path("train"), form, bands, lambda counts: counts.add(window))]
         rules += [FULL] if window.values.dtype.kind != "f" else []
         for rule in rules:
             preparation = Preparation("tile", 32, 32, 1.0, 0.0, bands, "check", "refuse", rule)

@@ -57,7 +57,7 @@ def trouble(name: str, place: Place) -> None:
 
 
 def results(function, items):
-    with tasks.computing() as compute, closing(compute(function, items)) as ended:
+    with tasks.computing(2) as compute, closing(compute(function, items)) as ended:
         return dict(ended)
 
 
@@ -73,7 +73,7 @@ def test_results_have_the_numbers_of_their_items_and_come_from_two_processes():
 
 
 def test_the_processes_live_as_long_as_the_block():
-    with tasks.computing() as compute:
+    with tasks.computing(2) as compute:
         first, second = (next(compute(square, [1]))[1][1] for _ in range(2))
         assert psutil.pid_exists(first)
 

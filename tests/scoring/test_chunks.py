@@ -25,7 +25,7 @@ def outputs() -> dict[str, bytes]:
 
 
 @contextmanager
-def backwards() -> Iterator[tasks.Compute]:
+def backwards(_: int) -> Iterator[tasks.Compute]:
     """The tasks one after another in this process, the last one first."""
 
     def compute(function: Any, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
