@@ -31,7 +31,7 @@ from benchmarks.preprocess import make, seconds
 from segline.dataset import raw, tiling
 from segline.dataset.preparation import FULL, Preparation
 from segline.inference import input_files, output_folder
-from segline.inference.predict import predict_all
+from segline.inference.predict_all import predict_all
 from segline.inference.sliding_window import Predictor
 from segline.model import batches, checkpoint, device, forward, randomness, receptive_field
 from segline.monitoring import console

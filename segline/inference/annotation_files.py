@@ -32,6 +32,7 @@ from segline.model.watershed import Found
 
 Uint8 = npt.NDArray[np.uint8]
 Json = dict[str, Any]
+Places = dict[str, tuple[int, int]]  # begin and end of what an image has in a file
 
 FOLDER = "annotations"
 NAMES = {"coco": "annotations.json", "labelme": f"{FOLDER}/<image>.json", "cvat": "annotations.xml"}
@@ -54,13 +55,16 @@ class Outlined:
 
 
 class Annotations:
-    """The annotations of a prediction, added image by image from any thread, and written once all are there."""
+    """The annotations of a prediction, added image by image from any thread, and written once all are there.
 
-    def __init__(self, folder: Path, classes: Sequence[raw.Label], request: Request) -> None:
+    Those of a chunk of the images wait in the new file `spool`, until the others join it.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[raw.Label], request: Request, spool: Path | None = None) -> None:
         self._folder, self._classes, self._request = folder, classes, request
         self._lock = Lock()
-        self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
-        self._places: dict[str, tuple[int, int]] = {}  # begin and end of what an image has in it
+        self._spool: IO[bytes] = spool.open("w+b") if spool else tempfile.TemporaryFile()  # noqa: SIM115 - for long
+        self._places: Places = {}
 
     def add(self, name: str, file: Path, mask: Uint8, found: Found | None = None) -> None:
         """The regions of an image, whose file is named as the tool will find it; `found` are its objects, if the model
@@ -78,10 +82,25 @@ class Annotations:
             content = _json({"file_name": image.file_name, **size, "objects": coco(image, self._request)})
         else:
             content = ET.tostring(cvat(image, self._classes, self._request), "utf-8")
+        self._append(name, content)
+
+    def _append(self, name: str, content: bytes) -> None:
         with self._lock:
             begin = self._spool.seek(0, 2)
             self._spool.write(content)
             self._places[name] = begin, self._spool.tell()
+
+    def places(self) -> Places:
+        """Where each image is in the spool; nothing can be added then."""
+        self._spool.close()
+        return self._places
+
+    def join(self, spool: Path, places: Places) -> None:
+        """Adds what a chunk has."""
+        with spool.open("rb") as stream:
+            for name, (begin, end) in places.items():
+                stream.seek(begin)
+                self._append(name, stream.read(end - begin))
 
     def drop(self, name: str) -> None:
         """Takes back what was added of an image."""

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segline.core import records
+from segline.core import atomic, records
 from segline.core.errors import ParameterError
 from segline.dataset import raw
 from segline.inference import annotation_files, instances, mask_files, uncertainty
@@ -77,17 +77,28 @@ class Band:
     insides: Uint16 | None = None
 
 
-class OutputFolder:
-    """The folder while any thread adds predictions to it."""
+@dataclass(frozen=True)
+class Listed:
+    """What tables list of the images of a chunk: rows by name, and where their annotations are in its spool."""
 
-    def __init__(self, folder: Path, classes: Sequence[raw.Label], contents: Contents) -> None:
+    rows: dict[str, Row]
+    instances: dict[str, list[Row]]
+    annotations: annotation_files.Places
+
+
+class OutputFolder:
+    """The folder while any thread adds predictions to it, or those of a chunk; `spool` takes a chunk's annotations."""
+
+    def __init__(
+        self, folder: Path, classes: Sequence[raw.Label], contents: Contents, spool: Path | None = None
+    ) -> None:
         self.folder, self.classes, self.contents = folder, classes, contents
         rank = RANK_COLUMNS if contents.ranked else []
         self._columns = [*COLUMNS, *rank, *(f"{label.name}_share" for label in classes)]
         self._rows: dict[str, Row] = {}
         self._instances: dict[str, list[Row]] = {}
         wanted = contents.annotations
-        self._annotations = annotation_files.Annotations(folder, classes, wanted) if wanted else None
+        self._annotations = annotation_files.Annotations(folder, classes, wanted, spool) if wanted else None
 
     def add(self, image: Image, bands: Iterable[Band], doubt: uncertainty.Uncertainty | None = None) -> None:
         """Writes the results of an image that comes in bands from the top: all or none.
@@ -149,6 +160,25 @@ class OutputFolder:
         png.write_png(self._path("overlays", image), image.canvas.picture(counts[:num_classes] > 0))
         shares = counts[:num_classes] / max(1, counts[:num_classes].sum())
         self._rows[name] = [name, height, width, *shares.tolist()]
+
+    def listed(self) -> Listed:
+        """What tables list of the images that were added; none can be added then."""
+        return Listed(self._rows, self._instances, self._annotations.places() if self._annotations else {})
+
+    def join(self, chunk: Listed, spool: Path) -> None:
+        """Adds the images of a chunk, whose files are in the folder."""
+        self._rows |= chunk.rows
+        self._instances |= chunk.instances
+        if self._annotations:
+            self._annotations.join(spool, chunk.annotations)
+            spool.unlink()
+
+    def discard(self, names: Sequence[str]) -> None:
+        """Removes what a chunk that was not finished may have written of these images."""
+        _clear(self.folder, names)
+        if self._annotations:
+            for name in names:
+                self._annotations.drop(name)
 
     def _found(self, image: Image, mask: Uint8, insides: Sequence[Uint16]) -> watershed.Found | None:
         learnt = self.contents.learnt
@@ -263,6 +293,13 @@ def _clear(folder: Path, names: Sequence[str]) -> None:
         if relative.is_absolute() or ".." in relative.parts:
             continue  # not written by `OutputFolder`
         for kind, suffix in (*((kind, ".png") for kind in KINDS), ("masks", ".tif"), ("probabilities", ".tif")):
-            (folder / kind / f"{name}{suffix}").unlink(missing_ok=True)
-    for table in (INSTANCES, LEAST_CERTAIN):
-        (folder / table).unlink(missing_ok=True)
+            path = folder / kind / f"{name}{suffix}"
+            for each in (path, atomic.temporary_name(path)):
+                each.unlink(missing_ok=True)
+    for path in (folder / INSTANCES, folder / LEAST_CERTAIN, *folder.glob(spool(folder, "*").name)):
+        path.unlink(missing_ok=True)
+
+
+def spool(folder: Path, chunk: int | str) -> Path:
+    """Where the annotations of a chunk wait until they are in the file of all images."""
+    return folder / f".{annotation_files.FOLDER}-{chunk}.partial"

@@ -1,39 +1,25 @@
-"""Image files -> a folder of predictions: threads decode and write while the network computes."""
+"""`segline predict`: image files -> a folder of predictions."""
 
 import math
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
-from queue import Full, Queue
-from threading import Event
 
-from torch import Tensor
-
-from segline.core import atomic, parallel
 from segline.core.errors import DataError, ParameterError, PipelineError, suggestion
 from segline.dataset import raw
-from segline.dataset.objects import parents, semantic
-from segline.inference import annotation_files, annotations, input_files, output_folder, uncertainty
-from segline.inference.input_rows import Failure, Image, Reader
+from segline.dataset.objects import semantic
+from segline.inference import annotation_files, annotations, chunks, input_files, output_folder
 from segline.inference.instances import Learnt
-from segline.inference.output_folder import Band, Contents
+from segline.inference.output_folder import Contents
+from segline.inference.predict_all import predict_all
 from segline.inference.sliding_window import Predictor
-from segline.inference.uncertainty import Uncertainty
-from segline.model import checkpoint, device, forward, objects, randomness, receptive_field, watershed
+from segline.model import checkpoint, device, randomness, receptive_field, watershed
 from segline.monitoring import console
-from segline.preprocessing import images, levels
-from segline.preprocessing.image_files import decoder_warnings
+from segline.scheduling import tasks
 from segline.sources.collecting import unsupported_formats
 
 MAX_SIDE = 8192
-MANY_WINDOWS = 100  # of an image: from here on it has a progress bar of its own
-_FEW_LEVELS = "Their masks may be poor: the model expects samples that fill this range."
-AHEAD = 2  # bands of classes that wait to be written
 
 
 @dataclass(frozen=True)
@@ -47,42 +33,6 @@ class Request:
     scales: tuple[float, ...]
     flip: bool
     contents: Callable[[checkpoint.Description], Contents]
-
-
-class _Bands:
-    """The classes of an image on their way from the network to the thread that writes them, in bands of lines.
-
-    `doubt` is complete after the last of them.
-    """
-
-    def __init__(self, image: Image) -> None:
-        self.image, self.doubt = image, Uncertainty()
-        self._queue: Queue[Band | Exception | None] = Queue(AHEAD)
-        self._closed = Event()
-        self._fatal: OSError | None = None
-
-    def put(self, band: Band | Exception | None) -> bool:
-        """Adds a band; None is the end, an exception an end too early. False if the writer has given up."""
-        while not self._closed.is_set():
-            try:
-                self._queue.put(band, timeout=0.1)
-            except Full:
-                continue
-            return True
-        if self._fatal:
-            raise self._fatal
-        return False
-
-    def __iter__(self) -> Iterator[Band]:
-        while (band := self._queue.get()) is not None:
-            if isinstance(band, Exception):
-                raise band
-            yield band
-
-    def close(self, fatal: OSError | None = None) -> None:
-        """The writer reads no more; `fatal` concerns all images."""
-        self._fatal = fatal
-        self._closed.set()
 
 
 def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> None:
@@ -102,120 +52,22 @@ def run(inputs: Sequence[Path], model: Path, out: Path, request: Request) -> Non
     margin = receptive_field.of_tiles(network, description.preparation)
     predictor = Predictor(network.to(device.pick()), description, sizes, request.batch_size, request.flip, margin)
     randomness.deterministic(0)  # the same kernels as `evaluate`
+    cuts = [*chunks.cut(sources, description.preparation, request.batch_size)]
     with output_folder.opened(out, classes, contents, [source.name for source in sources]) as results:
-        problems += predict_all(predictor, sources, results)
-    for problem in problems:
-        console.warn(str(problem))
+        if tasks.are_shared(len(cuts)):
+            whole = chunks.Chunk(model, out, contents, request.batch_size, sizes, request.flip)
+            found = chunks.predict(whole, [sources[first:last] for first, last in cuts], results)
+        else:
+            found = predict_all(predictor, sources, results, {sources[first] for first, _ in cuts})
+    problems += found.problems
+    for line in (*found.warnings(len(sources)), *map(str, problems)):
+        console.warn(line)
     if len(problems) == total:
         raise DataError(out, f"none of {total} images could be predicted", "They are named above.")
     console.say(f"predict: {total - len(problems)} of {total} images -> {out}: {', '.join(results.written)}")
     if problems:
         failed = f"{len(problems)} of {total} images could not be predicted"
         raise DataError(out, failed, "They are named above; all others were.")
-
-
-def predict_all(
-    predictor: Predictor, sources: Sequence[input_files.InputImage], results: output_folder.OutputFolder
-) -> list[PipelineError]:
-    """Adds each image to `results`; returns the problems of those that could not be predicted."""
-    images.single_threaded()
-    model = predictor.model
-    ahead = predictor.batch_size + parallel.count()
-    notes: Counter[str] = Counter()
-    with (
-        decoder_warnings.muffled() as heard,
-        ThreadPoolExecutor(parallel.count() + 2) as pool,  # writers wait for the disk
-        device.within_memory("lower --batch-size, or give smaller images"),
-    ):
-        reader = Reader(model.preparation, predictor.sizes, results.classes, results.contents.whole, heard)
-        with (
-            closing(reader.ahead(pool, sources, ahead)) as rows,
-            closing(_predictions(predictor, predictor.logits(rows), results.contents, notes)) as predicted,
-        ):
-            written = parallel.ahead(pool, lambda bands: _write(results, bands), predicted, ahead)
-            outcomes = console.progress(written, len(sources), "predict")
-            problems = [problem for problem in outcomes if problem]
-    for line in levels.lost(sorted(reader.deep_images, key=lambda each: each[0]), _FEW_LEVELS):
-        console.warn(line)
-    for note, count in sorted(notes.items()):
-        console.warn(f"{count} of {len(sources)} images: {note}")
-    return problems
-
-
-def _predictions(
-    predictor: Predictor,
-    logits: Iterator[tuple[Image, list[Tensor]] | Failure],
-    contents: Contents,
-    notes: Counter[str],
-) -> Generator[_Bands | Failure]:
-    """Each image before its classes are computed, with the bands that take them, or why it cannot be read.
-
-    Counts in `notes` what was done to the images.
-    """
-    dropped: set[input_files.InputImage] = set()
-    temperature = predictor.model.temperature
-    counted_as = parents(predictor.model.classes, predictor.model.objects).tolist()
-    for item in logits:
-        if isinstance(item, Failure):
-            if item.source not in dropped:
-                yield item
-            continue
-        image, views = item
-        if image.source in dropped:
-            continue  # rows that were on their way
-        notes.update(image.notes)
-        bands = _Bands(image)
-        try:
-            yield bands
-            top = 0
-            for merged in predictor.merged(image.grid, _rows_of(image, views, logits)):
-                folded = objects.folded(merged, counted_as)
-                if contents.ranked:
-                    bands.doubt.add(folded / temperature, image.no_data.missing(top, merged.shape[1]))
-                top += merged.shape[1]
-                planes = uncertainty.planes(folded / temperature) if contents.probabilities else None
-                insides = objects.insides(merged, contents.learnt.classes) if contents.learnt else None
-                if not bands.put(Band(forward.classes(folded[None])[0], planes, insides)):
-                    image.dropped.set()
-                    dropped.add(image.source)
-                    break
-            bands.put(None)
-        except PipelineError as problem:  # of an image that cannot be read to its end
-            bands.put(problem)
-        except BaseException:
-            bands.put(CancelledError())
-            raise
-
-
-def _rows_of(
-    image: Image, first: list[Tensor], following: Iterator[tuple[Image, list[Tensor]] | Failure]
-) -> Iterator[list[Tensor]]:
-    """The logits of all rows of an image. Raises PipelineError if one of them could not be read."""
-    count = image.grid.count
-    rows = chain([(image, first)], islice(following, count - 1))
-    for item in console.progress(rows, count, image.source.name, unit="tile") if count >= MANY_WINDOWS else rows:
-        if isinstance(item, Failure):
-            raise item.problem
-        yield item[1]
-
-
-def _write(results: output_folder.OutputFolder, bands: _Bands | Failure) -> PipelineError | None:
-    if isinstance(bands, Failure):
-        return bands.problem
-    fatal = None
-    try:
-        results.add(bands.image, bands, bands.doubt)
-    except PipelineError as error:
-        return error
-    except OSError as error:
-        if error.errno in atomic.FULL:  # as it would be for every image to come
-            fatal = error
-            raise
-        problem = f"its results cannot be written: {error.filename}: {error.strerror or error}"
-        return DataError(bands.image.source.path, problem, "Rename the image, or name another folder with --out.")
-    finally:
-        bands.close(fatal)
-    return None
 
 
 def _sizes(model: checkpoint.Description, request: Request) -> list[tuple[int, int]]:

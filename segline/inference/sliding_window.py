@@ -3,7 +3,7 @@
 K classes. An image is never whole in memory: only the rows of a batch, and the logits of one line of its windows.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segline.dataset import tiling
 from segline.inference import test_time_augmentation
+from segline.inference.input_files import InputImage
 from segline.inference.input_rows import Failure, Image, Row
 from segline.model import batches, checkpoint, stitching
 
@@ -32,11 +33,21 @@ class Predictor:
     flip: bool
     margin: int | None
 
-    def logits(self, rows: Iterable[Row | Failure]) -> Iterator[tuple[Image, list[Tensor]] | Failure]:
-        """The image of each row and the row's logits (K, h, w) in each view; failures keep their place."""
+    def logits(
+        self, rows: Iterable[Row | Failure], starts: Collection[InputImage] = ()
+    ) -> Iterator[tuple[Image, list[Tensor]] | Failure]:
+        """The image of each row and the row's logits (K, h, w) in each view; failures keep their place.
+
+        A batch ends where one of the images `starts` begins.
+        """
         waiting: list[Row | Failure] = []
-        count = 0
+        count, before = 0, None
         for row in rows:
+            source = row.image.source if isinstance(row, Row) else row.source
+            if source in starts and source != before:
+                yield from self._batch(waiting)
+                waiting, count = [], 0
+            before = source
             waiting.append(row)
             count += isinstance(row, Row)
             if count == self.batch_size or not count:
