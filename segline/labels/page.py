@@ -9,13 +9,14 @@ import numpy as np
 
 from segline.labels import quality
 from segline.labels.out_of_fold import Image
-from segline.labels.quality import Assessed, Bool, Uint8
+from segline.labels.quality import Assessed, Bool, Dispute, Uint8
 from segline.labels.ranking import RankedImage, RankedObject, Ranking, class_pairs
 from segline.reporting import drawing, templates
 
 TEMPLATE = "labels.html"
 SHOWN = 24  # images, and objects
 SIDE = 320  # of a picture, in pixels
+OUTLINED = 3  # of the objects of an image: its most suspicious
 _AROUND = 2  # times the side of an object: that much of its image is shown
 
 
@@ -29,6 +30,7 @@ def render(images: Sequence[Image], ranking: Ranking, dataset: str) -> str:
         objects=[_object(images[each.image], each, ranking) for each in ranking.objects[:SHOWN]],
         pairs=class_pairs(names, ranking)[:SHOWN],
         legend=images[0].classes,
+        outlined=OUTLINED,
         total={"images": len(ranking.images), "objects": len(ranking.objects)},
     )
 
@@ -36,8 +38,10 @@ def render(images: Sequence[Image], ranking: Ranking, dataset: str) -> str:
 def _image(image: Image, ranked: RankedImage, ranking: Ranking) -> dict[str, Any]:
     labels, predicted, assessed = _assessed(image, ranking)
     whole = 0, 0, labels.shape[1], labels.shape[0]
-    views = _views(image, labels, predicted, assessed.numbers > 0, whole)
-    return {"name": image.name, "ranked": ranked, "views": views}
+    first = [each.dispute for each in ranking.objects if each.image == ranked.number][:OUTLINED]
+    outlined = np.isin(assessed.numbers, [dispute.number for dispute in first])
+    views = _views(image, labels, predicted, outlined, whole)
+    return {"name": image.name, "ranked": ranked, "views": views, "disputes": [_named(image, each) for each in first]}
 
 
 def _object(image: Image, ranked: RankedObject, ranking: Ranking) -> dict[str, Any]:
@@ -45,14 +49,17 @@ def _object(image: Image, ranked: RankedObject, ranking: Ranking) -> dict[str, A
     dispute = ranked.dispute
     box = _around(dispute.box, *labels.shape)
     views = _views(image, labels, predicted, assessed.numbers == dispute.number, box)
+    return {"name": image.name, "dispute": dispute, "views": views, **_named(image, dispute)}
+
+
+def _named(image: Image, dispute: Dispute) -> dict[str, str]:
     names = [label.name for label in image.classes]
-    known = {"label": names[dispute.label], "prediction": names[dispute.prediction]}
-    return {"name": image.name, "dispute": dispute, "views": views, **known}
+    return {"label": names[dispute.label], "prediction": names[dispute.prediction]}
 
 
 def _assessed(image: Image, ranking: Ranking) -> tuple[Uint8, Uint8, Assessed]:
     labels, planes = image.labels(), image.planes()
-    assessed = quality.assess(labels, planes, ranking.sure_from)
+    assessed = quality.assess(labels, planes, ranking.usual)
     return labels, planes.argmax(axis=0).astype(np.uint8), assessed
 
 

@@ -18,6 +18,9 @@ from segline.dataset import onehot
 ONE = 255
 TEMPERATURE = 0.1  # of the softmin, as Lad and Mueller chose it
 NEVER = 2.0  # the threshold of a class without labelled pixels
+_LOSS = -np.log(
+    np.maximum(np.arange(ONE + 1), 0.5) / ONE
+)  # of each byte of probability; 0 stands for less than 1 / 510
 
 Uint8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -25,30 +28,40 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What is usual for each of K classes, over the pixels labelled so: the mean probability of the label, from which
+    on a model is sure of the class, and the mean loss, -ln of that probability. Both float64 (K,).
+
+    Source of the first: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset
+    Labels", eq. 2.
+    """
+
+    sure_from: Floats
+    loss: Floats
+
+
+@dataclass(frozen=True)
 class Dispute:
     """Connected pixels with one label, where the model is sure of one other class.
 
     `area` counts them; `share` is their part of the region of the label, or of the region of the prediction, that they
-    lie in, whichever is larger: 1 for an object that is missing or has another class, little along a border. `margin`
-    is by how much the prediction is more probable than the label, in the mean. `box` is left, top, width and height,
-    `number` that of the region in its image.
+    lie in, whichever is larger: 1 for an object that is missing or has another class, little along a border. `loss` is
+    the mean over them of -ln of the label's probability. `box` is left, top, width and height, `number` that of the
+    region in its image.
     """
 
     label: int
     prediction: int
     area: int
     share: float
-    margin: float
+    loss: float
     box: tuple[int, int, int, int]
     number: int
 
     @property
-    def score(self) -> float:
-        """The disputed pixels, weighted by how sure the model is, and by the share of an object that they are.
-
-        Without their number, specks of a few pixels come first; without the share, wide bands along vague borders.
-        """
-        return self.area * self.margin * self.share
+    def probability(self) -> float:
+        """That of the label: the geometric mean over the pixels."""
+        return float(np.exp(-self.loss))
 
 
 @dataclass(frozen=True)
@@ -66,19 +79,17 @@ class Assessed:
     numbers: npt.NDArray[np.int32]
 
 
-def thresholds(images: Iterable[tuple[Uint8, Uint8]], num_classes: int) -> Floats:
-    """The mean probability of each class over the pixels labelled so, (K,), for (labels, planes) of every image.
-
-    A model is sure of a class if its probability is at least this. Source: Northcutt, Jiang and Chuang 2021, "Confident
-    Learning: Estimating Uncertainty in Dataset Labels", eq. 2.
-    """
-    sums, counts = np.zeros(num_classes), np.zeros(num_classes)
+def usual(images: Iterable[tuple[Uint8, Uint8]], num_classes: int) -> Usual:
+    """Over the (labels, planes) of all images."""
+    sums = np.zeros((3, num_classes))
     for labels, planes in images:
-        labelled = labels[labels != onehot.VOID]
-        own = _of_labels(labels, planes)[labels != onehot.VOID]
-        sums += np.bincount(labelled, own, minlength=num_classes)
-        counts += np.bincount(labelled, minlength=num_classes)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), NEVER)
+        known = labels != onehot.VOID
+        labelled, of_labels = labels[known], _of_labels(labels, planes)[known]
+        weights = (None, of_labels / ONE, _LOSS[of_labels])
+        sums += np.stack([np.bincount(labelled, each, minlength=num_classes) for each in weights])
+    counts, own, losses = sums
+    pixels = np.maximum(counts, 1)
+    return Usual(np.where(counts > 0, own / pixels, NEVER), losses / pixels)
 
 
 def softmin(values: Floats) -> float:
@@ -93,35 +104,37 @@ def softmin(values: Floats) -> float:
     return float((values * weights).sum() / weights.sum())
 
 
-def assess(labels: Uint8, planes: Uint8, sure_from: Floats) -> Assessed:
-    """What is in dispute; `sure_from` are the `thresholds`. An image without labelled pixels has quality 1."""
+def assess(labels: Uint8, planes: Uint8, known: Usual) -> Assessed:
+    """What is in dispute. An image without labelled pixels has quality 1."""
     valid = labels != onehot.VOID
     num_classes = len(planes)
     predicted = planes.argmax(axis=0).astype(np.uint8)
-    of_prediction, of_label = planes.max(axis=0) / ONE, _of_labels(labels, planes)
-    disputed = valid & (predicted != labels) & (of_prediction >= sure_from[predicted])
+    of_labels = _of_labels(labels, planes)
+    disputed = valid & (predicted != labels) & (planes.max(axis=0) / ONE >= known.sure_from[predicted])
     codes = labels[disputed].astype(np.int64) * num_classes + predicted[disputed]
     pairs = np.bincount(codes, minlength=num_classes**2).reshape(num_classes, num_classes)
-    numbers, disputes = _disputes(labels, np.where(valid, predicted, onehot.VOID), disputed, of_prediction - of_label)
-    return Assessed(softmin(of_label[valid]), float(disputed.sum() / max(1, valid.sum())), pairs, disputes, numbers)
+    seen = np.where(valid, predicted, onehot.VOID)
+    numbers, disputes = _disputes(labels, seen, disputed, _LOSS[of_labels])
+    share = float(disputed.sum() / max(1, valid.sum()))
+    return Assessed(softmin(of_labels[valid] / ONE), share, pairs, disputes, numbers)
 
 
-def _of_labels(labels: Uint8, planes: Uint8) -> Floats:
-    """The probability of each pixel's label, 0 for void."""
-    known = labels != onehot.VOID
-    chosen = np.take_along_axis(planes, np.where(known, labels, 0)[None].astype(np.intp), axis=0)[0]
-    return np.where(known, chosen / ONE, 0.0)
+def _of_labels(labels: Uint8, planes: Uint8) -> Uint8:
+    """The probability of each pixel's label, 255 = 1; 0 for void."""
+    valid = labels != onehot.VOID
+    chosen = np.take_along_axis(planes, np.where(valid, labels, 0)[None].astype(np.intp), axis=0)[0]
+    return np.where(valid, chosen, 0).astype(np.uint8)
 
 
 def _disputes(
-    labels: Uint8, predicted: Uint8, disputed: Bool, margins: Floats
+    labels: Uint8, predicted: Uint8, disputed: Bool, losses: Floats
 ) -> tuple[npt.NDArray[np.int32], list[Dispute]]:
     """The regions of `disputed` (H, W): their numbers, and what is known of each."""
     pairs = np.where(disputed, labels.astype(np.int32) * (onehot.VOID + 1) + predicted + 1, 0)
     numbers = _regions(pairs, 0)
     sizes = [_sizes(classes) for classes in (labels, predicted)]
     areas = np.bincount(numbers.ravel())
-    sums = np.bincount(numbers.ravel(), margins.ravel())
+    sums = np.bincount(numbers.ravel(), losses.ravel())
     found = []
     for number, place in enumerate(ndimage.find_objects(numbers), start=1):
         top, left = (side.start for side in place)

@@ -53,6 +53,7 @@ def test_the_image_and_the_objects_with_wrong_labels_come_first(project, capsys)
     assert {WRONG} == {row["image"] for row in objects}
     assert 60 == sum(int(row["area"]) for row in objects) == sum(int(row["pixels"]) for row in pairs)
     assert sorted(objects, key=lambda row: -float(row["score"])) == objects
+    assert objects[0]["score"] == images[0]["score"]
     assert f"13 images, {len(objects)} disputed objects" in capsys.readouterr().out
 
 
@@ -61,6 +62,7 @@ def test_the_page_shows_the_pictures_and_asks_for_nothing(project):
     page = (project / command.FOLDER / command.PAGE).read_text(encoding="utf-8")
 
     assert page.index(WRONG) < page.index("test0")
+    assert page.index('id="images"') < page.index('id="objects"') < page.index('id="pairs"')
     assert (13 + len(rows(project, "objects.csv"))) * 3 == page.count("data:image/png;base64,")
     assert {"data:", "#obje", "#imag", "#pair"} == set(re.findall(r'(?:src|href)="(.{5})', page))
     assert "url(" not in page

@@ -26,7 +26,11 @@ def random_planes(random: np.random.Generator, height: int, width: int) -> np.nd
 
 
 def assessed(labels: np.ndarray, predicted: np.ndarray) -> quality.Assessed:
-    return quality.assess(labels.astype(np.uint8), planes_of(predicted), np.full(CLASSES, 0.5))
+    return quality.assess(labels.astype(np.uint8), planes_of(predicted), sure_at(0.5))
+
+
+def sure_at(probability: float) -> quality.Usual:
+    return quality.Usual(np.full(CLASSES, probability), np.ones(CLASSES))
 
 
 def test_the_quality_of_an_image_is_that_of_cleanlab():
@@ -34,7 +38,7 @@ def test_the_quality_of_an_image_is_that_of_cleanlab():
     labels = random.integers(0, CLASSES, (5, 12, 17)).astype(np.uint8)
     planes = np.stack([random_planes(random, 12, 17) for _ in labels])
     expected, _ = get_label_quality_scores(labels.astype(int), planes / quality.ONE, verbose=False)
-    own = [quality.assess(*pair, np.ones(CLASSES)).quality for pair in zip(labels, planes, strict=True)]
+    own = [quality.assess(*pair, sure_at(1)).quality for pair in zip(labels, planes, strict=True)]
 
     assert expected == pytest.approx(own)
 
@@ -46,16 +50,17 @@ def test_a_model_is_sure_from_the_thresholds_of_cleanlab_on():
     flat = np.moveaxis(planes, 1, -1).reshape(-1, CLASSES) / quality.ONE
     expected = get_confident_thresholds(labels.ravel().astype(int), flat)
 
-    assert expected == pytest.approx(quality.thresholds(zip(labels, planes, strict=True), CLASSES))
+    assert expected == pytest.approx(quality.usual(zip(labels, planes, strict=True), CLASSES).sure_from)
 
 
-def test_void_and_classes_without_labels_leave_the_thresholds_alone():
+def test_void_and_classes_without_labels_leave_what_is_usual_alone():
     labels = np.array([[0, 0, VOID, VOID]], np.uint8)
     planes = planes_of(np.array([[0, 1, 2, 2]]))
 
-    found = quality.thresholds([(labels, planes)], CLASSES)
+    found = quality.usual([(labels, planes)], CLASSES)
 
-    assert [(201 + 27) / 2 / 255, quality.NEVER, quality.NEVER] == pytest.approx(found.tolist())
+    assert [(201 + 27) / 2 / 255, quality.NEVER, quality.NEVER] == pytest.approx(found.sure_from.tolist())
+    assert [-np.log(201 * 27 / 255**2) / 2, 0, 0] == pytest.approx(found.loss.tolist())
 
 
 def test_a_missing_object_and_one_of_another_class_are_disputed_whole():
@@ -75,7 +80,7 @@ def test_a_missing_object_and_one_of_another_class_are_disputed_whole():
         missing.share,
         missing.box,
     )
-    assert (201 - 27) / 255 == pytest.approx(other.margin) == pytest.approx(other.score / 40)
+    assert 27 / 255 == pytest.approx(other.probability) == pytest.approx(np.exp(-missing.loss))
 
 
 def test_a_shifted_object_is_disputed_along_its_border_and_lowers_the_quality_of_its_image():
@@ -93,7 +98,7 @@ def test_a_shifted_object_is_disputed_along_its_border_and_lowers_the_quality_of
 def test_an_unsure_model_disputes_nothing():
     truth = np.zeros((4, 4), np.uint8)
 
-    assert [] == quality.assess(truth, planes_of(truth + 1, sure=120), np.full(CLASSES, 0.5)).disputes
+    assert [] == quality.assess(truth, planes_of(truth + 1, sure=120), sure_at(0.5)).disputes
 
 
 def test_an_image_without_labels_is_not_in_dispute():
@@ -107,7 +112,7 @@ def test_disputes_are_the_disputed_pixels_each_once_and_void_is_none_of_them(see
     random = np.random.default_rng(seed)
     labels = random.choice([0, 1, 2, VOID], (6, 7)).astype(np.uint8)
     planes, sure_from = random_planes(random, 6, 7), random.random(CLASSES)
-    found = quality.assess(labels, planes, sure_from)
+    found = quality.assess(labels, planes, quality.Usual(sure_from, np.ones(CLASSES)))
     expected = np.zeros((CLASSES, CLASSES), int)
     for y, x in np.ndindex(labels.shape):  # by brute force
         best = int(planes[:, y, x].argmax())
