@@ -7,7 +7,7 @@ from segline.reporting import templates
 
 TEMPLATE = "crossvalidation.html"
 NAMES = {"accuracy": "Pixel accuracy", "miou": "mIoU", "ece": "ECE"}
-SOURCES = {"seed": "the seed of the training", "fold": "the images trained on", "image": "the images tested on"}
+SOURCES = {"seed": "seed", "fold": "train images", "image": "test images"}
 
 
 def render(content: Mapping[str, Any], dataset: str) -> str:

@@ -29,8 +29,8 @@ def rows(page: str) -> list[str]:
 def test_each_score_is_in_its_row():
     shown = rows(crossvalidation_page.render(CONTENT, "toy"))
 
-    assert "Pixel accuracy 75.0 % 50.0 % to 75.0 % 81.2 % - - -" in shown
-    assert "mIoU 62.5 % 50.0 % to 75.0 % 68.8 % - 12.5 % 6.2 %" in shown
+    assert "Pixel accuracy 75.0 % (50.0 % to 75.0 %) 81.2 % - - -" in shown
+    assert "mIoU 62.5 % (50.0 % to 75.0 %) 68.8 % - 12.5 % 6.2 %" in shown
     assert "1 7 3 1 62.5 % 50.0 %" in shown
     assert "2 8 4 1 87.5 % 75.0 % (50.0 % to 75.0 %)" in shown
 
