@@ -9,7 +9,7 @@ import numpy as np
 
 from segline.labels import quality
 from segline.labels.out_of_fold import Image
-from segline.labels.quality import Assessed, Bool, Dispute, Uint8
+from segline.labels.quality import Assessed, Bool, Uint8
 from segline.labels.ranking import RankedImage, RankedObject, Ranking, class_pairs
 from segline.reporting import drawing, templates
 
@@ -41,7 +41,8 @@ def _image(image: Image, ranked: RankedImage, ranking: Ranking) -> dict[str, Any
     first = [each.dispute for each in ranking.objects if each.image == ranked.number][:OUTLINED]
     outlined = np.isin(assessed.numbers, [dispute.number for dispute in first])
     views = _views(image, labels, predicted, outlined, whole)
-    return {"name": image.name, "ranked": ranked, "views": views, "disputes": [_named(image, each) for each in first]}
+    pairs = list(dict.fromkeys((each.label, each.prediction) for each in first))
+    return {"name": image.name, "ranked": ranked, "views": views, "pairs": [_named(image, *pair) for pair in pairs]}
 
 
 def _object(image: Image, ranked: RankedObject, ranking: Ranking) -> dict[str, Any]:
@@ -49,12 +50,11 @@ def _object(image: Image, ranked: RankedObject, ranking: Ranking) -> dict[str, A
     dispute = ranked.dispute
     box = _around(dispute.box, *labels.shape)
     views = _views(image, labels, predicted, assessed.numbers == dispute.number, box)
-    return {"name": image.name, "dispute": dispute, "views": views, **_named(image, dispute)}
+    return {"name": image.name, "dispute": dispute, "views": views, **_named(image, dispute.label, dispute.prediction)}
 
 
-def _named(image: Image, dispute: Dispute) -> dict[str, str]:
-    names = [label.name for label in image.classes]
-    return {"label": names[dispute.label], "prediction": names[dispute.prediction]}
+def _named(image: Image, label: int, prediction: int) -> dict[str, str]:
+    return {"label": image.classes[label].name, "prediction": image.classes[prediction].name}
 
 
 def _assessed(image: Image, ranking: Ranking) -> tuple[Uint8, Uint8, Assessed]:
