@@ -75,9 +75,9 @@ def trial(here: World, claims: Sequence[Criterion], measured: bool, draw: np.ran
         noises = [Noise(float(np.sqrt(2) * np.std(column, ddof=1)), FEW) for column in earlier.T]
     whole = [_scores(side.sum(axis=1), here.names, claims) for side in (base, candidate)]
     left = [_scores(side.sum(axis=1, keepdims=True) - side, here.names, claims) for side in (base, candidate)]
-    plan = series.Plan(series.FEWEST if measured else series.ALONE, BUDGET)
+    plan = series.plan(FEW if measured else 0, BUDGET)
     for pairs in range(plan.first, plan.last + 1):
-        shared = series.covariance((left[1] - left[0])[:pairs])
+        shared = series.shared((left[1] - left[0])[:pairs])
         known = series.Evidence(whole[0][:pairs], whole[1][:pairs], shared, None, same=False)
         verdict = decision.overall(series.decide(known, claims, noises, plan))
         if verdict is not Verdict.INCONCLUSIVE:

@@ -12,7 +12,7 @@ from segline.gate import decision, rules, series
 from segline.gate.bootstrap import Noise
 from segline.gate.rules import Criterion, SeedNoise
 
-MOST = 100  # seeds that are thought of
+MOST = 20  # seeds that are thought of
 
 
 def of_seeds(noise: Noise, criteria: int, pairs: int) -> float:
@@ -22,7 +22,7 @@ def of_seeds(noise: Noise, criteria: int, pairs: int) -> float:
     """
     if pairs == 1:
         return noise.half_width(decision.LEVEL / criteria)
-    level = series.Plan(series.FEWEST, pairs).level(series.ERROR / criteria, pairs)
+    level = series.plan(noise.seeds, pairs).level(series.ERROR / criteria, pairs)
     return _half(noise, level, pairs)
 
 

@@ -6,11 +6,14 @@ crossed, as readers and cases are where diagnostic tests are compared, so the va
     V = S^2 / k + C,
 
 S^2 the variance of one pair's difference over seeds, all on these images, and C the covariance of two pairs'
-differences over images, which more seeds do not lower. Interval: Student's t with df (V / (S^2 / k))^2 degrees of
-freedom, df being those of S^2.
+differences over images, which more seeds do not lower. Both are estimates, so the interval is by Student's t with
+
+    V^2 / ((S^2 / k)^2 / n + W)
+
+degrees of freedom, n being those of S^2, and 2 W the variance of the estimate of C.
 Sources: Obuchowski and Rockette 1995, "Hypothesis testing of diagnostic accuracy for multiple readers and multiple
-tests"; Hillis 2007, "A comparison of denominator degrees of freedom methods" (the degrees of freedom); Efron and Stein
-1981, "The jackknife estimate of variance".
+tests"; Satterthwaite 1946, "An approximate distribution of estimates of variance components" (the degrees of freedom);
+Efron and Stein 1981, "The jackknife estimate of variance".
 """
 
 from collections.abc import Sequence
@@ -32,33 +35,46 @@ ALONE = 4  # pairs at the first look if noise.json says nothing about these reci
 
 
 @dataclass(frozen=True)
+class Shared:
+    """The `covariance` C of two pairs' differences (M,), at least 0, and half the variance of its estimate, W (M,)."""
+
+    covariance: Floats
+    doubt: Floats
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """Scores `base` and `candidate` (k, M), and the covariance C of their differences (M,) by image and by group.
+    """Scores `base` and `candidate` (k, M), and what the choice of images, or of groups of them, adds to all pairs.
 
     `by_group` is None without groups. `same` says that both sides predict the same in every pair.
     """
 
     base: Floats
     candidate: Floats
-    by_image: Floats
-    by_group: Floats | None
+    by_image: Shared
+    by_group: Shared | None
     same: bool
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Looks after `first` to `last` pairs."""
+    """Looks after `first` to `last` pairs. `earlier` are the degrees of freedom of the seed noise that is known."""
 
     first: int
     last: int
+    earlier: int
 
-    def level(self, share: float, pairs: int) -> float:
-        """The one-sided level at the look after so many pairs, where `share` is spent over all looks."""
-        return spending.levels(share, self._fractions())[pairs - self.first]
+    def level(self, share: float, pairs: int, sides: int = 2) -> float:
+        """The one-sided level at the look after so many pairs, where `share` is spent over all looks.
 
-    def _fractions(self) -> tuple[float, ...]:
-        """The shares of the information: as if every pair added the same. The images' part makes looks more alike."""
-        return tuple(pairs / self.last for pairs in range(self.first, self.last + 1))
+        As if images left no doubt: their part is the same at all looks, and makes them more alike.
+        """
+        return spending.levels(share, self.first, self.last, self.earlier, sides)[pairs - self.first]
+
+
+def plan(noise: int, budget: int) -> Plan:
+    """The looks of at most `budget` pairs, where the seed noise was measured with so many seeds, or 0."""
+    return Plan(FEWEST, budget, noise - 1) if noise else Plan(ALONE, budget, 0)
 
 
 def gather(pairs: Sequence[Pair], criteria: Sequence[Criterion], same: bool) -> Evidence:
@@ -66,7 +82,7 @@ def gather(pairs: Sequence[Pair], criteria: Sequence[Criterion], same: bool) -> 
     images, groups = zip(*(samples.of_pair(pair) for pair in pairs), strict=True)
     scores = [np.stack([_once(side, criteria) for side in sides]) for sides in zip(*images, strict=True)]
     grouped = _covariance(groups, criteria) if groups[0] and len(groups[0][0]) > 1 else None
-    known = grouped is not None and bool(np.isfinite(grouped).all())  # no class is in one group alone
+    known = grouped is not None and bool(np.isfinite(grouped.covariance).all())  # no class is in one group alone
     return Evidence(scores[0], scores[1], _covariance(images, criteria), grouped if known else None, same)
 
 
@@ -75,21 +91,26 @@ def _once(side: Sample, criteria: Sequence[Criterion]) -> Floats:
     return scores
 
 
-def _covariance(pairs: Sequence[Sequence[Sample]], criteria: Sequence[Criterion]) -> Floats:
+def _covariance(pairs: Sequence[Sequence[Sample]], criteria: Sequence[Criterion]) -> Shared:
     left = [samples.differences(criteria, *(_left_out(side, criteria) for side in pair)) for pair in pairs]
-    return covariance(np.stack(left))
+    return shared(np.stack(left))
 
 
-def covariance(left: Floats) -> Floats:
-    """The mean covariance over units of the differences of two pairs, by the jackknife: (M,), at least 0.
+def shared(left: Floats) -> Shared:
+    """The mean covariance over units of the differences of two pairs, by the jackknife.
 
-    `left` (k, U, M) are the pairs' differences without each unit in turn.
+    `left` (k, U, M) are the pairs' differences without each unit in turn. Two pairs whose differences have the variance
+    C + R each show their covariance C with a variance of (C^2 + (C + R)^2) / (U - 1), by U normal units; the mean over
+    all pairs of pairs that share units has 2 W = 2 (C^2 + 2 C R / k + R^2 / (k (k - 1))) / (U - 1).
     """
+    pairs, units = left.shape[:2]
     deviations = left - left.mean(axis=1, keepdims=True)  # (k, U, M)
-    factor = (left.shape[1] - 1) / left.shape[1]
+    factor = (units - 1) / units
     of_sum, of_each = factor * (deviations.sum(axis=0) ** 2).sum(axis=0), factor * (deviations**2).sum(axis=(0, 1))
-    covariance: Floats = (of_sum - of_each) / (len(left) * (len(left) - 1))
-    return np.maximum(0.0, covariance)
+    covariance = np.maximum(0.0, (of_sum - of_each) / (pairs * (pairs - 1)))
+    rest = np.maximum(0.0, of_each / pairs - covariance)
+    doubt = covariance**2 + 2 * covariance * rest / pairs + rest**2 / (pairs * (pairs - 1))
+    return Shared(covariance, doubt / (units - 1))
 
 
 def _left_out(side: Sample, criteria: Sequence[Criterion]) -> Floats:
@@ -105,14 +126,18 @@ def decide(
     """A finding for each criterion, in their order, at the look after these pairs."""
     claims = [_Claim(evidence, criterion, place, noises[place]) for place, criterion in enumerate(criteria)]
     pairs = len(evidence.base)
+
+    def level(place: int, share: float) -> float:
+        return plan.level(share, pairs, claims[place].sides)
+
     levels = decision.holm(
-        lambda place, share: claims[place].interval(plan.level(share, pairs)).high < 0, len(criteria), ERROR
+        lambda place, share: claims[place].interval(level(place, share)).high < 0, len(criteria), ERROR
     )
-    return [claim.finding(share, plan.level(share, pairs)) for claim, share in zip(claims, levels, strict=True)]
+    return [claims[place].finding(share, level(place, share)) for place, share in enumerate(levels)]
 
 
 class _Claim:
-    """One criterion: its mean difference, and the two parts of the variance of that."""
+    """One criterion: its mean difference, and the two parts of the variance of that, each with its doubt W."""
 
     def __init__(self, evidence: Evidence, criterion: Criterion, place: int, noise: Noise | None) -> None:
         self.criterion = criterion
@@ -121,24 +146,20 @@ class _Claim:
         self.base, self.candidate = float(base.mean()), float(candidate.mean())
         means = np.array([self.base]), np.array([self.candidate])
         self.difference = float(samples.differences([criterion], *means)[0])
-        sides = [candidate] if criterion.floor is not None else [] if evidence.same else [base, candidate]
-        variance, self.freedom = pooled(sides, noise)
-        self.seeds = variance / self.pairs
-        self.images = float(evidence.by_image[place])
-        self.groups = None if evidence.by_group is None else float(evidence.by_group[place])
-
-    def half(self, level: float, images: float, seeds: float) -> float:
-        """Half the interval, for these parts of the variance, at this one-sided level."""
-        freedom = self.freedom * ((images + seeds) / seeds) ** 2 if seeds else np.inf
-        quantile = -special.ndtri(level) if np.isinf(freedom) else special.stdtrit(freedom, 1 - level)
-        return float(quantile * np.sqrt(images + seeds))
+        own = [candidate] if criterion.floor is not None else [] if evidence.same else [base, candidate]
+        self.sides = 2 if criterion.floor is None else 1
+        variance, freedom = pooled(own, noise)
+        seeds = variance / self.pairs
+        self.seeds = (seeds, seeds**2 / freedom if freedom else 0.0)
+        self.images = _at(evidence.by_image, place)
+        self.groups = None if evidence.by_group is None else _at(evidence.by_group, place)
 
     def interval(self, level: float) -> Interval:
         """By images and seeds."""
         return self._interval(level, self.images)
 
-    def _interval(self, level: float, images: float) -> Interval:
-        half = self.half(level, images, self.seeds)
+    def _interval(self, level: float, images: tuple[float, float]) -> Interval:
+        half = _half(level, images, self.seeds)
         return Interval(round(self.difference - half, DECIMALS), round(self.difference + half, DECIMALS))
 
     def finding(self, share: float, level: float) -> Finding:
@@ -152,11 +173,25 @@ class _Claim:
             2 * share,
             interval,
             decision.rule(self.difference, interval, self.criterion.margin),
-            self.half(level, self.images, 0.0),
-            self.half(level, 0.0, self.seeds),
+            _half(level, self.images),
+            _half(level, self.seeds),
             None if self.groups is None else self._interval(level, self.groups),
             self.pairs,
         )
+
+
+def _at(shared: Shared, place: int) -> tuple[float, float]:
+    return float(shared.covariance[place]), float(shared.doubt[place])
+
+
+def _half(level: float, *parts: tuple[float, float]) -> float:
+    """Half the interval at this one-sided level, for parts of the variance, each with half its own variance.
+
+    Source: Satterthwaite 1946 (the degrees of freedom).
+    """
+    variance, doubt = (sum(each) for each in zip(*parts, strict=True))
+    quantile = special.stdtrit(variance**2 / doubt, 1 - level) if doubt else -special.ndtri(level)
+    return float(quantile * np.sqrt(variance)) if variance else 0.0
 
 
 def pooled(sides: Sequence[Floats], noise: Noise | None) -> tuple[float, int]:

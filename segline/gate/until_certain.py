@@ -41,7 +41,7 @@ def judge(base: str, root: Path, budget: int) -> Judgement:
         problem = "a folder of saved metrics, which cannot be trained again"
         raise ParameterError(f"--base {base}", problem, "Name a revision, such as origin/main, or leave --seeds out.")
     noise = opened.rules.noise if opened.described else None
-    plan = series.Plan(series.FEWEST if noise else series.ALONE, budget)
+    plan = series.plan(len(noise.seeds) if noise else 0, budget)
     if plan.first > budget:
         problem = f"expected at least {plan.first}, got {budget}, since no seed noise of these recipes is known"
         raise ParameterError("--seeds", problem, "Allow more, or measure it: segline noise.")
