@@ -1,8 +1,8 @@
 """The gate with several seeds a side, simulated from normal scores: false alarms, and losses of a margin that pass.
 
 A score is a mean over images. A run is what its seed does to all images alike and to each one; base and candidate also
-differ in what an image is to them, in every pair alike. Every gate draws images, runs and earlier runs anew, and is
-judged by `segline.gate.series` as a user's is: looks, seed variance, covariance of images, verdict.
+differ in what an image is to them, in every pair alike. Every gate draws images, runs and earlier runs anew. Looks,
+variances and intervals are those of `segline.gate.series`.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,7 @@ import numpy as np
 from scipy import stats
 
 from segline.gate import series
-from segline.gate.bootstrap import Noise
-from segline.gate.decision import Verdict
-from segline.gate.rules import Criterion
+from segline.gate.bootstrap import Floats, Noise
 from segline.monitoring import console
 
 SEED = 1
@@ -60,34 +58,34 @@ class Ended:
 
 def simulated(world: World, loss: float, gates: int) -> Ended:
     """Gates of a candidate that lost so much. Without a loss the margin is 0, where alarms are likeliest."""
-    claims, plan = [Criterion("miou", MARGIN if loss else 0.0)], series.plan(world.noise, world.budget)
+    plan, margin = series.plan(world.noise, world.budget), MARGIN if loss else 0.0
     draw = np.random.default_rng(SEED)
-    said = dict.fromkeys(Verdict, 0)
+    regressions = passes = 0
     for start in range(0, gates, BATCH):
-        count = min(BATCH, gates - start)
-        scores, left = _drawn(world, count, draw)
+        scores, left, noise = drawn(world, min(BATCH, gates - start), draw)
         scores[1] -= loss
-        deviations = np.hypot(world.kind.seeds, world.kind.both) * draw.chisquare(max(1, world.noise - 1), count) ** 0.5
-        alive = list(range(count))
+        going = np.ones(scores.shape[-1], bool)
         for pairs in range(plan.first, plan.last + 1):
-            shared = series.shared(left[:pairs][..., alive])
-            going = []
-            for place, gate in enumerate(alive):
-                own = series.Shared(shared.covariance[[place]], shared.doubt[[place]])
-                base, candidate = scores[:, :pairs, [gate]]
-                known = series.Evidence(base, candidate, own, None, same=False)
-                noise = Noise(float(deviations[gate] / (world.noise - 1) ** 0.5), world.noise) if world.noise else None
-                [finding] = series.decide(known, claims, [noise], plan)
-                if finding.verdict is Verdict.INCONCLUSIVE and pairs < plan.last:
-                    going.append(gate)
-                else:
-                    said[finding.verdict] += 1
-            alive = going
-    return Ended(gates, said[Verdict.REGRESSION], said[Verdict.OK])
+            difference, half = judged(scores[:, :pairs], left[:pairs], noise, plan)
+            is_regression = going & (difference < -margin) & (difference + half < 0)
+            is_pass = going & (difference - half >= -margin)
+            regressions, passes = regressions + int(is_regression.sum()), passes + int(is_pass.sum())
+            going &= ~(is_regression | is_pass)
+    return Ended(gates, regressions, passes)
 
 
-def _drawn(world: World, gates: int, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of both sides (2, k, gates), and of their differences without each image in turn (k, U, gates)."""
+def judged(scores: Floats, left: Floats, noise: Noise | None, plan: series.Plan) -> tuple[Floats, Floats]:
+    """The mean difference of each gate and half its interval, at the look after these pairs."""
+    pairs, shared = len(left), series.shared(left)
+    seeds = series.by_seed(list(scores), noise, pairs)
+    level = plan.level(series.ERROR, pairs)
+    difference = (scores[1] - scores[0]).mean(axis=0)
+    return difference, series.half_width(level, (shared.covariance, shared.doubt), seeds)
+
+
+def drawn(world: World, gates: int, draw: np.random.Generator) -> tuple[Floats, Floats, Noise | None]:
+    """Scores of both sides (2, k, gates), those of their differences without each image in turn (k, U, gates), and the
+    seed noise that was measured (gates,)."""
     kind, size = world.kind, (world.budget, world.images, gates)
     runs = kind.seeds * draw.normal(size=(2, world.budget, 1, gates)) / np.sqrt(2)
     values = np.broadcast_to(runs, (2, *size)).copy()
@@ -97,7 +95,9 @@ def _drawn(world: World, gates: int, draw: np.random.Generator) -> tuple[np.ndar
         values += kind.both * scale * draw.normal(size=values.shape) / np.sqrt(2)
     differences = values[1] - values[0]
     left = (differences.sum(axis=1, keepdims=True) - differences) / (world.images - 1)
-    return values.mean(axis=2), left
+    freedom = world.noise - 1
+    deviation = np.hypot(kind.seeds, kind.both) * np.sqrt(draw.chisquare(max(1, freedom), gates) / max(1, freedom))
+    return values.mean(axis=2), left, Noise(deviation, world.noise) if world.noise else None
 
 
 def table(gates: int) -> None:
@@ -122,4 +122,6 @@ def _worlds() -> Iterator[tuple[World, str]]:
         for noise in NOISES:
             for images in IMAGES:
                 for name, kind in KINDS.items():
+                    if name == "seeds" and images != IMAGES[0]:
+                        continue  # of any number the same
                     yield World(budget, noise, images, kind), name

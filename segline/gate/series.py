@@ -148,9 +148,7 @@ class _Claim:
         self.difference = float(samples.differences([criterion], *means)[0])
         own = [candidate] if criterion.floor is not None else [] if evidence.same else [base, candidate]
         self.sides = 2 if criterion.floor is None else 1
-        variance, freedom = pooled(own, noise)
-        seeds = variance / self.pairs
-        self.seeds = (seeds, seeds**2 / freedom if freedom else 0.0)
+        self.seeds = by_seed(own, noise, self.pairs)
         self.images = _at(evidence.by_image, place)
         self.groups = None if evidence.by_group is None else _at(evidence.by_group, place)
 
@@ -159,7 +157,7 @@ class _Claim:
         return self._interval(level, self.images)
 
     def _interval(self, level: float, images: tuple[float, float]) -> Interval:
-        half = _half(level, images, self.seeds)
+        half = float(half_width(level, images, self.seeds))
         return Interval(round(self.difference - half, DECIMALS), round(self.difference + half, DECIMALS))
 
     def finding(self, share: float, level: float) -> Finding:
@@ -173,8 +171,8 @@ class _Claim:
             2 * share,
             interval,
             decision.rule(self.difference, interval, self.criterion.margin),
-            _half(level, self.images),
-            _half(level, self.seeds),
+            float(half_width(level, self.images)),
+            float(half_width(level, self.seeds)),
             None if self.groups is None else self._interval(level, self.groups),
             self.pairs,
         )
@@ -184,14 +182,22 @@ def _at(shared: Shared, place: int) -> tuple[float, float]:
     return float(shared.covariance[place]), float(shared.doubt[place])
 
 
-def _half(level: float, *parts: tuple[float, float]) -> float:
+def half_width(level: float, *parts: tuple[Floats | float, Floats | float]) -> Floats:
     """Half the interval at this one-sided level, for parts of the variance, each with half its own variance.
 
     Source: Satterthwaite 1946 (the degrees of freedom).
     """
-    variance, doubt = (sum(each) for each in zip(*parts, strict=True))
-    quantile = special.stdtrit(variance**2 / doubt, 1 - level) if doubt else -special.ndtri(level)
-    return float(quantile * np.sqrt(variance)) if variance else 0.0
+    variance, doubt = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
+    freedom = np.divide(variance**2, doubt, out=np.full_like(variance, np.inf), where=doubt > 0)
+    quantile = np.where(np.isinf(freedom), -special.ndtri(level), special.stdtrit(np.minimum(freedom, 1e9), 1 - level))
+    return np.asarray(quantile * np.sqrt(variance))
+
+
+def by_seed(sides: Sequence[Floats], noise: Noise | None, pairs: int) -> tuple[float, float]:
+    """What seeds leave in the mean over so many pairs, S^2 / k, and half the variance of that estimate."""
+    variance, freedom = pooled(sides, noise)
+    seeds = variance / pairs
+    return seeds, seeds**2 / freedom if freedom else 0.0
 
 
 def pooled(sides: Sequence[Floats], noise: Noise | None) -> tuple[float, int]:
@@ -204,7 +210,7 @@ def pooled(sides: Sequence[Floats], noise: Noise | None) -> tuple[float, int]:
     if not sides:
         return 0.0, 0
     own = sum(len(side) - 1 for side in sides)
-    squares = len(sides) * sum(float(((side - side.mean()) ** 2).sum()) for side in sides)
+    squares = len(sides) * sum(((side - side.mean(axis=0)) ** 2).sum(axis=0) for side in sides)
     earlier = 0 if noise is None else noise.seeds - 1
     squares += 0.0 if noise is None else earlier * noise.deviation**2
     return squares / (own + earlier), own + earlier

@@ -145,3 +145,15 @@ def test_false_alarms_stay_below_the_error_and_losses_are_found(kind, images):
     assert stats.binomtest(alarms.regressions, 2000, 0.05, "greater").pvalue > 0.01 < alarms.regressions / 2000
     assert stats.binomtest(passes.passes, 2000, 0.05, "greater").pvalue > 0.01
     assert found.regressions > 190
+
+
+def test_the_simulated_gates_are_judged_as_those_of_a_user():
+    world = gate_normal.World(budget=5, noise=5, images=10, kind=gate_normal.KINDS["both"])
+    scores, left, noise = gate_normal.drawn(world, 20, np.random.default_rng(1))
+    difference, half = gate_normal.judged(scores[:, :3], left[:3], noise, PLAN)
+    for gate in range(20):
+        known = series.Evidence(*scores[:, :3, [gate]], series.shared(left[:3, :, [gate]]), None, same=False)
+        [finding] = series.decide(known, CLAIMS[:1], [Noise(noise.deviation[gate], 5)], PLAN)
+
+        assert finding.difference == pytest.approx(difference[gate])
+        assert finding.interval.high - finding.difference == pytest.approx(half[gate])
