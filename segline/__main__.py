@@ -124,7 +124,10 @@ def _gate_arguments(command: argparse.ArgumentParser) -> None:
     where = "a git revision, such as origin/main, or a folder of saved metrics"
     command.add_argument("--base", required=True, metavar="REV_OR_DIR", help=where)
     budget = "train both sides from the same seeds, from 2 to N, until the verdict is certain; BASE is a revision"
-    command.add_argument("--seeds", type=int, metavar="N", help=budget)
+    compared = command.add_mutually_exclusive_group()
+    compared.add_argument("--seeds", type=int, metavar="N", help=budget)
+    folds = "compare the cross-validations of both sides: metrics/crossvalidation.json and what is beside it"
+    compared.add_argument("--crossvalidation", action="store_true", help=folds)
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", dest="form", action="store_const", const="json", default="text", help="print JSON")
     form.add_argument("--md", dest="form", action="store_const", const="markdown", help="print Markdown")

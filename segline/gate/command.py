@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segline.core import params
-from segline.gate import judgement, render, saved_metrics, until_certain
+from segline.gate import crossvalidated, judgement, render, saved_metrics, until_certain
 from segline.gate.decision import Verdict
 from segline.monitoring import console
 
@@ -20,12 +20,15 @@ SUMMARY = "GITHUB_STEP_SUMMARY"  # a file of GitHub Actions: Markdown appended t
 ANNOTATION = "::warning title=Gate inconclusive::No regression shown, none ruled out: see the job summary."
 
 
-def run(base: str, form: str, strict: bool, seeds: int | None = None) -> int:
+def run(base: str, form: str, strict: bool, seeds: int | None = None, *, crossvalidation: bool = False) -> int:
     """Prints the judgement, adds it to the job summary, and returns its exit code. Raises what made it impossible."""
     show, show_refusal = FORMS[form]
     try:
         params.require_top_folder(saved_metrics.evaluation().parent)
-        judged = judgement.judge(base, Path()) if seeds is None else until_certain.judge(base, Path.cwd(), seeds)
+        if crossvalidation:
+            judged = crossvalidated.judge(base, Path())
+        else:
+            judged = judgement.judge(base, Path()) if seeds is None else until_certain.judge(base, Path.cwd(), seeds)
         shown, markdown = show(judged), render.as_markdown(judged)
     except Exception as error:
         if show_refusal:
@@ -49,4 +52,4 @@ def _summarise(markdown: str) -> bool:
 
 def command(args: Namespace) -> int:
     """`segline gate`: the exit code of the judgement."""
-    return run(args.base, args.form, args.strict, args.seeds)
+    return run(args.base, args.form, args.strict, args.seeds, crossvalidation=args.crossvalidation)

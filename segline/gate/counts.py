@@ -64,7 +64,7 @@ class Side:
 def protocol(saved: Saved) -> dict[str, str]:
     """What was evaluated and how; no score is read. Raises DataError."""
     where = saved.evaluation_name
-    entries = _document(saved).get("protocol")
+    entries = document_of(saved).get("protocol")
     if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
         raise DataError(where, "protocol: expected an object of strings", saved.remedy)
     if missing := [key for key in formatting.PROTOCOL if key not in entries]:
@@ -85,7 +85,7 @@ def classes(saved: Saved) -> tuple[str, ...] | None:
 
 def read(saved: Saved) -> Side:
     """One side, whose protocol has been checked. Raises DataError."""
-    document = _document(saved)
+    document = document_of(saved)
     try:
         scores = _Scores.model_validate(document)
     except ValidationError as error:
@@ -127,9 +127,10 @@ def _objects(
     return objects.read(saved, names, fields, stated)
 
 
-def _document(saved: Saved) -> dict[str, Any]:
+def document_of(saved: Saved) -> dict[str, Any]:
+    """The content of its JSON file. Raises DataError."""
     where = saved.evaluation_name
-    text = _text(where, saved.evaluation, saved.remedy)
+    text = text_of(where, saved.evaluation, saved.remedy)
 
     def refuse(constant: str) -> NoReturn:
         raise DataError(where, f"contains {constant}, expected finite numbers", saved.remedy)
@@ -143,7 +144,8 @@ def _document(saved: Saved) -> dict[str, Any]:
     return document
 
 
-def _text(where: str, content: bytes, remedy: str) -> str:
+def text_of(where: str, content: bytes, remedy: str) -> str:
+    """The text of a file. Raises DataError if it is empty, not UTF-8 or has an unresolved conflict."""
     if not content.strip():
         raise DataError(where, "empty", remedy)
     if CONFLICT.search(content):
@@ -158,7 +160,7 @@ def _text(where: str, content: bytes, remedy: str) -> str:
 
 def _table(saved: Saved) -> tuple[list[str], list[list[str]]]:
     where = saved.per_image_name
-    text = _text(where, saved.per_image, saved.remedy)
+    text = text_of(where, saved.per_image, saved.remedy)
     try:
         header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     except csv.Error as error:

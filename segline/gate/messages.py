@@ -73,6 +73,14 @@ def pooled(known: SeedNoise | None, path: str) -> str:
     return f"Seed noise is that of these runs and of the {len(known.seeds)} seeds of {path}, pooled."
 
 
+def cross_validated(images: int, folds: int, seeds: int, widening: float) -> str:
+    """What a judgement of two cross-validations is of."""
+    return (
+        f"Cross-validation: {images} images in {folds} folds, each predicted from {seeds} seeds a side by models that "
+        f"have not seen it. Folds share training images, so intervals are {widening**0.5:.2f} times as wide."
+    )
+
+
 def trained(made: int, runs: int, folder: str, machine: Mapping[str, str]) -> str:
     """Where the runs of both sides were made."""
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())

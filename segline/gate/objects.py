@@ -6,6 +6,7 @@ N images, C classes with objects, U units that are resampled (images, or groups 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,13 @@ class Objects:
         """Those of these images, in their order."""
         predicted = tuple(tuple(images[row] for row in rows) for images in self.predicted)
         return Objects(self.classes, self.cells[list(rows)], predicted, self.data)
+
+    def and_of(self, others: Sequence["Objects"]) -> "Objects":
+        """Those of these images, then those of others."""
+        every = [self, *others]
+        cells = np.concatenate([each.cells for each in every])
+        predicted = zip(*(each.predicted for each in every), strict=True)
+        return Objects(self.classes, cells, tuple(tuple(chain(*images)) for images in predicted), self.data)
 
     def units(self, unit: Sequence[int]) -> "Units":
         """With image i in unit `unit[i]`."""

@@ -38,8 +38,8 @@ class Effective:
     strict: bool
 
 
-def effective(pair: Pair, root: Path) -> Effective:
-    """The rules by which the working tree at `root` is judged against its base.
+def effective(pair: Pair, root: Path, *, noise: bool = True) -> Effective:
+    """The rules by which the working tree at `root` is judged against its base, with the seed noise they name or not.
 
     Raises PipelineError if rules or noise of a side are broken, or name something that was not evaluated.
     """
@@ -50,7 +50,7 @@ def effective(pair: Pair, root: Path) -> Effective:
         claims = criteria(theirs, pair.images_by_class, pair.images_with_objects, place, calibrated=pair.calibrated)
     rules = theirs or own
     path = Path(rules.noise)
-    own_noise, base_noise = _own_noise(pair, path, root), _noise_of_base(pair, path, root)
+    own_noise, base_noise = (each(pair, path, root) if noise else None for each in (_own_noise, _noise_of_base))
     sides = {str(FILE): (own, theirs), rules.noise: (own_noise, base_noise)}
     return Effective(
         claims,

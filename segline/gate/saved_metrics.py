@@ -1,7 +1,7 @@
 """The saved metrics of a side, in a commit or in a folder, and what dvc.lock records about them. Nothing is changed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segline.core import git, pipeline
@@ -22,6 +22,20 @@ def per_image() -> Path:
 
 
 @dataclass(frozen=True)
+class Files:
+    """The two files of a side in the project, and the command that writes them."""
+
+    evaluation: Path
+    per_image: Path
+    command: str
+
+
+def of_run() -> Files:
+    """Those of one run."""
+    return Files(evaluation(), per_image(), "make repro")
+
+
+@dataclass(frozen=True)
 class Saved:
     """The two files as bytes. `label` and `place` name them in messages; `commit` is None for a folder."""
 
@@ -31,20 +45,22 @@ class Saved:
     evaluation: bytes
     per_image: bytes
     remedy: str
+    files: Files = field(default_factory=of_run)
 
     @property
     def evaluation_name(self) -> str:
         """What messages call eval.json."""
-        return f"{self.place}{evaluation().name}"
+        return f"{self.place}{self.files.evaluation.name}"
 
     @property
     def per_image_name(self) -> str:
         """What messages call per_image.csv."""
-        return f"{self.place}{per_image().name}"
+        return f"{self.place}{self.files.per_image.name}"
 
 
-def in_folder(folder: Path, label: str, remedy: str) -> Saved:
-    """The metrics in a folder. Raises DataError if one is missing or not a file."""
+def in_folder(folder: Path, label: str, remedy: str, files: Files | None = None) -> Saved:
+    """The metrics in a folder, by default those of one run. Raises DataError if one is missing or not a file."""
+    files = files or of_run()
 
     def content(name: str) -> bytes:
         path = folder / name
@@ -56,15 +72,17 @@ def in_folder(folder: Path, label: str, remedy: str) -> Saved:
         except IsADirectoryError:
             raise DataError(path, "a folder, expected a file", remedy) from None
 
-    return Saved(label, f"{folder}/", None, content(evaluation().name), content(per_image().name), remedy)
+    return Saved(
+        label, f"{folder}/", None, content(files.evaluation.name), content(files.per_image.name), remedy, files
+    )
 
 
-def read(base: str, root: Path) -> Saved:
-    """The metrics of `base`, a revision of the repository at `root` or a folder.
+def read(base: str, root: Path, files: Files | None = None) -> Saved:
+    """The metrics of `base`, a revision of the repository at `root` or a folder; by default those of one run.
 
     Raises ParameterError if it is neither or both, DataError if it has no metrics.
     """
-    where = f"--base {base}"
+    where, files = f"--base {base}", files or of_run()
     if not base.strip():
         raise ParameterError("--base", "empty", "Name a revision, such as origin/main, or a folder of saved metrics.")
     folder, commit = root / base, commit_of(base, root)
@@ -72,12 +90,13 @@ def read(base: str, root: Path) -> Saved:
         remedy = f"Write ./{base} for the folder, or refs/heads/{base} for the branch."
         raise ParameterError(where, "both a folder and a revision", remedy)
     if commit:
-        return _committed(base, commit, root)
+        return _committed(base, commit, root, files)
     if not folder.is_dir():
         raise _unknown(where, base, root)
     if folder.resolve() == (root / evaluation().parent).resolve():
         raise ParameterError(where, "the candidate's own folder", "Name a folder with the metrics of another run.")
-    return in_folder(folder, base, f"Save {evaluation().name} and {per_image().name} of the base there.")
+    remedy = f"Save {files.evaluation.name} and {files.per_image.name} of the base there."
+    return in_folder(folder, base, remedy, files)
 
 
 def commit_of(revision: str, root: Path) -> str | None:
@@ -101,7 +120,7 @@ def beside(label: str, commit: str | None, path: Path, root: Path) -> bytes | No
     return file.read_bytes() if file.exists() else None
 
 
-def _committed(base: str, commit: str, root: Path) -> Saved:
+def _committed(base: str, commit: str, root: Path, files: Files) -> Saved:
     folder = evaluation().parent.as_posix()
     place = f"{base}:{folder}/"
 
@@ -110,12 +129,12 @@ def _committed(base: str, commit: str, root: Path) -> Saved:
         if committed is None:
             kind = git.ask(root, "cat-file", "-t", f"{commit}:./{path.as_posix()}").stdout.decode().strip()
             problem = "a folder, expected a file" if kind == "tree" else "not in that commit"
-            remedy = f"Commit {folder}/ there (make repro, git add {folder}, git commit), or name another base."
+            remedy = f"Commit {folder}/ there ({files.command}, git add {folder}, git commit), or name another base."
             raise DataError(f"{place}{path.name}", problem, remedy)
         return committed
 
     remedy = "Name another base, or fix it there."
-    return Saved(base, place, commit, content(evaluation()), content(per_image()), remedy)
+    return Saved(base, place, commit, content(files.evaluation), content(files.per_image), remedy, files)
 
 
 def _unknown(where: str, base: str, root: Path) -> ParameterError:

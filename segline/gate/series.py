@@ -46,7 +46,8 @@ class Shared:
 class Evidence:
     """Scores `base` and `candidate` (k, M), and what the choice of images, or of groups of them, adds to all pairs.
 
-    `by_group` is None without groups. `same` says that both sides predict the same in every pair.
+    `by_group` is None without groups. `same` says that both sides predict the same in every pair. The variance is
+    multiplied by `widening`, for what these runs have in common besides images.
     """
 
     base: Floats
@@ -54,6 +55,7 @@ class Evidence:
     by_image: Shared
     by_group: Shared | None
     same: bool
+    widening: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,9 @@ class _Claim:
         self.difference = float(samples.differences([criterion], *means)[0])
         own = [candidate] if criterion.floor is not None else [] if evidence.same else [base, candidate]
         self.sides = 2 if criterion.floor is None else 1
-        self.seeds = by_seed(own, noise, self.pairs)
-        self.images = _at(evidence.by_image, place)
-        self.groups = None if evidence.by_group is None else _at(evidence.by_group, place)
+        self.seeds = _widened(*by_seed(own, noise, self.pairs), evidence.widening)
+        self.images = _at(evidence.by_image, place, evidence.widening)
+        self.groups = _at(evidence.by_group, place, evidence.widening) if evidence.by_group else None
 
     def interval(self, level: float) -> Interval:
         """By images and seeds."""
@@ -178,8 +180,12 @@ class _Claim:
         )
 
 
-def _at(shared: Shared, place: int) -> tuple[float, float]:
-    return float(shared.covariance[place]), float(shared.doubt[place])
+def _at(shared: Shared, place: int, widening: float) -> tuple[float, float]:
+    return _widened(float(shared.covariance[place]), float(shared.doubt[place]), widening)
+
+
+def _widened(variance: float, doubt: float, widening: float) -> tuple[float, float]:
+    return widening * variance, widening**2 * doubt
 
 
 def half_width(level: float, *parts: tuple[Floats | float, Floats | float]) -> Floats:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 FILES = {f"metrics/crossvalidation{end}" for end in (".json", ".html", "_per_image.csv")}
 
 
-PAGE = (ROOT / "docs/crossvalidation.md").read_text(encoding="utf-8")
+PAGE, GATE = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("crossvalidation.md", "gate.md"))
 
 
 def run(project: Project, *arguments: str, fails: bool = False) -> str:
@@ -55,6 +55,7 @@ def test_each_image_is_tested_once_and_all_else_stays_as_it_was(project):
     assert [fold["images"] for fold in content["folds"]] == [sum(row["fold"] == fold for row in rows) for fold in "123"]
     assert "Segline cross-validation" in project.read("metrics/crossvalidation.html")
     assert set() == project.changed()
+    compare(project)
 
     (command,) = re.findall(r"^segline (labels --annotations labelme)$", PAGE, re.MULTILINE)
     said = project.run("python", "-m", "segline", *command.split())
@@ -64,6 +65,23 @@ def test_each_image_is_tested_once_and_all_else_stays_as_it_was(project):
         assert stems.keys() == {row["image"] for row in csv.DictReader(stream)}
     assert stems.keys() == {path.stem for path in (project.root / "predictions/labels/annotations").iterdir()}
     assert set() == project.changed()
+
+
+def compare(project: Project) -> None:
+    """The gate reads what was written; for it, the one seed counts as two."""
+    content = json.loads(project.read("metrics/crossvalidation.json"))
+    for fold in content["folds"]:
+        fold["scores"].append({**fold["scores"][0], "seed": 2})
+    header, *rows = project.read("metrics/crossvalidation_per_image.csv").splitlines()
+    project.write("metrics/crossvalidation.json", json.dumps(content))
+    project.write("metrics/crossvalidation_per_image.csv", "\n".join([header, *rows, *(f"2{row[1:]}" for row in rows)]))
+    project.git("add", "--force", "metrics")
+    project.commit("Cross-validate")
+    (command,) = set(re.findall(r"^segline (gate --base \S+ --crossvalidation)", GATE, re.MULTILINE))
+    said = project.run("python", "-m", "segline", *command.replace("origin/main", "HEAD").split())
+
+    assert "Gate: PASS against HEAD" in said
+    assert f"Cross-validation: {len(rows)} images in 3 folds, each predicted from 2 seeds a side" in said
 
 
 @pytest.mark.parametrize(

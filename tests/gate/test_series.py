@@ -127,6 +127,16 @@ def test_a_floor_is_about_the_candidate_alone(tmp_path):
     assert kept.seeds < judged(pairs, claims=[Criterion("accuracy", 0.7)] * 2)[0].seeds
 
 
+def test_a_variance_that_is_widened_keeps_its_degrees_of_freedom(tmp_path):
+    evidence = series.gather(pairs_of(tmp_path, 0.02, 3), CLAIMS, same=False)
+    plain, wide = (
+        series.decide(each, CLAIMS, [None] * 2, PLAN)[0] for each in (evidence, replace(evidence, widening=4.0))
+    )
+
+    assert 2 * (plain.interval.high - plain.difference) == pytest.approx(wide.interval.high - wide.difference)
+    assert (2 * plain.images, 2 * plain.seeds) == pytest.approx((wide.images, wide.seeds))
+
+
 def test_groups_widen_what_images_alone_would_leave(tmp_path):
     groups = [f"video-{row // 6}" for row in range(24)]
     finding = judged(pairs_of(tmp_path, 0.02, 3, groups=groups))[0]

@@ -67,6 +67,6 @@ def test_all_is_spent_at_the_last_look():
 
 def test_the_levels_in_the_documentation_are_those_of_five_seeds():
     *others, last = (f"{level:.4f}" for level in spending.levels(0.05, 2, 5, 4, 2))
-    text = (Path(__file__).parents[2] / "docs/gate.md").read_text(encoding="utf-8")
+    text = " ".join((Path(__file__).parents[2] / "docs/gate.md").read_text(encoding="utf-8").split())
 
     assert f"the levels p are {', '.join(others)} and {last}" in text
