@@ -90,7 +90,7 @@ bench-gpu: setup .venv/.test ## speed of training on a GPU
 	@python -m benchmarks.gpu
 
 gate: setup ## fail if metrics/ fell below those of BASE=revision or folder; SEEDS=5 trains both sides until it knows
-	@python -m segline gate --base "$$BASE" $(if $(SEEDS),--seeds $(SEEDS))
+	@python -m segline gate --base "$$BASE" $(if $(SEEDS),--seeds "$$SEEDS")
 
 ui: setup ## MLflow on the local database
 	python -m mlflow ui --backend-store-uri sqlite:///mlflow.db
@@ -102,7 +102,7 @@ replay: setup ## run stages again elsewhere and compare bytes with dvc.lock; STA
 	@python -m segline replay $(STAGES)
 
 noise: setup ## measure how much scores vary with the training seed; SEEDS=5
-	@python -m segline noise $(if $(SEEDS),--seeds $(SEEDS))
+	@python -m segline noise $(if $(SEEDS),--seeds "$$SEEDS")
 
 record: setup ## train a preset from seeds in RUNS=folder, and go on there if stopped; ARGS="--preset camvid-small"
 	@python -m benchmarks.record --folder "$(or $(RUNS),runs)" $(ARGS)
