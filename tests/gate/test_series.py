@@ -149,11 +149,11 @@ def test_groups_widen_what_images_alone_would_leave(tmp_path):
 def test_false_alarms_stay_below_the_error_and_losses_are_found(kind, images):
     """Gates of normal scores; the benchmark that this is a part of makes more of them."""
     world = gate_normal.World(budget=5, noise=5, images=images, kind=gate_normal.KINDS[kind])
-    alarms, passes = (gate_normal.simulated(world, loss, 2000) for loss in (0.0, gate_normal.MARGIN))
+    alarms, passes = (gate_normal.simulated(world, loss, 10_000) for loss in (0.0, gate_normal.MARGIN))
     found = gate_normal.simulated(world, 5 * gate_normal.MARGIN, 200)
 
-    assert stats.binomtest(alarms.regressions, 2000, 0.05, "greater").pvalue > 0.01 < alarms.regressions / 2000
-    assert stats.binomtest(passes.passes, 2000, 0.05, "greater").pvalue > 0.01
+    assert stats.binomtest(alarms.regressions, 10_000, 0.05, "greater").pvalue > 0.01 < alarms.regressions / 10_000
+    assert stats.binomtest(passes.passes, 10_000, 0.05, "greater").pvalue > 0.01
     assert found.regressions > 190
 
 
