@@ -58,7 +58,7 @@ test-tools: setup .venv/.test ## are recorded files those of labelling tools, an
 test-encoders: .venv-encoders/.main ## the tests of `smp`, with torch and torchvision of the package index
 	export PATH="$(CURDIR)/.venv-encoders/bin:$$PATH"; $(PYTEST) tests/encoders
 
-# Ray brings six packages, itself included, and changes none, so it needs no environment of its own.
+# Ray with Tune brings seven packages, itself included, and changes none, so it needs no environment of its own.
 .venv/.cluster: .venv/.test
 	python .ci/install.py cluster
 	@touch $@
