@@ -22,9 +22,7 @@ console.run(lambda _: cluster_workers.run(["-c", sys.argv[1]], shards=2))
 """
 WAITS = "import os, pathlib, time; pathlib.Path(os.environ['RANK']).write_text(str(os.getpid())); time.sleep(600)"
 # The second worker dies; the first one notices, as a training does.
-DIES = (
-    f"import os, sys; os.environ['RANK'] == '1' and os.kill(os.getpid(), {signal.SIGKILL:d}); sys.exit({workers.LOST})"
-)
+DIES = f"import os, sys; os.environ['RANK'] == '1' and os.kill(os.getpid(), {signal.SIGKILL:d}); sys.exit({LOST})"
 
 
 def start(nodes: Nodes, folder: Path, script: str) -> subprocess.Popen[str]:
