@@ -12,6 +12,7 @@ from typing import Any
 
 from segline.core import params
 from segline.core.errors import PipelineError
+from segline.monitoring import console
 from segline.reproducibility import sandbox
 from segline.reproducibility.dvc_lock import Stage, Store
 from segline.scheduling import tasks
@@ -49,6 +50,8 @@ def run(trainings: Sequence[Training]) -> Generator[Trained]:
     Raises PipelineError, which names the training, if one fails. How the others end then, or after Ctrl-C, says
     `tasks.run`: iterate within `contextlib.closing`. Call `sandbox.require_locked` and `require_inputs` first.
     """
+    if trainings:  # the first result may take long
+        console.say(f"to train: {'; '.join(training.name for training in trainings)}")
     return tasks.run(train, trainings)
 
 

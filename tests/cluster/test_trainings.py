@@ -31,5 +31,5 @@ def test_each_node_trains_with_the_parameters_of_its_task(nodes, root):  # noqa:
 
     assert (0, "") == (done.returncode, done.stderr)
     expected = [f'seed {n} {{"train": {{"seed": {n}, "epochs": 2}}, "other": "a"}}' for n in (5, 6, 7)]
-    assert expected == sorted(done.stdout.splitlines())
+    assert [*expected, "to train: seed 5; seed 6; seed 7"] == sorted(done.stdout.splitlines())
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}

@@ -99,8 +99,9 @@ def test_of_several_at_once_the_one_that_fails_is_named_with_its_reason(project)
     project.dvc("commit", "--force")
     output = project.run("python", "-m", "segline", "noise", fails=True, SEGLINE_WORKERS="2")
 
-    assert ["error"] == [line.partition(":")[0] for line in output.splitlines()]
-    assert re.match(r"error: seed [23]: train: .* ended with exit code 1 .* It said: error: .*loss is nan", output)
+    planned, error = output.splitlines()
+    assert "to train: seed 2; seed 3; seed 4; seed 5; seed 6" == planned
+    assert re.match(r"error: seed [23]: train: .* ended with exit code 1 .* It said: error: .*loss is nan", error)
 
 
 def test_too_few_seeds_are_refused(reproduced):
