@@ -167,11 +167,11 @@ class OutputFolder:
 
     def join(self, chunk: Listed, spool: Path) -> None:
         """Adds the images of a chunk, whose files are in the folder."""
-        self._rows |= chunk.rows
-        self._instances |= chunk.instances
         if self._annotations:
             self._annotations.join(spool, chunk.annotations)
             spool.unlink()
+        self._rows |= chunk.rows  # last: a disk that is full before leaves a chunk that is discarded
+        self._instances |= chunk.instances
 
     def discard(self, names: Sequence[str]) -> None:
         """Removes what a chunk that was not finished may have written of these images."""
