@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from segline.core.errors import DataError
 from segline.gate import objects
 from segline.gate.objects import Objects
-from segline.gate.saved_metrics import Saved, per_image
+from segline.gate.saved_metrics import Saved
 from segline.reporting import formatting
 from segline.scoring import calibration, confusion, evaluation
 
@@ -71,7 +71,7 @@ def protocol(saved: Saved) -> dict[str, str]:
         raise DataError(where, f"protocol.{missing[0]}: missing", saved.remedy)
     if entries["schema"] != evaluation.SCHEMA:
         problem = f"protocol.schema is {entries['schema']!r}, but this gate reads {evaluation.SCHEMA!r}"
-        raise DataError(where, problem, "Rebuild the metrics with this version: make repro.")
+        raise DataError(where, problem, f"Rebuild the metrics with this version: {saved.files.command}.")
     return entries
 
 
@@ -122,8 +122,8 @@ def _objects(
     if not names and stated is None:
         return None
     if not names or not isinstance(stated, dict):
-        problem = f"objects are scored in one of it and {per_image().name}, not in both"
-        raise DataError(saved.evaluation_name, problem, "Both files must come from one run: make repro.")
+        problem = f"objects are scored in one of it and {saved.files.per_image.name}, not in both"
+        raise DataError(saved.evaluation_name, problem, f"Both files must come from one run: {saved.files.command}.")
     return objects.read(saved, names, fields, stated)
 
 
@@ -223,8 +223,8 @@ def _require_same_run(saved: Saved, side: Side, scores: _Scores, images: str) ->
     counted |= {"accuracy": float(confusion.accuracy(total)), "miou": float(confusion.miou(total))}
     stated = {f"iou.{name}": value for name, value in scores.iou.items()}
     stated |= {"accuracy": scores.accuracy, "miou": scores.miou}
-    remedy = "Both files must come from one run: make repro."
-    where, other = saved.evaluation_name, per_image().name
+    remedy = f"Both files must come from one run: {saved.files.command}."
+    where, other = saved.evaluation_name, saved.files.per_image.name
     if (side.gaps is None) != (scores.ece is None):
         raise DataError(where, f"ece is in one of it and {other}, not in both", remedy)
     if side.gaps is not None and scores.ece is not None:

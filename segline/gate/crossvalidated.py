@@ -37,13 +37,15 @@ def judge(base: str, root: Path) -> Judgement:
     locked = saved_metrics.locked_stages(root)
     candidate = saved_metrics.in_folder(root / FILES.evaluation.parent, "the working tree", REMEDY, FILES)
     theirs = saved_metrics.read(base, root, FILES)
-    _require_recipe(candidate, dvc_lock.recipe(locked))
-    _require_recipe(theirs, saved_metrics.recipe_of(theirs, root))
+    _require_recipe(candidate, dvc_lock.recipe(locked, crossvalidation.STAGES))
+    _require_recipe(theirs, saved_metrics.recipe_of(theirs, root, crossvalidation.STAGES))
     sides = _parts(theirs), _parts(candidate)
     _require_equal_folds(theirs, candidate, *sides)
     seeds = sorted({seed for seed, _ in sides[1]})
     folds = len(sides[1]) // len(seeds)
     pairs = [_joined(theirs, candidate, *sides, seed) for seed in seeds]
+    if len({pair.base.stems for pair in pairs}) > 1:
+        raise DataError(theirs.evaluation_name, "a seed has other images in a fold than the others", REMEDY)
     rules = rule_source.effective(pairs[0], root, noise=False)
     is_same = all(judgement.same(pair) for pair in pairs)
     # Nadeau and Bengio 2003: the variance of independent folds, times 1 + F n(test) / n(train).
@@ -76,12 +78,14 @@ def _parts(saved: Saved) -> Parts:
         }
     except (KeyError, TypeError):
         stated = {}
-    if len(stated) < crossvalidation.FEWEST:
+    if len(stated) < crossvalidation.FEWEST or not all(type(seed) is int for seed, _ in stated):
         raise DataError(saved.evaluation_name, "not as this version writes it", REMEDY)
     lines = _lines(saved)
     if {(str(seed), str(number)) for seed, number in stated} != lines.keys():
         problem = f"other folds or seeds than in {FILES.per_image.name}"
         raise DataError(saved.evaluation_name, problem, f"Both files must come from one run: {COMMAND}.")
+    if len(stated) != len(document["folds"]) * len({seed for seed, _ in stated}):
+        raise DataError(saved.evaluation_name, "a fold without one of the seeds", REMEDY)
     parts = {}
     for (seed, number), evaluation in stated.items():
         label, place = f"{saved.label}, fold {number}", f"{saved.place}fold {number}, seed {seed}: "

@@ -59,8 +59,8 @@ def noise(known: SeedNoise | None, path: str) -> str:
     """What the intervals include of the variation between seeds."""
     if known is None:
         return (
-            f"Seed noise is unknown ({path} is missing): the intervals hold for these two trained models, not for their"
-            " recipes with other seeds. `segline noise` measures it."
+            f"Seed noise is unknown ({path} is missing, or of other data): the intervals hold for these two trained"
+            " models, not for their recipes with other seeds. `segline noise` measures it."
         )
     made = f" at commit {known.commit[:10]}" if known.commit else ""
     return f"Seed noise: standard deviation over {len(known.seeds)} seeds, measured{made} ({path})."
@@ -69,7 +69,7 @@ def noise(known: SeedNoise | None, path: str) -> str:
 def pooled(known: SeedNoise | None, path: str) -> str:
     """What the intervals of several seeds a side know of the variation between seeds."""
     if known is None:
-        return f"Seed noise is that of these runs alone: {path} is missing, or of another recipe."
+        return f"Seed noise is that of these runs alone: {path} is missing, or of other data or another recipe."
     return f"Seed noise is that of these runs and of the {len(known.seeds)} seeds of {path}, pooled."
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy import special
 
-from segline.core import params, untrusted
+from segline.core import params, records, untrusted
 from segline.core.errors import PipelineError
-from segline.gate import decision, rules, series
+from segline.gate import decision, rules, saved_metrics, series
 from segline.gate.bootstrap import Noise
 from segline.gate.rules import Criterion, SeedNoise
 
@@ -62,14 +62,20 @@ def doubt(criteria: Sequence[Criterion], noise: SeedNoise, path: Path, pairs: in
 
 
 def doubts(root: Path) -> list[str]:
-    """At most one sentence, on margins of gate.yaml that one run a side cannot show. None if a file is not usable."""
+    """At most one sentence, on margins of gate.yaml that one run a side cannot show.
+
+    None if a file is not usable, or the noise is of other data than the last evaluation.
+    """
     try:
         known = rules.read_rules(root / rules.FILE)
         path = Path(known.noise)
         noise = rules.parse_noise(untrusted.read(root / path, params.MAX_BYTES), path)
+        evaluated = root / saved_metrics.evaluation()
+        if evaluated.exists() and records.read_json(evaluated)["protocol"]["data"] != noise.protocol["data"]:
+            return []
         criteria = [Criterion(metric, margin) for metric, margin in known.margins.items()]
         criteria += [Criterion(name, 0.0, floor) for name, floor in known.floors.items()]
         sentence = doubt(criteria, noise, path, 1)
-    except (OSError, PipelineError):  # the gate says what is wrong with them
+    except (OSError, PipelineError, KeyError, TypeError):  # the gate says what is wrong with them
         return []
     return [f"{rules.FILE}: {sentence[0].lower()}{sentence[1:].removesuffix('.')}"] if sentence else []

@@ -76,10 +76,15 @@ def _rules_of_base(pair: Pair, root: Path) -> Rules | None:
 
 
 def _own_noise(pair: Pair, path: Path, root: Path) -> SeedNoise | None:
-    """The branch's own noise. Raises DataError if it was measured with another protocol."""
+    """The branch's own noise; None if it is of other data, as that of an example is where users have brought their own.
+
+    Raises DataError if it was measured on these data in another way.
+    """
     if not (root / path).exists():
         return None
     noise = parse_noise((root / path).read_bytes(), path)
+    if noise.protocol.get("data") != pair.protocol["data"]:
+        return None
     require_equal(f"{path} and this evaluation", noise.protocol, pair.protocol, MEASURE)
     return noise
 

@@ -1,6 +1,6 @@
 """The saved metrics of a side, in a commit or in a folder, and what dvc.lock records about them. Nothing is changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -185,10 +185,10 @@ def are_locked(candidate: Saved, locked: Stages) -> bool:
     return all(path.as_posix() in recorded for path in contents)
 
 
-def recipe_of(base: Saved, root: Path) -> str | None:
-    """The recipe of the base's training; None if its dvc.lock is missing or broken, which is not refused."""
+def recipe_of(base: Saved, root: Path, names: Sequence[str] = ("train",)) -> str | None:
+    """`dvc_lock.recipe` of the base; None if its dvc.lock is missing or broken, which is not refused."""
     content = beside(base.label, base.commit, dvc_lock.FILE, root)
     try:
-        return None if content is None else dvc_lock.recipe(dvc_lock.parse(content, dvc_lock.FILE))
+        return None if content is None else dvc_lock.recipe(dvc_lock.parse(content, dvc_lock.FILE), names)
     except DataError:
         return None

@@ -101,7 +101,7 @@ def measure(root: Path, count: int, num_seeds: int) -> None:
             "commit": commit,
             "folds": [_fold(project, fold, by_fold[fold]) for fold in range(count)],
             "pooled": fold_scores.pooled([own[0].confusion for own in by_fold]),
-            "recipe": dvc_lock.recipe(locked),
+            "recipe": dvc_lock.recipe(locked, STAGES),
             **fold_scores.summary([[result.scores for result in own] for own in by_fold], 1 / (count - 2)),
         }
         page = crossvalidation_page.render(content, dataset.name)

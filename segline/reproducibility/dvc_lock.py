@@ -80,17 +80,20 @@ def outputs(locked: Mapping[str, Stage]) -> dict[str, str]:
     return {path: checksum for stage in locked.values() for path, checksum in stage.outputs.items()}
 
 
-def recipe(locked: Mapping[str, Stage]) -> str | None:
+def recipe(locked: Mapping[str, Stage], names: Sequence[str] = ("train",)) -> str | None:
     """A hash of everything that determines a training except its seed; None if dvc.lock has no such stage.
 
-    The first 16 hex digits of a SHA-256 over the md5 of what train read, and its parameters without `train.seed`.
+    The first 16 hex digits of a SHA-256 over the md5 of what train read, and its parameters without `train.seed`. Other
+    stages are hashed with it, if named, without what one of them reads from another.
     """
-    stage = locked.get("train")
-    if stage is None:
+    if not set(names) <= locked.keys():
         return None
-    parameters = {file: without_seed(values) for file, values in stage.parameters.items()}
-    content = json.dumps([stage.inputs, parameters], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    made = {path for name in names for path in locked[name].outputs}
+    content: list[Any] = []
+    for stage in (locked[name] for name in names):
+        inputs = {path: checksum for path, checksum in stage.inputs.items() if path not in made}
+        content += [inputs, {file: without_seed(values) for file, values in stage.parameters.items()}]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def without_seed(values: Mapping[str, Any]) -> dict[str, Any]:

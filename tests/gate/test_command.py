@@ -193,6 +193,15 @@ def test_the_branch_s_noise_replaces_noise_of_another_protocol_on_the_base(commi
     assert ["metrics/noise.json"] == json.loads(capsys.readouterr().out)["rules_own"]
 
 
+def test_noise_of_other_data_is_left_out_with_a_note(project, capsys):
+    """As that of the example is, where users have brought their own data."""
+    strange = sides.protocol(sides.predicted(TRUE, 0.85)) | {"data": "0123456789abcdef", "split": "val"}
+    sides.write_noise(project / "metrics/noise.json", strange, 0.05)
+
+    assert 1 == gate("--base", "better")
+    assert "Seed noise is unknown (metrics/noise.json is missing, or of other data)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("name", "content"), [("gate.yaml", "margins: {iou.skye: 0.1}"), ("noise.json", "{")])
 def test_broken_rules_on_the_base_are_2(project, capsys, name, content):
     (project / "base" / name).write_text(content)

@@ -135,7 +135,9 @@ def test_a_side_without_a_cross_validation_is_one_line(project, capsys):
 def test_a_cross_validation_of_an_earlier_recipe_is_refused(project, capsys):
     """Else a branch would be judged by what the base was."""
     stage = {"cmd": "x", "deps": [{"path": "a", "md5": 32 * "b"}], "outs": []}
-    (project / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"train": stage}}))
+    (project / "dvc.lock").write_text(
+        json.dumps({"schema": "2.0", "stages": dict.fromkeys(crossvalidation.STAGES, stage)})
+    )
 
     assert 2 == gate()
     assert "crossvalidation.json: of another recipe than dvc.lock records there." in capsys.readouterr().err
@@ -169,6 +171,18 @@ def test_images_that_were_edited_are_refused(project, capsys, old, new, sentence
 
     assert 2 == gate()
     assert sentence in capsys.readouterr().err
+
+
+def test_a_fold_that_lacks_a_seed_is_refused(project, capsys):
+    path = project / "metrics/crossvalidation.json"
+    document = json.loads(path.read_text())
+    document["folds"][3]["scores"].pop()
+    records.write_json(path, document)
+    per_image = project / "metrics/crossvalidation_per_image.csv"
+    per_image.write_text("".join(line for line in per_image.open() if not line.startswith("2,4,")))
+
+    assert 2 == gate()
+    assert "crossvalidation.json: a fold without one of the seeds" in capsys.readouterr().err
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from segline.core import records
 from segline.gate import reach
 from segline.gate.bootstrap import Noise
 from segline.gate.rules import Criterion, parse_noise
@@ -49,6 +50,14 @@ def test_margins_below_the_reach_are_named_with_the_seeds_that_would_do(tmp_path
 
 def test_a_margin_within_reach_is_not_mentioned(tmp_path):
     assert [] == reach.doubts(project(tmp_path, 0.001))
+
+
+@pytest.mark.parametrize(("data", "count"), [(PROTOCOL["data"], 1), ("0123456789abcdef", 0)])
+def test_noise_of_other_data_than_the_last_evaluation_says_nothing(tmp_path, data, count):
+    folder = project(tmp_path, 0.01)
+    records.write_json(folder / "metrics/eval.json", {"protocol": PROTOCOL | {"data": data}})
+
+    assert count == len(reach.doubts(folder))
 
 
 @pytest.mark.parametrize("broken", ["margins: {", "", None])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,21 @@ def test_other_parameters_data_or_code_are_another_recipe(document, train):
 
 def test_a_lock_without_a_training_has_no_recipe():
     assert recipe({"schema": "2.0", "stages": {}}) is None
+
+
+def test_named_stages_are_part_of_a_recipe_without_what_one_made_for_another(document):
+    stages = dvc_lock.parse(yaml.safe_dump(document).encode(), dvc_lock.FILE)
+    both = ("train", "evaluate")
+    [model] = [path for path in stages["train"].outputs if path.endswith(".safetensors")]
+    retrained = {
+        **stages,
+        "evaluate": replace(stages["evaluate"], inputs={**stages["evaluate"].inputs, model: "0" * 32}),
+    }
+    rescored = {
+        **stages,
+        "evaluate": replace(stages["evaluate"], inputs={**stages["evaluate"].inputs, "code": "0" * 32}),
+    }
+
+    assert dvc_lock.recipe(stages, both) == dvc_lock.recipe(retrained, both)
+    assert dvc_lock.recipe(stages, both) != dvc_lock.recipe(rescored, both)
+    assert dvc_lock.recipe(stages) == dvc_lock.recipe(rescored)
