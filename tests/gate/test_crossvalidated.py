@@ -179,7 +179,8 @@ def test_a_fold_that_lacks_a_seed_is_refused(project, capsys):
     document["folds"][3]["scores"].pop()
     records.write_json(path, document)
     per_image = project / "metrics/crossvalidation_per_image.csv"
-    per_image.write_text("".join(line for line in per_image.open() if not line.startswith("2,4,")))
+    lines = per_image.read_text().splitlines(keepends=True)
+    per_image.write_text("".join(line for line in lines if not line.startswith("2,4,")))
 
     assert 2 == gate()
     assert "crossvalidation.json: a fold without one of the seeds" in capsys.readouterr().err
