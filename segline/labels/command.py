@@ -22,6 +22,7 @@ from segline.reproducibility import crossvalidation, dvc_lock
 
 FOLDER = Path("predictions/labels")
 PAGE = "labels.html"
+WEAK = 0.25  # of the labelled pixels of an image, on average: above it the models are wrong more often than labels
 
 
 def find(root: Path, images: Sequence[Image], request: annotations.Request | None) -> None:
@@ -36,6 +37,10 @@ def find(root: Path, images: Sequence[Image], request: annotations.Request | Non
     if _is_outdated(root):
         console.warn(f"{crossvalidation.FILE} is of other labels or parameters than dvc.lock has now.")
     ranked = ranking.rank(images)
+    disputed = sum(image.disputed for image in ranked.images) / len(ranked.images)
+    if disputed > WEAK:
+        weak = "models as weak as these say little about labels. Train longer or on more images first."
+        console.warn(f"{100 * disputed:.0f} % of the labelled pixels are in dispute: {weak}")
     with atomic.folder(folder) as temporary:
         for name, (columns, rows) in ranking.tables(images, ranked).items():
             records.write_csv(temporary / name, columns, rows)
@@ -76,7 +81,7 @@ def _is_outdated(root: Path) -> bool:
         recipe = records.read_json(root / crossvalidation.FILE)["recipe"]
     except DataError as error:
         raise DataError(error.where, error.problem, out_of_fold.REMEDY) from None
-    return bool(recipe != dvc_lock.recipe(dvc_lock.stages(root)))
+    return bool(recipe != dvc_lock.recipe(dvc_lock.stages(root), crossvalidation.STAGES))
 
 
 def command(args: Namespace) -> None:

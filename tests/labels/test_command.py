@@ -28,14 +28,19 @@ def project(tmp_path, monkeypatch) -> Path:
         truth[truth == 255] = 0
         if image.name == WRONG:
             truth[3:9, 4:14] = (truth[3:9, 4:14] + 1) % 3
-        planes = np.where(truth[..., None] == np.arange(3), 201, 27).astype(np.uint8)
-        path = tmp_path / f"predictions/crossvalidation/probabilities/{image.name}.tif"
-        with mask_files.written(path, *truth.shape, None, NAMES) as append:
-            append(planes)
+        predict(image.name, truth)
     Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     Path("metrics").mkdir(exist_ok=True)
     Path("metrics/crossvalidation.json").write_text('{"recipe": null}')
     return tmp_path
+
+
+def predict(name: str, classes: np.ndarray) -> None:
+    """The probabilities of a model that is sure of these classes."""
+    planes = np.where(classes[..., None] == np.arange(3), 201, 27).astype(np.uint8)
+    path = Path(f"predictions/crossvalidation/probabilities/{name}.tif").absolute()
+    with mask_files.written(path, *classes.shape, None, NAMES) as append:
+        append(planes)
 
 
 def rows(project: Path, name: str) -> list[dict[str, str]]:
@@ -115,6 +120,17 @@ def test_without_a_cross_validation_it_is_named(project):
 
     with pytest.raises(DataError, match=r"crossvalidation\.json: missing\. Run `segline crossvalidate`"):
         cli.main(["labels"])
+
+
+def test_models_that_are_wrong_more_often_than_labels_are_told(project, capsys):
+    cli.main(["labels"])
+    assert "" == capsys.readouterr().err
+
+    for image in out_of_fold.images(project):
+        predict(image.name, (image.labels() + 1) % 3)
+    cli.main(["labels"])
+
+    assert "warning: 100 % of the labelled pixels are in dispute: models as weak" in capsys.readouterr().err
 
 
 def test_predictions_of_another_recipe_are_told(project, capsys):
