@@ -165,6 +165,11 @@ class _Claim:
     def finding(self, share: float, level: float) -> Finding:
         """At a look with this one-sided level, for a share of the error over all looks."""
         interval = self.interval(level)
+        whole = float(half_width(level, self.images, self.seeds))  # its square is the sum of those of its parts
+        variance = self.images[0] + self.seeds[0]
+        of_images, of_seeds = (
+            whole * (part / variance) ** 0.5 if variance else 0.0 for part, _ in (self.images, self.seeds)
+        )
         return Finding(
             self.criterion,
             self.base,
@@ -173,8 +178,8 @@ class _Claim:
             2 * share,
             interval,
             decision.rule(self.difference, interval, self.criterion.margin),
-            float(half_width(level, self.images)),
-            float(half_width(level, self.seeds)),
+            of_images,
+            of_seeds,
             None if self.groups is None else self._interval(level, self.groups),
             self.pairs,
         )

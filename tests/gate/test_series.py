@@ -137,6 +137,14 @@ def test_a_variance_that_is_widened_keeps_its_degrees_of_freedom(tmp_path):
     assert (2 * plain.images, 2 * plain.seeds) == pytest.approx((wide.images, wide.seeds))
 
 
+def test_what_images_and_seeds_leave_makes_up_the_interval(tmp_path):
+    """A part alone has fewer degrees of freedom, and could look wider than both together."""
+    for finding in judged(pairs_of(tmp_path, 0.02, 3), Noise(np.sqrt(2) * 0.005, 5)):
+        half = (finding.interval.high - finding.interval.low) / 2
+
+        assert np.hypot(finding.images, finding.seeds) == pytest.approx(half, abs=1e-6)
+
+
 def test_groups_widen_what_images_alone_would_leave(tmp_path):
     groups = [f"video-{row // 6}" for row in range(24)]
     finding = judged(pairs_of(tmp_path, 0.02, 3, groups=groups))[0]
