@@ -54,6 +54,9 @@ class _Run:
     seed: int
     predicts: bool
 
+    def __str__(self) -> str:
+        return f"fold {self.fold + 1}, seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class _Result:
@@ -132,6 +135,7 @@ def _testing(evaluate: Stage, root: Path) -> Stage:
 
 def _results(project: _Project, runs: Sequence[_Run], folder: Path) -> dict[tuple[int, int], _Result]:
     """All results without predictions, which are written to `folder` as they come."""
+    console.say(f"to train: {'; '.join(map(str, runs))}")
     found: dict[tuple[int, int], _Result] = {}
     with closing(tasks.run(partial(_trained, project), runs)) as ended:
         for result in ended:
@@ -141,7 +145,7 @@ def _results(project: _Project, runs: Sequence[_Run], folder: Path) -> dict[tupl
             run, rates = result.run, result.scores
             found[run.fold, run.seed] = replace(result, predictions={})
             shown = f"accuracy {100 * rates['accuracy']:.1f} %, mIoU {100 * rates['miou']:.1f} %"
-            console.say(f"fold {run.fold + 1}, seed {run.seed}: {shown}")
+            console.say(f"{run}: {shown}")
     return found
 
 
@@ -169,7 +173,7 @@ def _trained(project: _Project, run: _Run, place: Place) -> _Result:
             predictions = _predicted(clone, arranged, place) if run.predicts else {}
             return _Result(run, scores, cells, lines, predictions)
     except PipelineError as error:
-        where = f"fold {run.fold + 1}, seed {run.seed}: {error.where}"
+        where = f"{run}: {error.where}"
         raise PipelineError(where, error.problem, error.remedy) from None
 
 

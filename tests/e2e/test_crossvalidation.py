@@ -48,6 +48,7 @@ def test_each_image_is_tested_once_and_all_else_stays_as_it_was(project):
     assert all("seed" not in each for each in content["deviation"].values())
     pooled = content["pooled"]["miou"]
     assert min(fold["scores"][0]["miou"] for fold in content["folds"]) > 0 < pooled < 1
+    assert "to train: fold 1, seed 1; fold 2, seed 1; fold 3, seed 1" in said.splitlines()
     assert f"{len(stems)} out-of-fold predictions -> predictions/crossvalidation" in said
     with (project.root / "metrics/crossvalidation_per_image.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
