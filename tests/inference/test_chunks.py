@@ -35,7 +35,7 @@ OPTIONS = {
 
 
 def predict(trained_in: Path, form: str, out: str, *options: str) -> dict[str, bytes]:
-    """Every file that is written for seven images and two that are none."""
+    """The files of a prediction of seven images, among two files that are no images."""
     network, description = checkpoint.read(trained_in / "models/model.safetensors")
     prepared = replace(description, preparation=replace(description.preparation, **FORMS[form]))
     checkpoint.write(Path("model.safetensors"), network.state_dict(), prepared)
