@@ -37,7 +37,7 @@ Class = Annotated[int, Field(ge=0, le=254)]
 REMEDY = "Run the preprocess stage again: dvc repro -f preprocess."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Origin:
     """An image that rows come from. `height` and `width` are its own, once it is upright; paths are relative to the raw
     split. `page` is that of both files, from 1, if they have several; `no_data`: some of its pixels have no value.
@@ -60,7 +60,7 @@ class Origin:
     sha256_objects: raw.Sha256 | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """The number of its origin, and where the row lies in the working image, see `segline.dataset.tiling`."""
 

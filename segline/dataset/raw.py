@@ -74,7 +74,7 @@ class Void:
     rgb: Rgb
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One image and its mask. Paths are relative to the folder of the split, POSIX style.
 

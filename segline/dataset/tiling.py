@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from segline.dataset.preparation import Preparation
@@ -69,6 +69,7 @@ class Grid:
         return _owners(self.lefts, self.row[1], self.working[1])
 
 
+@lru_cache(1024)  # the images of a data set have few sizes
 def grid(preparation: Preparation, height: int, width: int) -> Grid:
     """The windows of an upright image of this size."""
     row, own = (preparation.height, preparation.width), (height, width)

@@ -161,18 +161,20 @@ def one_pass(
     Nothing waits for the device before the last step.
     """
     set_modes(state.network, section, number)
-    weighted = []
-    first_step = (number - 1) * num_steps(section, len(train))
-    for step, pair in enumerate(_gradients(state, section, train, number, group), start=first_step):
+    count = num_steps(section, len(train))
+    # One tensor for all steps: a small one a step, kept for an epoch, would keep its batch from being freed.
+    weighted = torch.zeros(count, 2, device=train.samples.device)
+    gradients = _gradients(state, section, train, number, group)
+    for step, (row, pair) in enumerate(zip(weighted, gradients, strict=True), start=(number - 1) * count):
         if section.clip_norm:
             nn.utils.clip_grad_norm_(state.network.parameters(), section.clip_norm)
         state.optimizer.step()
         state.lr_schedule.step()
         if section.ema:
             optim.average(state.kept, state.network, section.ema, step)
-        weighted.append(pair)
+        row.copy_(pair)
         step_done()
-    pairs = torch.stack(weighted).tolist()
+    pairs = weighted.tolist()
     for step, (value, _) in enumerate(pairs, 1):
         if not math.isfinite(value):
             raise _diverged(state, f"loss is {value} at step {step} of epoch {number}")

@@ -3,7 +3,7 @@ import json
 import math
 import os
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -128,9 +128,9 @@ def test_a_broken_index_is_named(tmp_path, content):
         {"splits": []},
         {"splits": {"train": {}}},
         {"splits": {"train": [1]}},
-        *({"splits": {"train": [pair("a").__dict__ | wrong]}} for wrong in WRONG_PAIRS),
+        *({"splits": {"train": [asdict(pair("a")) | wrong]}} for wrong in WRONG_PAIRS),
         {"splits": {"train": [{"stem": "a"}]}},
-        {"splits": {"train": [{**pair("a").__dict__, "depth": "a.exr"}]}},
+        {"splits": {"train": [{**asdict(pair("a")), "depth": "a.exr"}]}},
     ],
 )
 def test_an_index_of_another_form_is_refused(tmp_path, change):
