@@ -21,8 +21,8 @@ from filelock import FileLock
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from segline.core import git
-from segline.monitoring.mlflow_run import database
+from segline.core import atomic, git
+from segline.monitoring.mlflow_run import database, sqlite_uri
 
 Message = dict[str, Any]
 Item = TypeVar("Item")
@@ -41,7 +41,7 @@ def is_refusal(error: Exception) -> bool:
 
 @contextmanager
 def _alone(store: Path | None) -> Iterator[None]:
-    """Locks a SQLite store: if two processes create its tables at once, one of them crashes.
+    """Locks a SQLite store, and creates it: if two processes create its tables at once, one of them crashes.
 
     The kernel releases the lock of a process that is killed.
     """
@@ -49,9 +49,17 @@ def _alone(store: Path | None) -> Iterator[None]:
         yield
         return
     with FileLock(store.with_name(f"{store.name}.lock")):
+        if not store.exists() or not store.stat().st_size:
+            _create(store)
         with closing(sqlite3.connect(store)) as probe:  # MLflow retries a file that SQLite cannot read for 51 s
             probe.execute("PRAGMA schema_version")
         yield
+
+
+def _create(store: Path) -> None:
+    """Creates the tables under another name: MLflow cannot go on where a process was killed that had made some."""
+    with atomic.file(store) as temporary:
+        mlflow.MlflowClient(sqlite_uri(temporary)).search_experiments(max_results=1)
 
 
 def _experiment_name() -> str:

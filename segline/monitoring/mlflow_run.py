@@ -79,8 +79,13 @@ def switched_on() -> bool:
 def store() -> str:
     """The tracking URI: MLFLOW_TRACKING_URI, else `mlflow.db` in the root of the DVC project, also under `dvc exp`."""
     database = Path(os.environ.get("DVC_ROOT") or Path.cwd()).absolute() / "mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(database)
+
+
+def sqlite_uri(database: Path) -> str:
+    """The URI of the SQLite store in a file, whose path is absolute."""
     quoted = str(database).replace("%", "%25").replace("?", "%3F")  # the only characters with a meaning in this URI
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{quoted}"
+    return f"{SQLITE}{quoted}"
 
 
 def database(uri: str) -> Path | None:

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from filelock import FileLock, Timeout
 
+from segline.core import atomic
 from segline.core.errors import ParameterError
 from segline.monitoring import mlflow_run, mlflow_worker
 from tests import servers
@@ -477,6 +478,26 @@ def test_two_stages_may_create_the_store_at_once_wherever_it_lies(bare: Path, py
     assert sorted(path.name for path in root.iterdir()) == ["mlflow.db", "mlflow.db.lock", "mlruns"]
     for logged in runs():
         assert (root / "mlruns" / logged.info.run_id / "artifacts" / "params.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_a_store_whose_tables_were_made_in_part_by_a_killed_process_is_made_anew(
+    bare: Path, python: Start, capfd: Any
+) -> None:
+    started = python(
+        "from segline.monitoring import mlflow_calls, mlflow_run\nmlflow_calls.experiment(mlflow_run.store())"
+    )
+    unfinished = atomic.temporary_name(bare / "mlflow.db")
+    while not (unfinished.exists() and unfinished.stat().st_size):
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.001)
+    started.kill()
+    started.wait()
+    assert not (bare / "mlflow.db").exists(), "killed too late"
+
+    mlflow_run.prepare()
+    assert ("", "") == tuple(capfd.readouterr())
+    assert ["mlflow.db", "mlflow.db.lock"] == sorted(path.name for path in bare.iterdir() if path.name != "params.yaml")
 
 
 @pytest.mark.slow
