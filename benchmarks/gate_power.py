@@ -5,6 +5,7 @@
     python -m benchmarks.gate_power faults --folder RUNS            # planted faults in training: caught or not
     python -m benchmarks.gate_power sequential --folder RUNS        # several seeds a side: false alarms, losses found
     python -m benchmarks.gate_power normal                          # the same from normal scores, few images too
+    python -m benchmarks.gate_power folds                           # cross-validations compared, from normal scores
     python -m benchmarks.gate_power broken                          # broken baselines: none may be green
 
 `seeds` and `faults` train in this process, on the `data/` of `make repro`, and keep their results in RUNS; a repeated
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmarks import gate_broken, gate_drops, gate_normal, gate_runs, gate_sequential
+from benchmarks import gate_broken, gate_drops, gate_folds, gate_normal, gate_runs, gate_sequential
 from segline.__main__ import main as segline
 from segline.core import params
 from segline.dataset import onehot
@@ -153,7 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts.add_parser("seeds", parents=[runs]).add_argument("--runs", type=int, default=24)
     parts.add_parser("drops", parents=[runs]).add_argument("--trials", type=int, default=200)
     parts.add_parser("sequential", parents=[runs]).add_argument("--trials", type=int, default=2000)
-    parts.add_parser("normal").add_argument("--trials", type=int, default=20_000)
+    for name in ("normal", "folds"):
+        parts.add_parser(name).add_argument("--trials", type=int, default=20_000)
     parts.add_parser("faults", parents=[runs])
     parts.add_parser("broken").add_argument("--metrics", type=Path, default=Path("metrics"))
     args = parser.parse_args(argv)
@@ -161,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return broken(args.metrics)
     if args.part == "normal":
         gate_normal.table(args.trials)
+    elif args.part == "folds":
+        gate_folds.table(args.trials)
     elif args.part == "seeds":
         seeds(args.folder, args.runs)
     elif args.part == "drops":

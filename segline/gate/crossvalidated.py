@@ -7,6 +7,7 @@ scores are those of all images together.
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -19,7 +20,9 @@ from segline.gate import counts, judgement, messages, pairing, rule_source, save
 from segline.gate.counts import Side
 from segline.gate.judgement import Judgement
 from segline.gate.pairing import Pair
+from segline.gate.rules import FILE, Criterion
 from segline.gate.saved_metrics import Files, Saved
+from segline.gate.series import Evidence
 from segline.reproducibility import crossvalidation, dvc_lock
 
 COMMAND = "segline crossvalidate"
@@ -48,16 +51,23 @@ def judge(base: str, root: Path) -> Judgement:
         raise DataError(theirs.evaluation_name, "a seed has other images in a fold than the others", REMEDY)
     rules = rule_source.effective(pairs[0], root, noise=False)
     is_same = all(judgement.same(pair) for pair in pairs)
-    # Nadeau and Bengio 2003: the variance of independent folds, times 1 + F n(test) / n(train).
-    widening = 1 + folds / (folds - 2)
-    evidence = replace(series.gather(pairs, rules.criteria, is_same), widening=widening)
+    evidence = series.over_folds(pairs, rules.criteria, is_same)
+    _require_known(evidence, rules.criteria)
     plan = series.Plan(len(pairs), len(pairs), 0)
     findings = series.decide(evidence, rules.criteria, [None] * len(rules.criteria), plan)
-    notes = [messages.cross_validated(len(pairs[0].base.stems), folds, len(seeds), widening)]
+    notes = [messages.cross_validated(len(pairs[0].base.stems), folds, len(seeds))]
     notes += [] if locked else [messages.UNTIED]
-    notes += judgement.notes_on_images(pairs[0], findings, is_same)
+    notes += judgement.notes_on_images(_ungrouped(pairs[0]), findings, is_same)
     notes += [messages.own(name, base) for name in rules.own] + [messages.changed(name, base) for name in rules.changed]
     return judgement.of_findings(pairs, findings, rules, notes, seeds=tuple(seeds), budget=len(seeds))
+
+
+def _require_known(evidence: Evidence, criteria: Sequence[Criterion]) -> None:
+    """Raises DataError for the IoU of a class that is in one fold alone."""
+    for criterion, variance in zip(criteria, evidence.by_image.covariance.tolist(), strict=True):
+        if not math.isfinite(variance):
+            problem = f"{criterion.name}: labelled in one fold alone, so what it varies with is unknown"
+            raise DataError(FILE, problem, "Leave it out for cross-validations, or label more images.")
 
 
 def _require_recipe(saved: Saved, recipe: str | None) -> None:
@@ -131,7 +141,7 @@ def _folds_and_seeds(parts: Parts) -> str:
 
 
 def _joined(theirs: Saved, candidate: Saved, first: Parts, second: Parts, seed: int) -> Pair:
-    """All folds of a seed. Raises DataError if one was evaluated differently on both sides."""
+    """All folds of a seed, as groups of images. Raises DataError if one was evaluated differently on both sides."""
     pairs = [pairing.pair(part, second[key]) for key, part in sorted(first.items()) if key[0] == seed]
     base = _together(theirs.label, [pair.base for pair in pairs])
     return Pair(base, _together(candidate.label, [pair.candidate for pair in pairs]), pairs[0].protocol)
@@ -149,8 +159,13 @@ def _together(label: str, folds: Sequence[Side]) -> Side:
         first,
         label=label,
         stems=stems,
-        groups=tuple(chain(*(each.groups for each in folds))),
+        groups=tuple(f"fold {number}" for number, each in enumerate(folds, 1) for _ in each.stems),
         counts=np.concatenate([each.counts for each in folds]),
         objects=first.objects.and_of(objects) if first.objects else None,
         gaps=np.concatenate(gaps) if gaps else None,
     )
+
+
+def _ungrouped(pair: Pair) -> Pair:
+    """Folds are the units already: no note is due of groups."""
+    return replace(pair, base=replace(pair.base, groups=(None,) * len(pair.base.stems)))

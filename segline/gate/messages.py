@@ -73,11 +73,11 @@ def pooled(known: SeedNoise | None, path: str) -> str:
     return f"Seed noise is that of these runs and of the {len(known.seeds)} seeds of {path}, pooled."
 
 
-def cross_validated(images: int, folds: int, seeds: int, widening: float) -> str:
+def cross_validated(images: int, folds: int, seeds: int) -> str:
     """What a judgement of two cross-validations is of."""
     return (
         f"Cross-validation: {images} images in {folds} folds, each predicted from {seeds} seeds a side by models that "
-        f"have not seen it. Folds share training images, so intervals are {widening**0.5:.2f} times as wide."
+        "have not seen it. Intervals are over folds and seeds."
     )
 
 

@@ -46,8 +46,7 @@ class Shared:
 class Evidence:
     """Scores `base` and `candidate` (k, M), and what the choice of images, or of groups of them, adds to all pairs.
 
-    `by_group` is None without groups. `same` says that both sides predict the same in every pair. The variance is
-    multiplied by `widening`, for what these runs have in common besides images.
+    `by_group` is None without groups. `same` says that both sides predict the same in every pair.
     """
 
     base: Floats
@@ -55,7 +54,6 @@ class Evidence:
     by_image: Shared
     by_group: Shared | None
     same: bool
-    widening: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,14 +86,27 @@ def gather(pairs: Sequence[Pair], criteria: Sequence[Criterion], same: bool) -> 
     return Evidence(scores[0], scores[1], _covariance(images, criteria), grouped if known else None, same)
 
 
+def over_folds(pairs: Sequence[Pair], criteria: Sequence[Criterion], same: bool) -> Evidence:
+    """The evidence of cross-validations, at least two, whose groups of images are the folds; see `over_units`."""
+    images, folds = zip(*(samples.of_pair(pair) for pair in pairs), strict=True)
+    scores = [np.stack([_once(side, criteria) for side in sides]) for sides in zip(*images, strict=True)]
+    left = _each_left_out(folds if folds[0] else images, criteria).mean(axis=0)
+    return Evidence(scores[0], scores[1], over_units(left), None, same)
+
+
 def _once(side: Sample, criteria: Sequence[Criterion]) -> Floats:
     scores: Floats = side.scores(criteria, np.ones((1, len(side))))[0]
     return scores
 
 
 def _covariance(pairs: Sequence[Sequence[Sample]], criteria: Sequence[Criterion]) -> Shared:
+    return shared(_each_left_out(pairs, criteria))
+
+
+def _each_left_out(pairs: Sequence[Sequence[Sample]], criteria: Sequence[Criterion]) -> Floats:
+    """The pairs' differences without each unit in turn: (k, U, M)."""
     left = [samples.differences(criteria, *(_left_out(side, criteria) for side in pair)) for pair in pairs]
-    return shared(np.stack(left))
+    return np.stack(left)
 
 
 def shared(left: Floats) -> Shared:
@@ -113,6 +124,18 @@ def shared(left: Floats) -> Shared:
     rest = np.maximum(0.0, of_each / pairs - covariance)
     doubt = covariance**2 + 2 * covariance * rest / pairs + rest**2 / (pairs * (pairs - 1))
     return Shared(covariance, doubt / (units - 1))
+
+
+def over_units(left: Floats) -> Shared:
+    """In place of C the whole variance over units of the mean of all pairs' differences, by the jackknife.
+
+    `left` (U, M) is that mean without each unit in turn. Where units are folds, it has what images, training sets and
+    seeds do to a fold. The last is in S^2 / k, too: V is then too large by it, and never too small.
+    Source: Kott 2001, "The delete-a-group jackknife" (U - 1 degrees of freedom).
+    """
+    units = len(left)
+    variance = (units - 1) / units * ((left - left.mean(axis=0)) ** 2).sum(axis=0)
+    return Shared(variance, variance**2 / (units - 1))
 
 
 def _left_out(side: Sample, criteria: Sequence[Criterion]) -> Floats:
@@ -150,9 +173,9 @@ class _Claim:
         self.difference = float(samples.differences([criterion], *means)[0])
         own = [candidate] if criterion.floor is not None else [] if evidence.same else [base, candidate]
         self.sides = 2 if criterion.floor is None else 1
-        self.seeds = _widened(*by_seed(own, noise, self.pairs), evidence.widening)
-        self.images = _at(evidence.by_image, place, evidence.widening)
-        self.groups = _at(evidence.by_group, place, evidence.widening) if evidence.by_group else None
+        self.seeds = by_seed(own, noise, self.pairs)
+        self.images = _at(evidence.by_image, place)
+        self.groups = _at(evidence.by_group, place) if evidence.by_group else None
 
     def interval(self, level: float) -> Interval:
         """By images and seeds."""
@@ -185,12 +208,8 @@ class _Claim:
         )
 
 
-def _at(shared: Shared, place: int, widening: float) -> tuple[float, float]:
-    return _widened(float(shared.covariance[place]), float(shared.doubt[place]), widening)
-
-
-def _widened(variance: float, doubt: float, widening: float) -> tuple[float, float]:
-    return widening * variance, widening**2 * doubt
+def _at(shared: Shared, place: int) -> tuple[float, float]:
+    return float(shared.covariance[place]), float(shared.doubt[place])
 
 
 def half_width(level: float, *parts: tuple[Floats | float, Floats | float]) -> Floats:

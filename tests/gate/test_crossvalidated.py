@@ -18,14 +18,16 @@ FOLDS = 4
 TRUE = [sides.truth(10, seed=fold) for fold in range(FOLDS)]
 
 
-def save(root: Path, rate: float, seeds: tuple[int, ...] = (1, 2), folds: int = FOLDS, luck: float = 0.001) -> Path:
+def save(
+    root: Path, rate: float, seeds: tuple[int, ...] = (1, 2), folds: int = FOLDS, luck: float = 0.001, *, true=TRUE
+) -> Path:
     """The files that `segline crossvalidate` leaves, of models that are right with about this probability."""
     draw = np.random.default_rng(round(1e6 * rate))
     content, rows = {"folds": [], "recipe": "0123456789abcdef"}, []
-    for number, true in enumerate(TRUE[:folds], 1):
+    for number, labelled in enumerate(true[:folds], 1):
         scores = []
         for seed in seeds:
-            counts = sides.predicted(20 * true, rate + luck * draw.normal(), int(draw.integers(1 << 30)))
+            counts = sides.predicted(20 * labelled, rate + luck * draw.normal(), int(draw.integers(1 << 30)))
             folder = sides.save(root / "scratch" / f"{number}-{seed}", counts)
             own = json.loads((folder / "eval.json").read_text())
             scores.append({"seed": seed} | {key: own[key] for key in ("accuracy", "miou", "iou", "cost")})
@@ -73,7 +75,7 @@ def test_equal_recipes_pass_and_a_loss_is_a_regression(project, capsys):
     said = capsys.readouterr().out
     assert "accuracy: lost 0.05" in said
     assert "Cross-validation: 40 images in 4 folds, each predicted from 2 seeds a side" in said
-    assert "so intervals are 1.73 times as wide." in said
+    assert "Intervals are over folds and seeds." in said
 
 
 def test_scores_are_those_of_all_images_together(project):
@@ -91,6 +93,18 @@ def test_a_floor_is_judged_on_all_images(project, capsys):
 
     assert 1 == gate()
     assert "accuracy >= 0.9: 0.0" in capsys.readouterr().out
+
+
+def test_the_iou_of_a_class_in_one_fold_alone_is_refused(project, capsys):
+    rare = [true * (1, 1, number == 0) for number, true in enumerate(TRUE)]
+    for folder in (".", "base"):
+        (project / folder / "gate.yaml").write_text(sides.RULES.replace("miou: 0.01", "miou: 0.01\n  iou.car: 0.05"))
+    for folder in ("metrics", "base"):
+        save(project / folder, 0.85, true=rare)
+
+    assert 2 == gate()
+    sentence = "error: gate.yaml: iou.car: labelled in one fold alone, so what it varies with is unknown. Leave it out"
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import gate_normal
+from benchmarks import gate_folds, gate_normal
 from segline.gate import decision, series
 from segline.gate.bootstrap import Noise
 from segline.gate.decision import Verdict
@@ -127,14 +127,21 @@ def test_a_floor_is_about_the_candidate_alone(tmp_path):
     assert kept.seeds < judged(pairs, claims=[Criterion("accuracy", 0.7)] * 2)[0].seeds
 
 
-def test_a_variance_that_is_widened_keeps_its_degrees_of_freedom(tmp_path):
-    evidence = series.gather(pairs_of(tmp_path, 0.02, 3), CLAIMS, same=False)
-    plain, wide = (
-        series.decide(each, CLAIMS, [None] * 2, PLAN)[0] for each in (evidence, replace(evidence, widening=4.0))
-    )
+def test_without_doubt_from_seeds_folds_are_judged_by_the_t_test():
+    by_fold = np.random.default_rng(1).normal(size=(6, 1))
+    left = (by_fold.sum(axis=0) - by_fold) / 5
+    over = series.over_units(left)
+    half = series.half_width(0.025, (over.covariance, over.doubt))
+    expected = stats.ttest_1samp(by_fold[:, 0], 0.0).confidence_interval(0.95)
 
-    assert 2 * (plain.interval.high - plain.difference) == pytest.approx(wide.interval.high - wide.difference)
-    assert (2 * plain.images, 2 * plain.seeds) == pytest.approx((wide.images, wide.seeds))
+    assert (expected.high - expected.low) / 2 == pytest.approx(half[0])
+
+
+@pytest.mark.parametrize("kind", gate_folds.KINDS)
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_cross_validations_of_equal_recipes_rarely_end_as_a_regression(kind, seeds):
+    """Four standard errors above 5 %."""
+    assert gate_folds.alarms(5, seeds, gate_folds.KINDS[kind], 4000) <= 4000 * 0.064
 
 
 def test_what_images_and_seeds_leave_makes_up_the_interval(tmp_path):
