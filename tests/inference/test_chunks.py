@@ -1,5 +1,7 @@
 """Images that are predicted in chunks give the files, the warnings and the problems of one process."""
 
+import csv
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import pytest
 from segline import __main__ as command
 from segline.core import records
 from segline.core.errors import DataError
-from segline.inference import chunks
+from segline.inference import annotation_files, chunks
 from segline.inference.input_files import InputImage
 from segline.inference.input_rows import Row
 from segline.inference.sliding_window import Predictor
@@ -90,6 +92,29 @@ def test_two_processes_write_the_files_of_one(project, monkeypatch, capsys):  # 
 
     assert expected == predict(project, "tile", "out", *OPTIONS["coco"])
     assert said == capsys.readouterr()
+
+
+def test_a_disk_that_is_full_when_a_chunk_is_joined_leaves_no_mask_without_a_row(project, monkeypatch):  # noqa: F811
+    join, joined = annotation_files.Annotations.join, []
+
+    def full(self, spool: Path, found: annotation_files.Places) -> None:
+        if joined:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(spool))
+        joined.append(sorted(found))
+        join(self, spool, found)
+
+    monkeypatch.setattr(chunks, "IMAGES", 3)
+    monkeypatch.setattr(tasks, "are_shared", lambda _: True)
+    monkeypatch.setattr(tasks, "computing", backwards)
+    monkeypatch.setattr(annotation_files.Annotations, "join", full)
+    with pytest.raises(OSError, match="No space left"):
+        predict(project, "stretch", "out", *OPTIONS["coco"])
+    with Path("out/summary.csv").open(newline="") as stream:
+        rows = sorted(row["image"] for row in csv.DictReader(stream))
+
+    assert joined == [rows]
+    for kind in ("masks", "overlays", "instances", "probabilities"):
+        assert rows == sorted(path.stem for path in Path("out", kind).iterdir())
 
 
 def test_batches_end_with_their_chunk_wherever_it_is_predicted(project, monkeypatch):  # noqa: F811
