@@ -14,11 +14,11 @@ from segline.core import atomic, params, records
 from segline.core.errors import DataError, ParameterError
 from segline.inference import annotation_files, annotations
 from segline.inference.input_files import InputImage
-from segline.labels import out_of_fold, page, ranking
-from segline.labels.out_of_fold import Image
+from segline.labels import page, ranking
 from segline.labels.ranking import Ranking
 from segline.monitoring import console
-from segline.reproducibility import crossvalidation, dvc_lock
+from segline.reproducibility import crossvalidation, dvc_lock, out_of_fold
+from segline.reproducibility.out_of_fold import Image
 
 FOLDER = Path("predictions/labels")
 PAGE = "labels.html"

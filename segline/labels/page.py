@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from segline.labels import quality
-from segline.labels.out_of_fold import Image
 from segline.labels.quality import Assessed, Bool, Uint8
 from segline.labels.ranking import RankedImage, RankedObject, Ranking, class_pairs
 from segline.reporting import drawing, templates
+from segline.reproducibility.out_of_fold import Image
 
 TEMPLATE = "labels.html"
 SHOWN = 24  # images, and objects

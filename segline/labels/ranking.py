@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from segline.labels import out_of_fold, quality
-from segline.labels.out_of_fold import Image
+from segline.labels import quality
 from segline.labels.quality import Dispute
 from segline.monitoring import console
+from segline.reproducibility import out_of_fold
+from segline.reproducibility.out_of_fold import Image
 
 IMAGE_COLUMNS = ["image", "split", "score", "quality", "disputed", "objects"]
 OBJECT_COLUMNS = [

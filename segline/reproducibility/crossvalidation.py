@@ -4,7 +4,7 @@ import csv
 import itertools
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,9 +15,20 @@ from segline.core import atomic, params, pipeline, records
 from segline.core.errors import DataError, ParameterError, PipelineError
 from segline.dataset import raw
 from segline.monitoring import console
-from segline.reproducibility import crossvalidation_page, dvc_lock, fold_scores, folds, sandbox, seed_noise, trainings
+from segline.reproducibility import (
+    crossvalidation_page,
+    dvc_lock,
+    fold_scores,
+    folds,
+    out_of_fold,
+    sandbox,
+    seed_noise,
+    trainings,
+)
+from segline.reproducibility.crossvalidation_page import Example
 from segline.reproducibility.dvc_lock import Stage
 from segline.reproducibility.folds import Member
+from segline.reproducibility.out_of_fold import Image
 from segline.scheduling import tasks
 from segline.scheduling.places import Place
 
@@ -25,7 +36,6 @@ FILE, PAGE = Path("metrics/crossvalidation.json"), Path("metrics/crossvalidation
 PER_IMAGE = Path("metrics/crossvalidation_per_image.csv")
 OF_RUN = ("seed", "fold")  # its first columns; the others are those of per_image.csv
 REPEATED = ("interval", "iou", "objects", "cost")  # of eval.json, besides the rates and the protocol
-PREDICTIONS = Path("predictions/crossvalidation")
 STAGES = ("preprocess", "train", "evaluate")
 KEPT = ("masks", "overlays", "probabilities")  # of what `segline predict` writes
 TESTED = "test"
@@ -93,11 +103,12 @@ def measure(root: Path, count: int, num_seeds: int) -> None:
     dataset = raw.read(root / pipeline.path("preprocess", "raw"))
     images = folds.members(dataset, root / pipeline.path("preprocess", "processed"))
     fold_of = folds.divide(images, count)
+    shown = out_of_fold.images(root)
     project = _Project(root, store, stages, dataset, images, fold_of)
     first = int(params.find(params.load(root / params.FILE), "train.seed"))
     seeds = list(range(first, first + num_seeds))
     runs = [_Run(fold, seed, seed == first) for seed in seeds for fold in range(count)]
-    with atomic.folder(root / PREDICTIONS) as folder:
+    with atomic.folder(root / out_of_fold.PREDICTIONS) as folder:
         results = _results(project, runs, folder)
         by_fold = [[results[fold, seed] for seed in seeds] for fold in range(count)]
         content = {
@@ -107,7 +118,6 @@ def measure(root: Path, count: int, num_seeds: int) -> None:
             "recipe": dvc_lock.recipe(locked, STAGES),
             **fold_scores.summary([[result.scores for result in own] for own in by_fold], 1 / (count - 2)),
         }
-        page = crossvalidation_page.render(content, dataset.name)
     header, *_ = by_fold[0][0].per_image
     rows = [
         (str(result.run.seed), str(result.run.fold + 1), *row)
@@ -116,11 +126,22 @@ def measure(root: Path, count: int, num_seeds: int) -> None:
     ]
     records.write_csv(root / PER_IMAGE, [*OF_RUN, *header], rows)
     records.write_json(root / FILE, content)
-    with atomic.file(root / PAGE) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    _write_page(root, content, shown)
     miou = content["mean"]["miou"]
     console.say(f"{FILE}: mIoU {miou['value']:.4f} (95 % interval {miou['low']:.4f} to {miou['high']:.4f})")
-    console.say(f"{len(images)} out-of-fold predictions -> {PREDICTIONS}; page -> {PAGE}")
+    console.say(f"{len(images)} out-of-fold predictions -> {out_of_fold.PREDICTIONS}; page -> {PAGE}")
+
+
+def _write_page(root: Path, content: Mapping[str, Any], images: Sequence[Image]) -> None:
+    """Writes the page: without pictures, and with a warning that says why, if files have changed in the meantime."""
+    examples: Sequence[Example] = ()
+    try:
+        examples = [*crossvalidation_page.examples(crossvalidation_page.scores(root / PER_IMAGE), images)]
+    except PipelineError as error:
+        console.warn(f"{PAGE} has no pictures: {error}")
+    with atomic.file(root / PAGE) as temporary:
+        page = crossvalidation_page.render(content, images[0].index.dataset, examples, images[0].classes)
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _testing(evaluate: Stage, root: Path) -> Stage:

@@ -54,7 +54,10 @@ def test_each_image_is_tested_once_and_all_else_stays_as_it_was(project):
         rows = list(csv.DictReader(stream))
     assert stems.keys() == {row["image"] for row in rows}
     assert [fold["images"] for fold in content["folds"]] == [sum(row["fold"] == fold for row in rows) for fold in "123"]
-    assert "Segline cross-validation" in project.read("metrics/crossvalidation.html")
+    page = project.read("metrics/crossvalidation.html")
+    worst = min((row for row in rows if row["miou"]), key=lambda row: (float(row["miou"]), float(row["accuracy"])))
+    assert "Segline cross-validation" in page
+    assert worst["image"] == re.findall(r'alt="Prediction of (\w+)"', page)[0]
     assert set() == project.changed()
     compare(project)
 

@@ -12,7 +12,8 @@ import pytest
 from segline import __main__ as cli
 from segline.core.errors import DataError, ParameterError
 from segline.inference import mask_files
-from segline.labels import command, out_of_fold
+from segline.labels import command
+from segline.reproducibility import out_of_fold
 from tests import tiny
 
 WRONG = "val1"  # the image that gets a wrong label

@@ -13,9 +13,10 @@ from segline.core.errors import DataError
 from segline.dataset import objects, onehot, processed, raw
 from segline.preprocessing import intensity, pair_files
 from segline.reporting import drawing
-from segline.reproducibility import crossvalidation, folds
+from segline.reproducibility import folds
 from segline.scoring import raw_masks
 
+PREDICTIONS = Path("predictions/crossvalidation")
 REMEDY = "Run `segline crossvalidate`."
 
 Uint8 = npt.NDArray[np.uint8]
@@ -83,7 +84,7 @@ def images(root: Path) -> list[Image]:
         index = processed.read(processed_folder / split).index
         for origin in index.origins:
             name = origin.stem if are_unique else f"{split}/{origin.stem}"
-            found.append(Image(name, raw_folder / split, origin, index, root / crossvalidation.PREDICTIONS))
+            found.append(Image(name, raw_folder / split, origin, index, root / PREDICTIONS))
     return found
 
 
