@@ -18,7 +18,7 @@ from segline.commands import (
     inspect_survey,
 )
 from segline.commands.inspect_exports import Export
-from segline.commands.inspect_layouts import Layout
+from segline.commands.inspect_layouts import FEW, Layout
 from segline.commands.inspect_masks import MOST_CLASSES, Labels
 from segline.commands.inspect_survey import Survey
 from segline.core import params, plugins
@@ -28,7 +28,6 @@ from segline.sources.collecting import object_files, splitting, unsupported_form
 from segline.sources.collecting.listing import Entry
 
 SHOWN = 20  # problems
-FEW = 100  # images: below, cross-validation is advised
 MANY, RARE = 64, 0.01  # labels, and the share of the pixels of a rare one: said to be doubtful classes
 KNOWN = (
     "Known layouts: images beside masks (or labels, annotations, gt), with or without train, val, test in or above "
@@ -149,9 +148,9 @@ def _problems_of(root: Path, export: Export, text: str) -> list[str]:
 
 
 def _facts_of(export: Export, survey: Survey) -> Iterator[str]:
-    yield _images(survey)
-    yield from _few(survey)
     form = export.keys.get("split")
+    yield _images(survey)
+    yield from _few(survey, form)
     splits = splitting.names(form) if form else export.keys["splits"]
     if isinstance(form, splitting.ByRatio | splitting.DrawsVal):
         yield GROUPS
@@ -176,7 +175,7 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey
     labels = survey.labels
     yield f"Pairs: {', '.join(f'{split} {len(entries)}' for split, entries in listed.items())}."
     yield _images(survey)
-    yield from _few(survey)
+    yield from _few(survey, layout.form)
     yield f"Masks: {_counted(labels.kinds)}."
     if is_voc:
         yield f"Labels: {', '.join(f'{value} in {labels.masks[value]} masks' for value in sorted(labels.masks))}."
@@ -204,12 +203,15 @@ def _images(survey: Survey) -> str:
     return f"Images: {_counted(kinds)}; {shown}{more}."
 
 
-def _few(survey: Survey) -> Iterator[str]:
-    if len(survey.pictures) < FEW:
-        yield (
-            f"Fewer than {FEW} images: what a split scores depends on which images are in it. `segline crossvalidate` "
-            "tests on every image, after `make repro`."
-        )
+def _few(survey: Survey, form: splitting.Form | None) -> Iterator[str]:
+    if len(survey.pictures) >= FEW:
+        return
+    yield (
+        f"Fewer than {FEW} images: what a split scores depends on which images are in it. `segline crossvalidate` "
+        "tests on every image, after `make repro`."
+    )
+    if isinstance(form, splitting.ByRatio):
+        yield "So val and test get larger shares, as there: a tenth would be under ten images, which decide nothing."
 
 
 def _counted(kinds: Counter[str]) -> str:

@@ -41,14 +41,27 @@ def test_pixels_and_masks_are_counted_for_each_class(tmp_path):
     assert "# Masks: 3 x 8-bit gray PNG." in text
 
 
-def test_cross_validation_is_advised_for_few_images(tmp_path, monkeypatch):
+def test_cross_validation_is_advised_for_few_images_and_they_are_divided_as_it_would(tmp_path):
     advice = "# Fewer than 100 images: what a split scores depends on which images are in it. `segline crossvalidate`"
-    _, few, _ = inspected(tmp_path / "few", folders.named)
-    monkeypatch.setattr(inspect_folder, "FEW", 1)
-    _, enough, _ = inspected(tmp_path / "enough", folders.named)
+    reason = "# So val and test get larger shares, as there: a tenth would be under ten images"
+    few, few_text, _ = inspected(tmp_path / "few", folders.all_in_one("images/{}.png", "masks/{}.png", 24))
+    enough, enough_text, _ = inspected(tmp_path / "enough", folders.all_in_one("images/{}.png", "masks/{}.png", 100))
 
-    assert advice in few
-    assert "crossvalidate" not in enough
+    assert {"train": 0.6, "val": 0.2, "test": 0.2} == few["folder"]["split"]["shares"]
+    assert "# Pairs: train 14, val 5, test 5." in few_text
+    assert advice in few_text
+    assert reason in few_text
+    assert {"train": 0.8, "val": 0.1, "test": 0.1} == enough["folder"]["split"]["shares"]
+    assert "# Pairs: train 80, val 10, test 10." in enough_text
+    assert "crossvalidate" not in enough_text
+    assert reason not in enough_text
+
+
+def test_splits_that_are_there_need_no_reason_for_shares(tmp_path):
+    _, text, _ = inspected(tmp_path, folders.by_split("{split}/images/{}.png", "{split}/masks/{}.png"))
+
+    assert "crossvalidate" in text
+    assert "larger shares" not in text
 
 
 def test_colours_come_from_the_palette(tmp_path):

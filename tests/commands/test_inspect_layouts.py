@@ -158,6 +158,17 @@ def test_numbers_in_names_are_no_endings(tmp_path):
     assert ("images/*.png", "masks/*.png") == (layout.images, layout.masks)
 
 
+@pytest.mark.parametrize("count", [6, 24, 99])
+def test_of_few_images_three_equal_groups_are_enough_for_the_proposed_shares(count):
+    """With tenths it takes six."""
+    exact = {split: Fraction(str(share)) for split, share in inspect_layouts.shares(count).items()}
+    entries = [Entry(str(n), str(n % 3), Path(), Path()) for n in range(count)]
+    problems = []
+    splitting._shared_out(Path(), entries, exact, 1, problems)
+
+    assert [] == problems
+
+
 @pytest.mark.parametrize("count", range(3, 40))
 def test_the_proposed_shares_leave_no_split_empty(count):
     shares = inspect_layouts.shares(count)
