@@ -13,7 +13,7 @@ from segline.gate.objects import Objects
 from segline.gate.pairing import Pair
 from segline.gate.rule_source import Effective
 from segline.gate.rules import ECE, Criterion, SeedNoise
-from segline.gate.saved_metrics import Saved
+from segline.gate.saved_metrics import Saved, Stages
 from segline.reporting import results
 from segline.reproducibility import dvc_lock
 from segline.scoring import confusion
@@ -87,11 +87,15 @@ def opening(base: str, root: Path) -> Opening:
     candidate = saved_metrics.in_folder(root / saved_metrics.evaluation().parent, "the working tree", CANDIDATE)
     tied = saved_metrics.are_locked(candidate, locked)
     saved = saved_metrics.read(base, root)
+    theirs = saved_metrics.stages_of(saved, root)
     pair = pairing.pair(saved, candidate)
     effective = rule_source.effective(pair, root)
     noise, noise_file = effective.noise, effective.noise_file
-    described = noise is not None and noise.recipe is not None and noise.recipe in _recipes(locked, saved, root)
+    described = (
+        noise is not None and noise.recipe is not None and noise.recipe in map(dvc_lock.recipe, (locked, theirs))
+    )
     notes = [] if tied else [messages.UNTIED]
+    notes += [messages.OTHER_DATA] if _trained_on_other_data((saved, theirs), (candidate, locked)) else []
     notes += [messages.other_recipe(noise, noise_file)] if noise and not described else []
     notes += [messages.own(name, base) for name in effective.own]
     notes += [messages.changed(name, base) for name in effective.changed]
@@ -130,8 +134,15 @@ def of_findings(
     return Judgement(base.label, base.commit, judged, *numbers, notes, *own, seeds, budget)
 
 
-def _recipes(locked: saved_metrics.Stages, base: Saved, root: Path) -> set[str | None]:
-    return {dvc_lock.recipe(locked), saved_metrics.recipe_of(base, root)}
+def _trained_on_other_data(*sides: tuple[Saved, Stages]) -> bool:
+    """Whether it is sure that files outside the evaluated split differ, as users change them to correct labels.
+
+    Arrays alone may differ by parameters of preprocess, and data.input by a file that is not used: all have to differ.
+    """
+    base, candidate = (saved_metrics.trained_on(*side) for side in sides)
+    if base is None or candidate is None:
+        return False
+    return all(one != other for one, other in zip(base, candidate, strict=True))
 
 
 def findings(pair: Pair, criteria: Sequence[Criterion], noise: SeedNoise | None, path: Path) -> list[Finding]:

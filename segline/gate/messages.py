@@ -8,6 +8,7 @@ from segline.gate.rules import SeedNoise
 
 SAME = "Both models predict exactly the same (every count is equal), so no seed noise is added."
 TURNED = "ece: a rise is a loss, so its differences are base - candidate."
+OTHER_DATA = "Train or val data differ between the two sides: this compares data and recipe together."
 UNTIED = "Nothing ties these scores to the code: no dvc.lock here records them as outputs of evaluate."
 
 

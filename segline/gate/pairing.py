@@ -15,7 +15,7 @@ from segline.scoring import confusion
 Numbers = npt.NDArray[np.int64]
 
 NAMED = 5  # of the images without a match
-REMEDY = "Only equal evaluations can be compared: run the pipeline again on one side."
+REMEDY = "Only equal evaluations can be compared: run the pipeline again on one side, or name a base of these data."
 
 
 @dataclass(frozen=True)

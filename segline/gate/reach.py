@@ -64,7 +64,7 @@ def doubt(criteria: Sequence[Criterion], noise: SeedNoise, path: Path, pairs: in
 def doubts(root: Path) -> list[str]:
     """At most one sentence, on margins of gate.yaml that one run a side cannot show.
 
-    None if a file is not usable, or the noise is of other data than the last evaluation.
+    None if a file is not usable, or the noise is of other data than the last evaluation or than params.yaml names.
     """
     try:
         known = rules.read_rules(root / rules.FILE)
@@ -73,9 +73,20 @@ def doubts(root: Path) -> list[str]:
         evaluated = root / saved_metrics.evaluation()
         if evaluated.exists() and records.read_json(evaluated)["protocol"]["data"] != noise.protocol["data"]:
             return []
+        if _names_other_data(root):
+            return []
         criteria = [Criterion(metric, margin) for metric, margin in known.margins.items()]
         criteria += [Criterion(name, 0.0, floor) for name, floor in known.floors.items()]
         sentence = doubt(criteria, noise, path, 1)
     except (OSError, PipelineError, KeyError, TypeError):  # the gate says what is wrong with them
         return []
     return [f"{rules.FILE}: {sentence[0].lower()}{sentence[1:].removesuffix('.')}"] if sentence else []
+
+
+def _names_other_data(root: Path) -> bool:
+    """Whether params.yaml names other data than dvc.lock records: the last evaluation is of those, as of the example's
+    when a user has just named a folder."""
+    download = saved_metrics.locked_stages(root).get("download")
+    recorded = download.parameters.get(str(params.FILE), {}) if download else {}
+    document = params.load(root / params.FILE) if recorded else {}
+    return any(params.find(document, key) != value for key, value in recorded.items())

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segline.core import git, pipeline
+from segline.core import git, params, pipeline
 from segline.core.errors import DataError, ParameterError
 from segline.reproducibility import dvc_lock
 
@@ -185,10 +185,32 @@ def are_locked(candidate: Saved, locked: Stages) -> bool:
     return all(path.as_posix() in recorded for path in contents)
 
 
-def recipe_of(base: Saved, root: Path, names: Sequence[str] = ("train",)) -> str | None:
-    """`dvc_lock.recipe` of the base; None if its dvc.lock is missing or broken, which is not refused."""
+def stages_of(base: Saved, root: Path) -> Stages:
+    """The stages in the dvc.lock of the base; empty if it is missing or broken, which is not refused."""
     content = beside(base.label, base.commit, dvc_lock.FILE, root)
     try:
-        return None if content is None else dvc_lock.recipe(dvc_lock.parse(content, dvc_lock.FILE), names)
+        return {} if content is None else dvc_lock.parse(content, dvc_lock.FILE)
     except DataError:
+        return {}
+
+
+def recipe_of(base: Saved, root: Path, names: Sequence[str] = ("train",)) -> str | None:
+    """`dvc_lock.recipe` of the base; None if its dvc.lock is missing or broken."""
+    return dvc_lock.recipe(stages_of(base, root), names)
+
+
+def trained_on(saved: Saved, stages: Stages) -> tuple[str, ...] | None:
+    """The md5 of data.input, of data/raw, and of the train and val arrays: all that a training knows of its data.
+
+    None unless the stages record all of them, and these metrics.
+    """
+    if not {"download", "train", "evaluate"} <= stages.keys():
         return None
+    download, train, evaluate = stages["download"], stages["train"], stages["evaluate"]
+    if evaluate.outputs.get(evaluation().as_posix()) != dvc_lock.md5_of(saved.evaluation):
+        return None
+    source = str(download.parameters.get(str(params.FILE), {}).get("data.input"))
+    arrays = [train.inputs.get(pipeline.path("train", split).as_posix()) for split in ("train", "val")]
+    raw = download.outputs.get(pipeline.path("download", "raw").as_posix())
+    found = download.inputs.get(source), raw, None if None in arrays else " ".join(map(str, arrays))
+    return tuple(map(str, found)) if all(found) else None

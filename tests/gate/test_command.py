@@ -321,6 +321,56 @@ def test_noise_of_a_recipe_that_is_neither_side_s_is_noted_and_used(project, cap
     assert ([note] if note else []) == [said.partition(":")[0] for said in notes[1:] if "recipe" in said]
 
 
+DATA_LOCK = (
+    LOCK.replace(
+        "stages:\n",
+        """stages:
+  download:
+    cmd: python -m stages.download
+    deps: [{path: data/source/mine, hash: md5, md5: sss.dir}]
+    params: {params.yaml: {data.input: data/source/mine}}
+    outs: [{path: data/raw, hash: md5, md5: rrr.dir}]
+""",
+    ).replace("{path: data,", "{path: data/processed/val, hash: md5, md5: vvv.dir}, {path: data/processed/train,")
+)  # fmt: skip
+
+
+def changed(text: str, *words: str) -> str:
+    """A lock with other hashes in these places."""
+    for word in words:
+        text = text.replace(word, "fff")
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        (DATA_LOCK, False),
+        (changed(DATA_LOCK, "sss", "rrr", "ddd"), True),
+        (changed(DATA_LOCK, "sss", "rrr", "vvv"), True),
+        (changed(DATA_LOCK, "sss"), False),  # a file that is not used
+        (changed(DATA_LOCK, "ddd", "vvv"), False),  # parameters of preprocess
+        (changed(DATA_LOCK, "sss", "ddd"), False),  # both
+        (changed(DATA_LOCK, "sss", "rrr"), False),  # neither in train nor in val
+        (changed(DATA_LOCK, "sss", "rrr", "ddd", "EVAL"), False),  # of other metrics
+        (LOCK, False),
+        (None, False),
+    ],
+)
+@pytest.mark.parametrize("form", ["--md", "--json"])
+def test_other_training_data_are_told_where_they_are_sure(project, capsys, text, is_told, form):
+    """As after labels of train were corrected: nothing else shows that not the recipe alone is compared."""
+    base = lock_of(project, DATA_LOCK if text is None else text)
+    if text is not None:
+        (project / "alike/dvc.lock").write_text(base)
+        shutil.copy(project / "metrics/eval.json", project / "alike")
+        shutil.copy(project / "metrics/per_image.csv", project / "alike")
+    lock_of(project, DATA_LOCK)
+
+    assert 0 == gate("--base", "alike", form)
+    assert is_told == (messages.OTHER_DATA in capsys.readouterr().out)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", gate_broken.kinds())
 @pytest.mark.parametrize("form", [[], ["--md"], ["--json"]])

@@ -60,6 +60,26 @@ def test_noise_of_other_data_than_the_last_evaluation_says_nothing(tmp_path, dat
     assert count == len(reach.doubts(folder))
 
 
+LOCK = """schema: '2.0'
+stages:
+  download:
+    cmd: python -m stages.download
+    params: {params.yaml: {data.input: segline/sources/streets, data.source: synthetic, data.synthetic: {seed: 2}}}
+"""
+OF_EXAMPLE = "data: {source: synthetic, input: segline/sources/streets, synthetic: {seed: 2}}"
+OWN = "data: {source: folder, input: data/source/mine, folder: {images: '*.png'}}"
+
+
+@pytest.mark.parametrize(("parameters", "count"), [(OF_EXAMPLE, 1), (OWN, 0), (OF_EXAMPLE.replace("2", "3"), 0)])
+def test_noise_of_the_example_says_nothing_once_a_user_names_other_data(tmp_path, parameters, count):
+    """Before these were evaluated: metrics/ still has the example's."""
+    folder = project(tmp_path, 0.01)
+    (folder / "dvc.lock").write_text(LOCK)
+    (folder / "params.yaml").write_text(parameters)
+
+    assert count == len(reach.doubts(folder))
+
+
 @pytest.mark.parametrize("broken", ["margins: {", "", None])
 def test_rules_that_cannot_be_read_are_left_to_the_gate(tmp_path, broken):
     folder = project(tmp_path, 0.01)
