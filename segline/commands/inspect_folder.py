@@ -16,6 +16,7 @@ from segline.commands import (
     inspect_preparation,
     inspect_section,
     inspect_survey,
+    inspect_training,
 )
 from segline.commands.inspect_exports import Export
 from segline.commands.inspect_layouts import FEW, Layout
@@ -152,6 +153,8 @@ def _facts_of(export: Export, survey: Survey) -> Iterator[str]:
     yield _images(survey)
     yield from _few(survey, form)
     splits = splitting.names(form) if form else export.keys["splits"]
+    if isinstance(form, splitting.ByRatio):
+        yield from _few_steps(round(form.shares["train"] * len(survey.pictures)), survey)
     if isinstance(form, splitting.ByRatio | splitting.DrawsVal):
         yield GROUPS
     if "test" not in splits and "val" in splits:
@@ -176,6 +179,7 @@ def _facts(layout: Layout, listed: Mapping[str, Sequence[Entry]], survey: Survey
     yield f"Pairs: {', '.join(f'{split} {len(entries)}' for split, entries in listed.items())}."
     yield _images(survey)
     yield from _few(survey, layout.form)
+    yield from _few_steps(len(listed.get("train", ())), survey)
     yield f"Masks: {_counted(labels.kinds)}."
     if is_voc:
         yield f"Labels: {', '.join(f'{value} in {labels.masks[value]} masks' for value in sorted(labels.masks))}."
@@ -212,6 +216,11 @@ def _few(survey: Survey, form: splitting.Form | None) -> Iterator[str]:
     )
     if isinstance(form, splitting.ByRatio):
         yield "So val and test get larger shares, as there: a tenth would be under ten images, which decide nothing."
+
+
+def _few_steps(images: int, survey: Survey) -> Iterator[str]:
+    if survey.pictures and not inspect_preparation.is_tiled(survey.pictures):
+        yield from inspect_training.doubts(images)
 
 
 def _counted(kinds: Counter[str]) -> str:

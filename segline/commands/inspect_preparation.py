@@ -43,6 +43,11 @@ def section(pictures: Sequence[Picture], objects: tuple[str, str] = ("null", "")
     return ["preprocess:", *(_line(*each) for each in keys)]
 
 
+def is_tiled(pictures: Sequence[Picture]) -> bool:
+    """Whether the section cuts images into tiles."""
+    return _fit(pictures)[0] == "tile"
+
+
 def _line(key: str, value: object, reason: str) -> str:
     line = f"  {key}: {value}"
     return f"{line:<43} # {reason}" if reason else line
