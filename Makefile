@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-setup: .venv/.main ## create .venv with what the main job needs; EXTRAS="onnx encoders" adds `segline export` and `smp`
+setup: .venv/.main ## create .venv with what the main job needs; EXTRAS="onnx encoders s3" adds `segline export`, `smp`, `s3://`
 	@if git rev-parse --git-dir >/dev/null 2>&1; then if grep -qs no_scm .dvc/config.local; then rm .dvc/config.local; fi; \
 	else echo 'no git here: everything but diffs works'; printf '[core]\n    no_scm = true\n' > .dvc/config.local; fi
 	@if [ -n "$(EXTRAS)" ]; then python .ci/install.py $(EXTRAS); fi
@@ -28,7 +28,7 @@ setup: .venv/.main ## create .venv with what the main job needs; EXTRAS="onnx en
 	@touch $@
 
 .venv/.test: .venv/.main
-	python .ci/install.py test onnx
+	python .ci/install.py test onnx s3
 	@touch $@
 
 repro: setup ## run what a change affects, download to report; PRESET=name takes presets/name.yaml first

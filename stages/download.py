@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from segline.core import atomic, params, plugins
 from segline.dataset import raw
+from segline.sources.collecting import object_storage
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -15,7 +16,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     return console.paths(
         __doc__,
         argv,
-        input="the input of the source: a manifest, a folder of yours, or its own code",
+        input="the input of the source: a manifest, a folder of yours or an s3:// URL of one, or its own code",
         raw="folder to write the data set to",
     )
 
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     section = params.section(document, f"data.{source}", module.Section)
 
     with atomic.folder(arguments.raw) as folder:
-        collected = module.collect(section, arguments.input, folder)
+        with object_storage.local(arguments.input, folder / ".input") as source_input:
+            collected = module.collect(section, source_input, folder)
         raw.write(folder, collected)
     console.say(f"{arguments.raw}: {raw.summary(collected)}")
 

@@ -1,9 +1,10 @@
-"""Servers on 127.0.0.1 that only pretend to be tracking servers."""
+"""Servers on 127.0.0.1 that only pretend to be tracking servers or object stores, and a bad line to a real one."""
 
 import socket
+import socketserver
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -45,5 +46,51 @@ def outage(kind: str) -> Iterator[str]:
         try:
             yield f"127.0.0.1:{server.server_port}"
         finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Relay(socketserver.BaseRequestHandler):
+    """Passes one connection on, both ways."""
+
+    server: "_BadLine"
+
+    def handle(self) -> None:
+        left = self.server.limits.pop() if self.server.limits else 1 << 62
+        with socket.create_connection(("127.0.0.1", self.server.target)) as target, suppress(OSError):
+            threading.Thread(target=self._ask, args=[target], daemon=True).start()
+            while left and (answer := target.recv(min(left, 1 << 16))):
+                self.request.sendall(answer)
+                left -= len(answer)
+            if not left and self.server.holds:
+                self.server.closing.wait()
+
+    def _ask(self, target: socket.socket) -> None:
+        with suppress(OSError):
+            while question := self.request.recv(1 << 16):
+                target.sendall(question)
+            target.shutdown(socket.SHUT_RDWR)
+
+
+class _BadLine(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def __init__(self, target: int, limits: Sequence[int], *, holds: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _Relay)
+        self.target, self.limits, self.holds = target, [*limits], holds
+        self.closing = threading.Event()
+
+
+@contextmanager
+def bad_line(target: int, limits: Sequence[int], *, holds: bool = False) -> Iterator[int]:
+    """A port that leads to another. Of the first connections each breaks off after so many bytes of answers, or with
+    `holds` falls silent."""
+    with _BadLine(target, limits, holds=holds) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.closing.set()
             server.shutdown()
             thread.join()

@@ -13,7 +13,7 @@ import torch
 
 from segline.commands import stray_entries
 from segline.core import params, pipeline, plugins
-from segline.core.errors import ParameterError, PipelineError, Problems, combined, suggestion
+from segline.core.errors import FetchError, ParameterError, PipelineError, Problems, combined, suggestion
 from segline.gate import reach
 from segline.model import device, output_head
 from segline.monitoring import console, mlflow_run
@@ -21,7 +21,7 @@ from segline.preprocessing import pairs
 from segline.reporting import selection
 from segline.reproducibility import dvc_state, restore, run_cache
 from segline.scoring import evaluation
-from segline.sources.collecting import download
+from segline.sources.collecting import download, object_storage
 from segline.training import loop, pretrained, start_from, workers
 from segline.training.augmentation import plan
 
@@ -63,14 +63,18 @@ def on_this_machine(path: Path = params.FILE) -> list[PipelineError]:
     """What valid parameters need and this machine or checkout lacks: device, precision, compiler, input, weights.
 
     Every missing image, mask and list of a user's folder is reported here, before DVC removes earlier results. But
-    what DVC cannot read there comes first, and alone.
+    what DVC cannot read there comes first, and alone. Of an input in object storage, names are; a store that gives no
+    answer is only warned of.
     """
     document = params.load(path)
     name, module = _source(document)
     source = params.section(document, f"data.{name}", module.Section)
     train = params.section(document, "train", loop.Section)
-    place = Path(params.text(document, "data.input"))
-    errors = [*stray_entries.problems(place)] or _raised(module.require_input, source, place)
+    text = params.text(document, "data.input")
+    if object_storage.is_url(text):
+        errors = _in_object_storage(text)
+    else:
+        errors = [*stray_entries.problems(Path(text))] or _raised(module.require_input, source, Path(text))
     errors += _raised(pretrained.read, document)
     errors += _raised(start_from.read, train.start_from, document)
     errors += _raised(lambda: device.require_precision(device.pick(), train.precision))
@@ -90,6 +94,15 @@ def doubts(path: Path = params.FILE) -> list[str]:
     document = params.load(path)
     fewer = workers.fewer(params.section(document, "train", loop.Section).shards)
     return [*([fewer] if fewer else []), *_missing_archive(document)]
+
+
+def _in_object_storage(url: str) -> list[PipelineError]:
+    """Problems of the objects, found by listing them."""
+    errors = _raised(object_storage.objects, url)
+    for error in errors:
+        if isinstance(error, FetchError):
+            console.warn(str(error))
+    return [error for error in errors if not isinstance(error, FetchError)]
 
 
 def _missing_archive(document: params.Document) -> list[str]:
@@ -197,6 +210,8 @@ def _input(text: str) -> list[PipelineError]:
         return [ParameterError(where, problem, remedy)]
     if text.startswith("-"):
         return [ParameterError(where, f"{text} starts like an option", f"Write ./{text}.")]
+    if object_storage.is_url(text):
+        return _raised(object_storage.require_usable, text)
     place = Path(text).resolve()
     for name in pipeline.output_folders():
         output = name.resolve()

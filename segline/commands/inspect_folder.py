@@ -59,6 +59,9 @@ class Inspection:
 def inspect(root: Path) -> Inspection:
     """The inspection of `root`. Raises DataError if it is not a folder or its layout is unknown."""
     if not root.is_dir():
+        if root.parts[:1] == ("s3:",):
+            url = str(root).replace(":/", "://", 1)
+            raise DataError(url, "inspect reads no object storage", "Copy some pairs to a folder, and inspect that.")
         raise DataError(root, "no such folder", "Name the folder that holds your images and masks.")
     if export := inspect_exports.recognise(root):
         return _of_export(root, export)

@@ -45,11 +45,18 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def paths(description: str | None, argv: Sequence[str] | None, **helps: str) -> argparse.Namespace:
-    """The arguments of a stage: one required `--name PATH` for each keyword, whose value is its help text."""
+    """The arguments of a stage: one required `--name PATH` for each keyword, whose value is its help text.
+
+    A URL stays text: a path would lose one of its slashes.
+    """
     stage = parser(description)
     for name, text in helps.items():
-        stage.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH", help=text)
+        stage.add_argument(f"--{name.replace('_', '-')}", type=_place, required=True, metavar="PATH", help=text)
     return stage.parse_args(argv)
+
+
+def _place(text: str) -> Path | str:
+    return text if "://" in text else Path(text)
 
 
 def say(line: str) -> None:

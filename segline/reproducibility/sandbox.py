@@ -81,7 +81,8 @@ def project(root: Path, store: dvc_lock.Store, stages: Sequence[Stage]) -> Itera
         for path in _inputs(store, stages):
             store.copy(path, clone / path)
         for path in {path for stage in stages for path in stage.inputs if store.owner(path) is None}:
-            if not (clone / path).exists():  # code that is there already, or an absolute path
+            # Code is there already, and so is an absolute path; objects of a URL are fetched by their stage.
+            if "://" not in path and not (clone / path).exists():
                 _copy(root / path, clone / path)
         link_named(params.load(root / params.FILE), root, clone)
         yield clone
