@@ -7,7 +7,7 @@ from pathlib import Path
 from segline.core import params
 from segline.core.errors import PipelineError
 
-FEW = 300  # optimiser steps: params.yaml as committed makes 960
+FEW = 300  # optimiser steps: on twelve images 36 were too few, and 960 no better, see docs/log.md
 
 
 def doubts(images: int, path: Path = params.FILE) -> Iterator[str]:

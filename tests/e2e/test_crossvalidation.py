@@ -57,7 +57,7 @@ def test_each_image_is_tested_once_and_all_else_stays_as_it_was(project):
     page = project.read("metrics/crossvalidation.html")
     worst = min((row for row in rows if row["miou"]), key=lambda row: (float(row["miou"]), float(row["accuracy"])))
     assert "Segline cross-validation" in page
-    assert worst["image"] == re.findall(r'alt="Prediction of (\w+)"', page)[0]
+    assert worst["image"] == re.findall(r'alt="Prediction of ([^"]+)"', page)[0]
     assert set() == project.changed()
     compare(project)
 
