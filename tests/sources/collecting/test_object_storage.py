@@ -1,16 +1,20 @@
 """Objects of a real store, OpenStack Swift with its S3 API, as the input of the download stage."""
 
+import _thread
+import asyncio
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec.asyn
 import pytest
 import yaml
 
@@ -255,6 +259,27 @@ def test_nothing_is_left_of_a_download_that_is_stopped(store, project, number, s
     assert (status, f"error: stopped by {'Ctrl-C' if status == 130 else 'SIGTERM'}\n") == (process.returncode, said)
     assert {"data/raw/earlier.txt": b"earlier"} == test_download.snapshot()
     assert [Path("data/raw")] == list(Path("data").iterdir())
+
+
+def test_no_transfer_runs_on_after_ctrl_c(store, project, monkeypatch):
+    """Transfers have a thread of their own, which would go on writing into a folder that is being removed."""
+    url = large(store)
+    with servers.bad_line(store.port, [100_000] * 99, holds=True) as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        threading.Thread(target=interrupt, args=[Path("data/.raw.partial/.input/one.bin")], daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            fetch(url)
+        running = asyncio.all_tasks(fsspec.asyn.get_loop())
+
+    assert set() == running
+    assert [Path("data/raw")] == list(Path("data").iterdir())
+
+
+def interrupt(after: Path) -> None:
+    """Ctrl-C, once there is that file."""
+    while not after.exists():
+        time.sleep(0.05)
+    _thread.interrupt_main()
 
 
 def test_objects_that_are_too_large_for_the_disk_are_not_fetched(store, project, monkeypatch):
