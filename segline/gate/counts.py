@@ -149,9 +149,7 @@ def text_of(where: str, content: bytes, remedy: str) -> str:
     if not content.strip():
         raise DataError(where, "empty", remedy)
     if CONFLICT.search(content):
-        raise DataError(
-            where, "contains an unresolved merge conflict", "Resolve it by rebuilding the file: make repro."
-        )
+        raise DataError(where, "contains an unresolved merge conflict", remedy)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

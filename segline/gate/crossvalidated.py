@@ -20,7 +20,7 @@ from segline.gate import counts, judgement, messages, pairing, rule_source, save
 from segline.gate.counts import Side
 from segline.gate.judgement import Judgement
 from segline.gate.pairing import Pair
-from segline.gate.rules import FILE, Criterion
+from segline.gate.rules import ECE, FILE, Criterion
 from segline.gate.saved_metrics import Files, Saved
 from segline.gate.series import Evidence
 from segline.reproducibility import crossvalidation, dvc_lock
@@ -40,8 +40,9 @@ def judge(base: str, root: Path) -> Judgement:
     locked = saved_metrics.locked_stages(root)
     candidate = saved_metrics.in_folder(root / FILES.evaluation.parent, "the working tree", REMEDY, FILES)
     theirs = saved_metrics.read(base, root, FILES)
-    _require_recipe(candidate, dvc_lock.recipe(locked, crossvalidation.STAGES))
-    _require_recipe(theirs, saved_metrics.recipe_of(theirs, root, crossvalidation.STAGES))
+    recipes = [crossvalidation.recipe(each) for each in (saved_metrics.stages_of(theirs, root), locked)]
+    for saved, recipe in zip((theirs, candidate), recipes, strict=True):
+        _require_recipe(saved, recipe)
     sides = _parts(theirs), _parts(candidate)
     _require_equal_folds(theirs, candidate, *sides)
     seeds = sorted({seed for seed, _ in sides[1]})
@@ -56,8 +57,9 @@ def judge(base: str, root: Path) -> Judgement:
     plan = series.Plan(len(pairs), len(pairs), 0)
     findings = series.decide(evidence, rules.criteria, [None] * len(rules.criteria), plan)
     notes = [messages.cross_validated(len(pairs[0].base.stems), folds, len(seeds))]
-    notes += [] if locked else [messages.UNTIED]
-    notes += judgement.notes_on_images(_ungrouped(pairs[0]), findings, is_same)
+    notes += [messages.UNTIED_FOLDS] if None in recipes else []
+    notes += [messages.SAME] if is_same else []
+    notes += [messages.TURNED] if any(criterion.metric == ECE for criterion in rules.criteria) else []
     notes += [messages.own(name, base) for name in rules.own] + [messages.changed(name, base) for name in rules.changed]
     return judgement.of_findings(pairs, findings, rules, notes, seeds=tuple(seeds), budget=len(seeds))
 
@@ -164,8 +166,3 @@ def _together(label: str, folds: Sequence[Side]) -> Side:
         objects=first.objects.and_of(objects) if first.objects else None,
         gaps=np.concatenate(gaps) if gaps else None,
     )
-
-
-def _ungrouped(pair: Pair) -> Pair:
-    """Folds are the units already: no note is due of groups."""
-    return replace(pair, base=replace(pair.base, groups=(None,) * len(pair.base.stems)))

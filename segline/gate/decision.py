@@ -84,7 +84,8 @@ class Finding:
 
     `images` and `seeds` are the length of the deciding side of the interval if only the images, or only the seeds,
     varied: the upper side if more than the margin was `lost`, else the lower one.
-    `by_group` is the interval from resampled groups, which decides nothing. `runs` were made of each side.
+    `by_group` is the interval from resampled groups, which decides nothing. `runs` were made of each side. With
+    `over_folds`, `images` is what differs from fold to fold.
     """
 
     criterion: Criterion
@@ -98,6 +99,7 @@ class Finding:
     seeds: float
     by_group: Interval | None
     runs: int = 1
+    over_folds: bool = False
 
     @property
     def reach(self) -> float:

@@ -10,6 +10,7 @@ SAME = "Both models predict exactly the same (every count is equal), so no seed 
 TURNED = "ece: a rise is a loss, so its differences are base - candidate."
 OTHER_DATA = "Train or val data differ between the two sides: this compares data and recipe together."
 UNTIED = "Nothing ties these scores to the code: no dvc.lock here records them as outputs of evaluate."
+UNTIED_FOLDS = "Nothing ties one side's cross-validation to its code: no dvc.lock there has the stages that it ran."
 
 
 def summary(finding: Finding) -> str:
@@ -34,6 +35,9 @@ def summary(finding: Finding) -> str:
 def settling(finding: Finding) -> str:
     """What would settle an inconclusive finding: fewer doubts from the images, or from the seeds."""
     needed = -finding.difference if finding.lost else finding.criterion.margin + finding.difference
+    if finding.over_folds:
+        parts = f"What differs from fold to fold leaves +-{finding.images:.4f}, the seeds +-{finding.seeds:.4f}"
+        return f"{parts}; a verdict needs +-{needed:.4f} from both together. More seeds, folds or images may help."
     parts = (
         f"The choice of images alone leaves +-{finding.images:.4f}, the seeds alone +-{finding.seeds:.4f}; "
         f"a verdict needs +-{needed:.4f} from both together"

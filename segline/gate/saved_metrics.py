@@ -1,6 +1,6 @@
 """The saved metrics of a side, in a commit or in a folder, and what dvc.lock records about them. Nothing is changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -192,11 +192,6 @@ def stages_of(base: Saved, root: Path) -> Stages:
         return {} if content is None else dvc_lock.parse(content, dvc_lock.FILE)
     except DataError:
         return {}
-
-
-def recipe_of(base: Saved, root: Path, names: Sequence[str] = ("train",)) -> str | None:
-    """`dvc_lock.recipe` of the base; None if its dvc.lock is missing or broken."""
-    return dvc_lock.recipe(stages_of(base, root), names)
 
 
 def trained_on(saved: Saved, stages: Stages) -> tuple[str, ...] | None:

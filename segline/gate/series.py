@@ -46,7 +46,8 @@ class Shared:
 class Evidence:
     """Scores `base` and `candidate` (k, M), and what the choice of images, or of groups of them, adds to all pairs.
 
-    `by_group` is None without groups. `same` says that both sides predict the same in every pair.
+    `by_group` is None without groups. `same` says that both sides predict the same in every pair. With `over_folds`
+    the first is what differs from fold to fold.
     """
 
     base: Floats
@@ -54,6 +55,7 @@ class Evidence:
     by_image: Shared
     by_group: Shared | None
     same: bool
+    over_folds: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def over_folds(pairs: Sequence[Pair], criteria: Sequence[Criterion], same: bool)
     images, folds = zip(*(samples.of_pair(pair) for pair in pairs), strict=True)
     scores = [np.stack([_once(side, criteria) for side in sides]) for sides in zip(*images, strict=True)]
     left = _each_left_out(folds if folds[0] else images, criteria).mean(axis=0)
-    return Evidence(scores[0], scores[1], over_units(left), None, same)
+    return Evidence(scores[0], scores[1], over_units(left), None, same, over_folds=True)
 
 
 def _once(side: Sample, criteria: Sequence[Criterion]) -> Floats:
@@ -130,7 +132,8 @@ def over_units(left: Floats) -> Shared:
     """In place of C the whole variance over units of the mean of all pairs' differences, by the jackknife.
 
     `left` (U, M) is that mean without each unit in turn. Where units are folds, it has what images, training sets and
-    seeds do to a fold. The last is in S^2 / k, too: V is then too large by it, and never too small.
+    seeds do to a fold. The last is in S^2 / k, too: V is too large by it. What training images that folds share make
+    alike in all of them is not in it: it would change with other data, and no unbiased estimate of it exists.
     Source: Kott 2001, "The delete-a-group jackknife" (U - 1 degrees of freedom).
     """
     units = len(left)
@@ -165,7 +168,7 @@ class _Claim:
     """One criterion: its mean difference, and the two parts of the variance of that, each with its doubt W."""
 
     def __init__(self, evidence: Evidence, criterion: Criterion, place: int, noise: Noise | None) -> None:
-        self.criterion = criterion
+        self.criterion, self.over_folds = criterion, evidence.over_folds
         self.pairs = len(evidence.base)
         base, candidate = evidence.base[:, place], evidence.candidate[:, place]
         self.base, self.candidate = float(base.mean()), float(candidate.mean())
@@ -205,6 +208,7 @@ class _Claim:
             of_seeds,
             None if self.groups is None else self._interval(level, self.groups),
             self.pairs,
+            self.over_folds,
         )
 
 

@@ -44,7 +44,7 @@ def levels(level: float, first: int, last: int, earlier: int, sides: int) -> tup
     """
     found = [spent(level, first / last)]
     points = (120 if sides == 1 else 60) + math.ceil(10 * last**0.5)  # with little freedom, densities have corners
-    bound = float(-special.ndtri(found[0]))
+    bound = min(TAIL, float(-special.ndtri(found[0])))  # of very many looks the first spends less than floats can say
     scores, weights = _nodes(bound, points)  # normal scores: of the t with the same probability
     masses = weights * np.exp(-(scores**2) / 2) / np.sqrt(2 * np.pi)  # of the statistic that never exceeded a bound
     for pairs in range(first, last):

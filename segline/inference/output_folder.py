@@ -175,6 +175,9 @@ class OutputFolder:
 
     def discard(self, names: Sequence[str]) -> None:
         """Removes what a chunk that was not finished may have written of these images."""
+        for name in names:
+            self._rows.pop(name, None)
+            self._instances.pop(name, None)
         _clear(self.folder, names)
         if self._annotations:
             for name in names:

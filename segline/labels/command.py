@@ -81,7 +81,7 @@ def _is_outdated(root: Path) -> bool:
         recipe = records.read_json(root / crossvalidation.FILE)["recipe"]
     except DataError as error:
         raise DataError(error.where, error.problem, out_of_fold.REMEDY) from None
-    return bool(recipe != dvc_lock.recipe(dvc_lock.stages(root), crossvalidation.STAGES))
+    return bool(recipe != crossvalidation.recipe(dvc_lock.stages(root)))
 
 
 def command(args: Namespace) -> None:

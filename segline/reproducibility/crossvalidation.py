@@ -115,7 +115,7 @@ def measure(root: Path, count: int, num_seeds: int) -> None:
             "commit": commit,
             "folds": [_fold(project, fold, by_fold[fold]) for fold in range(count)],
             "pooled": fold_scores.pooled([own[0].confusion for own in by_fold]),
-            "recipe": dvc_lock.recipe(locked, STAGES),
+            "recipe": recipe(locked),
             **fold_scores.summary([[result.scores for result in own] for own in by_fold], 1 / (count - 2)),
         }
     header, *_ = by_fold[0][0].per_image
@@ -130,6 +130,25 @@ def measure(root: Path, count: int, num_seeds: int) -> None:
     miou = content["mean"]["miou"]
     console.say(f"{FILE}: mIoU {miou['value']:.4f} (95 % interval {miou['low']:.4f} to {miou['high']:.4f})")
     console.say(f"{len(images)} out-of-fold predictions -> {out_of_fold.PREDICTIONS}; page -> {PAGE}")
+
+
+def recipe(locked: Mapping[str, Stage]) -> str | None:
+    """A hash of all that determines a cross-validation but `train.seed`; None if dvc.lock lacks one of `STAGES`.
+
+    Folds do not depend on `evaluate.split`.
+    """
+    if not set(STAGES) <= locked.keys():
+        return None
+    evaluate = locked["evaluate"]
+    parameters = {
+        file: {key: _without_split(value) if key == "evaluate" else value for key, value in values.items()}
+        for file, values in evaluate.parameters.items()
+    }
+    return dvc_lock.recipe({**locked, "evaluate": replace(evaluate, parameters=parameters)}, STAGES)
+
+
+def _without_split(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key != "split"}
 
 
 def _write_page(root: Path, content: Mapping[str, Any], images: Sequence[Image]) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from segline.core import yaml_files
@@ -84,14 +84,19 @@ def recipe(locked: Mapping[str, Stage], names: Sequence[str] = ("train",)) -> st
     """A hash of everything that determines a training except its seed; None if dvc.lock has no such stage.
 
     The first 16 hex digits of a SHA-256 over the md5 of what train read, and its parameters without `train.seed`. Other
-    stages are hashed with it, if named, without what one of them reads from another.
+    stages are hashed with it, if named, without what one of them reads from another, and what a hashed folder contains.
     """
     if not set(names) <= locked.keys():
         return None
     made = {path for name in names for path in locked[name].outputs}
+    folders = made.union(*(locked[name].inputs for name in names))
     content: list[Any] = []
     for stage in (locked[name] for name in names):
-        inputs = {path: checksum for path, checksum in stage.inputs.items() if path not in made}
+        inputs = {
+            path: checksum
+            for path, checksum in stage.inputs.items()
+            if path not in made and not folders & set(map(str, PurePosixPath(path).parents))
+        }
         content += [inputs, {file: without_seed(values) for file, values in stage.parameters.items()}]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -107,6 +107,24 @@ def test_the_iou_of_a_class_in_one_fold_alone_is_refused(project, capsys):
     assert sentence in capsys.readouterr().err
 
 
+def test_an_inconclusive_comparison_says_what_differs_between_folds(project, capsys):
+    save(project / "metrics", 0.845, luck=0.02)
+
+    assert 0 == gate()
+    said = capsys.readouterr().out
+    assert "What differs from fold to fold leaves +-" in said
+    assert "test images" not in said
+
+
+@pytest.mark.parametrize("side", ["metrics/..", "base"])
+def test_a_lock_that_lacks_a_stage_is_noted(project, capsys, side):
+    stage = {"cmd": "x", "deps": [{"path": "a", "md5": 32 * "b"}], "outs": []}
+    (project / side / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"train": stage}}))
+
+    assert 0 == gate()
+    assert "Nothing ties one side's cross-validation to its code" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -208,3 +208,15 @@ def test_what_a_killed_run_wrote_is_replaced_by_the_next(tmp_path):
     fill(tmp_path, "a")
 
     assert {"summary.csv", "masks/a.png", "overlays/a.png"} == files(tmp_path)
+
+
+def test_a_chunk_that_is_discarded_is_in_no_table(tmp_path):
+    """Ctrl-C may come after it was joined, before it counts as finished."""
+    results = output_folder.OutputFolder(tmp_path, CLASSES, Contents((1,)))
+    results.join(
+        output_folder.Listed({name: [name, 1, 1, 1.0, 0.0] for name in "ab"}, {"a": [], "b": []}, {}), tmp_path
+    )
+    results.discard(["a"])
+    results.write_tables(["a", "b"])
+
+    assert ["b"] == [row["image"] for row in records.read_csv(tmp_path / "summary.csv")]

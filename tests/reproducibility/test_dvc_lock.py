@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from segline.core.errors import DataError
-from segline.reproducibility import dvc_lock
+from segline.reproducibility import crossvalidation, dvc_lock
 
 PIPELINE = """\
 stages:
@@ -198,3 +198,19 @@ def test_named_stages_are_part_of_a_recipe_without_what_one_made_for_another(doc
     assert dvc_lock.recipe(stages, both) == dvc_lock.recipe(retrained, both)
     assert dvc_lock.recipe(stages, both) != dvc_lock.recipe(rescored, both)
     assert dvc_lock.recipe(stages) == dvc_lock.recipe(rescored)
+
+
+def test_a_cross_validation_does_not_depend_on_the_split_that_is_evaluated(document):
+    """Its folds are tested, whatever `evaluate.split` names."""
+    stages = dvc_lock.parse(yaml.safe_dump(document).encode(), dvc_lock.FILE)
+    evaluate = stages["evaluate"]
+    inputs = {path.replace("/test", "/val"): f"{number:032}" for number, path in enumerate(evaluate.inputs)}
+    inputs |= {path: checksum for path, checksum in evaluate.inputs.items() if not path.startswith("data/")}
+    file, values = next(iter(evaluate.parameters.items()))
+    of_val = {file: {**values, "evaluate": {**values["evaluate"], "split": "val"}}}
+    of_more = {file: {**values, "evaluate": {**values["evaluate"], "resamples": 7}}}
+
+    before = crossvalidation.recipe(stages)
+    assert before == crossvalidation.recipe({**stages, "evaluate": replace(evaluate, inputs=inputs, parameters=of_val)})
+    assert before != crossvalidation.recipe({**stages, "evaluate": replace(evaluate, parameters=of_more)})
+    assert crossvalidation.recipe({}) is None
