@@ -24,6 +24,7 @@ from segline.monitoring import console
 
 KEY = f"{params.FILE}: data.input"
 SILENCE = 30.0  # seconds without a byte
+LISTED = 600.0  # seconds for all names
 AT_ONCE = 16  # objects on their way, each over a connection of its own
 SHOWN = 20  # problems
 PACKAGES = ("dvc_s3", "s3fs")
@@ -128,6 +129,7 @@ def _store(url: str) -> Iterator[Any]:
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
+    errors = BotoCoreError, ClientError, ResponseParserError, http.client.HTTPException
     try:
         store = fsspec.filesystem("s3", **OPTIONS)
         store.retries = TRIES
@@ -135,7 +137,7 @@ def _store(url: str) -> Iterator[Any]:
             yield store
         finally:
             fsspec.asyn.sync(store.loop, _end_transfers)
-    except (OSError, BotoCoreError, ClientError, ResponseParserError, http.client.HTTPException, ValueError) as error:
+    except (OSError, LookupError, TypeError, ValueError, *errors) as error:  # an answer may lack a key
         if isinstance(error, OSError) and (error.errno in _OF_THE_DISK or error.filename is not None):
             raise
         raise _refused(url, error) from None
@@ -171,7 +173,7 @@ def _objects(url: str, store: Any) -> Objects:
         kind = store.info(root, timeout=SILENCE)["type"]
     except FileNotFoundError:
         raise _nothing(url, bucket, store) from None
-    found = {name: int(info["size"]) for name, info in store.find(root, detail=True).items()}
+    found = {name: int(info["size"]) for name, info in store.find(root, detail=True, timeout=LISTED).items()}
     if kind == "file" and found.keys() == {root}:
         return Objects([root], ["."], [found[root]])
     names = sorted(name for name, size in found.items() if size or not name.endswith("/"))  # folder markers
@@ -181,8 +183,10 @@ def _objects(url: str, store: Any) -> Objects:
     problems = list(_problems(url, paths))
     if kind == "file":
         problems = [_both(url, paths[0]), *problems]
+    if (more := len(problems) - SHOWN) > 0:
+        problems = [*problems[:SHOWN], DataError(url, f"{more} more such objects", "Rename or remove them.")]
     if problems:
-        raise combined(url, problems[:SHOWN])
+        raise combined(url, problems)
     return Objects(names, paths, [found[name] for name in names])
 
 
@@ -242,3 +246,6 @@ def _fetch(store: Any, listed: Objects, target: Path) -> None:
     bar = {"desc": "fetch", "unit": "object", "leave": False, "disable": not console.in_terminal()}
     with TqdmCallback(bar) as callback:
         store.get([*listed.keys], [os.fspath(file) for file in files], batch_size=AT_ONCE, callback=callback)
+    for key, file, size in zip(listed.keys, files, listed.sizes, strict=True):
+        if file.stat().st_size != size:
+            raise FetchError(f"s3://{key}", "changed while it was read", "Run again.")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,17 @@ def test_objects_that_are_too_large_for_the_disk_are_not_fetched(store, project,
 
     expected = "s3://large/two.bin: objects of 1 MiB, but 0 MiB are free on the disk of data/raw. Free some space."
     assert expected == str(refused("s3://large/two.bin"))
+
+
+@pytest.mark.usefixtures("project")
+def test_an_object_that_has_not_the_size_that_was_listed_is_refused(store, monkeypatch):
+    store.put_folder(Path(MINE), "replaced/set")
+    own = object_storage._objects
+
+    def earlier(url: str, opened: Any) -> object_storage.Objects:
+        listed = own(url, opened)
+        return replace(listed, sizes=[size + 1 for size in listed.sizes])
+
+    monkeypatch.setattr(object_storage, "_objects", earlier)
+    error = refused("s3://replaced/set")
+    assert (FetchError, "changed while it was read") == (type(error), error.problem)
