@@ -35,7 +35,7 @@ def matches(split: processed.Split, rule: watershed.Section) -> Iterator[dict[st
         raise DataError(PROCESSED, "expected objects, and images at their own size", "Use the preset cells.")
     classes = index.objects.inside(index.classes)
     parents = object_classes.parents(index.classes, index.objects)
-    rows = console.progress(score_split.logits(network, model, split, 16), len(index.rows), "find")
+    rows = console.progress(score_split.logits(network, model, split, 16), index.num_rows, "find")
     for origin, logits, packed in zip(index.origins, rows, split.onehot, strict=True):
         folded = objects.folded(logits, parents.tolist())
         labels = forward.classes(folded[None])[0]

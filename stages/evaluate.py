@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     scored = score_split.score(
                         args.raw,
                         split,
-                        console.progress(logits, len(split.index.rows), "evaluate"),
+                        console.progress(logits, split.index.num_rows, "evaluate"),
                         margin,
                         appends["classes"],
                         temperature=model.temperature,

@@ -63,7 +63,7 @@ def load(folder: Path, split: processed.Split, target: torch.device) -> AnySampl
 
 def announce(index: processed.Index, section: loop.Section, rare: sampling.RareClasses | None) -> None:
     """Says what a sample is, if that is not an image, and for which classes samples are drawn."""
-    images, tiles, size = len(index.origins), len(index.rows), index.preparation
+    images, tiles, size = len(index.origins), index.num_rows, index.preparation
     if size.fit == "tile":
         counted = f"{images} image{'s' * (images != 1)} as {tiles} tile{'s' * (tiles != 1)}"
         console.say(f"train: {counted} of {size.width}x{size.height}")

@@ -9,7 +9,8 @@ import numpy as np
 
 from segline.core import records
 from segline.dataset import onehot, raw
-from segline.dataset.processed import Index, Origin, Row
+from segline.dataset.origins import Origin
+from segline.dataset.processed import Index
 from segline.reporting import results
 from segline.scoring import confusion, evaluation
 from tests import tiny
@@ -109,9 +110,8 @@ def build(
     )
     values = (*((k, k) for k in range(len(labels))), (VOID.value, None))
     prepared = replace(tiny.stretched(*size, channels), **preparation)
-    index = Index("toy", "test", labels, VOID, False, "index", values, prepared, origins, ())
+    index = Index("toy", "test", labels, VOID, False, "index", values, prepared, origins=origins)
     grids = [index.grid(number) for number in range(len(sizes))]
-    index = replace(index, rows=tuple(Row(k, *window) for k, grid in enumerate(grids) for window in grid.windows))
 
     draw = np.random.default_rng(0)
     present = np.array([k for k in range(len(names)) if k not in absent], np.uint8)

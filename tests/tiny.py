@@ -11,6 +11,7 @@ import yaml
 
 from segline.core import seal
 from segline.dataset import processed, raw
+from segline.dataset.origins import ORIGINS
 from segline.dataset.preparation import FULL, Preparation
 from segline.preprocessing.image_files import png
 from stages import preprocess
@@ -140,6 +141,7 @@ def seal_again(processed_split: Path, **changes: Any) -> None:
     for name in (processed.IMAGES, processed.ONEHOT):
         files = sorted(processed_split.glob(f"{name}-*.npy"))
         content[f"sha256_{name}"] = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    content["sha256_origins"] = hashlib.sha256((processed_split / ORIGINS).read_bytes()).hexdigest()
     content |= changes
     content.pop(seal.KEY)
     path.write_text(seal.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -88,8 +88,12 @@ def create(path: Path, shape: tuple[int, ...]) -> None:
 
 @contextmanager
 def placing(path: Path, shape: tuple[int, ...]) -> Iterator[Writer]:
-    """A writer that puts rows into the file that `create` made."""
-    with io.FileIO(path, "r+") as stream:
+    """A writer that puts rows into the file that `create` made.
+
+    It is open for writing alone: then NFS sends the bytes that were written. It would send whole pages if it could read
+    them, with what another machine has written beside as it was before.
+    """
+    with io.FileIO(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "w") as stream:
         yield Writer(path, stream, shape)
 
 

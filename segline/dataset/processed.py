@@ -2,18 +2,21 @@
 
     images-00000.npy, ...   uint8 (N, H, W, C) in parts, see `segline.dataset.parts`
     onehot-00000.npy, ...   uint8 (N, H, W, ceil(K / 8)), see `segline.dataset.onehot`; its parts have the same rows
-    index.json              the origin of each row: `Index`, with the SHA-256 of all parts and of itself
+    origins.jsonl           the images that the rows come from, see `segline.dataset.origins`
+    index.json              what all rows share: `Index`, with the SHA-256 of all other files and of itself
 
-A row is a whole image or a tile of one, see `segline.dataset.tiling`.
+A row is a whole image or a tile of one, see `segline.dataset.tiling`. The rows of one image follow each other in the
+order of its grid, the images in that of the origins.
 
 Readers memory-map the arrays, so a split may be larger than memory. They compare the digests first, once.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from itertools import zip_longest
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated
 
@@ -23,61 +26,36 @@ from pydantic import Field, TypeAdapter
 
 from segline.core import atomic, seal, untrusted
 from segline.core.errors import DataError, IntegrityError
-from segline.dataset import objects, parts, raw, tiling
+from segline.dataset import objects, origins, parts, raw, tiling
 from segline.dataset.objects import Objects
 from segline.dataset.onehot import packed_size
+from segline.dataset.origins import ORIGINS, Origin, Origins
 from segline.dataset.parts import Rows
 from segline.dataset.preparation import Preparation
 from segline.dataset.raw import Label, Void
 
 IMAGES, ONEHOT, INDEX = "images", "onehot", "index.json"
 OLD_IMAGES = "images.npy"
-Side = Annotated[int, Field(ge=1, le=1 << 26)]
 Class = Annotated[int, Field(ge=0, le=254)]
 REMEDY = "Run the preprocess stage again: dvc repro -f preprocess."
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """An image that rows come from. `height` and `width` are its own, once it is upright; paths are relative to the raw
-    split. `page` is that of both files, from 1, if they have several; `no_data`: some of its pixels have no value.
-    `objects` are its object numbers (see `raw.Pair`), None unless the index has objects.
-    """
-
-    __pydantic_config__ = raw.CLOSED
-
-    stem: raw.RelativePath
-    group: str | None
-    height: Side
-    width: Side
-    image: raw.RelativePath
-    mask: raw.RelativePath
-    sha256_image: raw.Sha256
-    sha256_mask: raw.Sha256
-    page: Annotated[int, Field(ge=1)] | None = None
-    no_data: bool = False
-    objects: raw.RelativePath | None = None
-    sha256_objects: raw.Sha256 | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """The number of its origin, and where the row lies in the working image, see `segline.dataset.tiling`."""
 
-    __pydantic_config__ = raw.CLOSED
-
-    origin: Annotated[int, Field(ge=0)]
-    top: Annotated[int, Field(ge=0)]
-    left: Annotated[int, Field(ge=0)]
+    origin: int
+    top: int
+    left: int
 
 
 @dataclass(frozen=True)
-class Index:
-    """Row i describes images[i] and onehot[i]. `classes` has K entries, including void if `void_is_class`; with
-    `objects` it has K' entries, see `segline.dataset.objects`.
+class _Common:
+    """What all rows share. `classes` has K entries, including void if `void_is_class`; with `objects` it has K'
+    entries, see `segline.dataset.objects`.
 
-    The rows of one origin follow each other in the order of its grid. `encoding` and `threshold` are those of the raw
-    masks; `values` maps each raw mask value to its class, or None for void.
+    `encoding` and `threshold` are those of the raw masks; `values` maps each raw mask value to its class, or None for
+    void.
     """
 
     __pydantic_config__ = raw.CLOSED
@@ -90,14 +68,36 @@ class Index:
     encoding: str
     values: tuple[tuple[raw.Value, Class | None], ...]
     preparation: Preparation
-    origins: tuple[Origin, ...]
-    rows: tuple[Row, ...]
     threshold: int | None = None
     objects: Objects | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index(_Common):
+    """What all rows share, and the images that they come from."""
+
+    origins: Sequence[Origin]
 
     def grid(self, origin: int) -> tiling.Grid:
         """The windows of an origin."""
         return tiling.grid(self.preparation, self.origins[origin].height, self.origins[origin].width)
+
+    @cached_property
+    def first_rows(self) -> npt.NDArray[np.int64]:
+        """The number of the first row of each origin, and at the end that of all rows: int64 (origins + 1,)."""
+        counts = (self.grid(number).count for number in range(len(self.origins)))
+        return np.fromiter(accumulate(counts, initial=0), np.int64)
+
+    @property
+    def num_rows(self) -> int:
+        """The rows of all origins."""
+        return int(self.first_rows[-1])
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """Row i describes images[i] and onehot[i]."""
+        for number in range(len(self.origins)):
+            yield from (Row(number, *window) for window in self.grid(number).windows)
 
     @property
     def num_pixels(self) -> int:
@@ -107,16 +107,16 @@ class Index:
     @property
     def owned(self) -> npt.NDArray[np.int64]:
         """The part of each row that counts for it: top, bottom, left and right, the ends exclusive: int64 (N, 4)."""
-        grids = [self.grid(number) for number in range(len(self.origins))]
-        boxes = [grids[row.origin].owned(row.top, row.left) for row in self.rows]
-        return np.array(boxes, np.int64).reshape(-1, 4)
+        grids = (self.grid(number) for number in range(len(self.origins)))
+        return np.fromiter((grid.owned(*window) for grid in grids for window in grid.windows), np.dtype((np.int64, 4)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _IndexFile(Index):
+class _IndexFile(_Common):
     __pydantic_config__ = raw.CLOSED
 
     rows_of_part: Annotated[int, Field(ge=1)]
+    sha256_origins: raw.Sha256
     sha256_images: tuple[raw.Sha256, ...]
     sha256_onehot: tuple[raw.Sha256, ...]
     sha256: raw.Sha256
@@ -175,17 +175,22 @@ def _form(form: Preparation, num_classes: int) -> tuple[tuple[int, int, int], tu
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Writes `folder/index.json`, with the digests of the arrays there: equal values give equal bytes."""
+    """Writes `folder/origins.jsonl` and `folder/index.json`, with the digests of all files: equal values, equal bytes."""
     _, _, each = _form(index.preparation, len(index.classes))
-    files = {name: parts.paths(folder, name, len(index.rows), each) for name in (IMAGES, ONEHOT)}
+    files = {name: parts.paths(folder, name, index.num_rows, each) for name in (IMAGES, ONEHOT)}
+    origins.write(folder / ORIGINS, index.origins, with_objects=index.objects is not None)
     digests = {f"sha256_{name}": parts.hashes(paths) for name, paths in files.items()}
-    content = asdict(index) | {"preparation": index.preparation.as_dict(), "rows_of_part": each} | digests
+    of_origins, form = parts.hashes([folder / ORIGINS])[0], index.preparation.as_dict()
+    content = asdict(_common(index)) | digests
+    content |= {"preparation": form, "rows_of_part": each, "sha256_origins": of_origins}
     if index.objects is None:  # older versions do not have them
         del content["objects"]
-        for origin in content["origins"]:
-            del origin["objects"], origin["sha256_objects"]
     with atomic.file(folder / INDEX) as temporary:
         temporary.write_text(seal.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _common(index: _Common) -> _Common:
+    return _Common(**{field.name: getattr(index, field.name) for field in fields(_Common)})
 
 
 def read(folder: Path) -> Split:
@@ -197,23 +202,20 @@ def read(folder: Path) -> Split:
         raise DataError(folder, f"written by an older version: {OLD_IMAGES}, where arrays now have parts", REMEDY)
     try:
         file = _read_index(folder / INDEX)
-        index = Index(**{field.name: getattr(file, field.name) for field in fields(Index)})
-        objects.require_classes(index.classes, index.objects)
-        images, onehot = _arrays(folder, file)
+        objects.require_classes(file.classes, file.objects)
+        parts.require_intact([folder / ORIGINS], [file.sha256_origins], INDEX, REMEDY)
+        index = Index(**vars(_common(file)), origins=Origins(folder / ORIGINS))
+        images, onehot = _arrays(folder, file, index.num_rows)
     except OSError as error:
         raise DataError(error.filename or folder, untrusted.problem(error), REMEDY) from None
     except ValueError as error:
         raise DataError(folder, f"not a processed split ({error})", REMEDY) from None
-    places = (Row(number, *window) for number in range(len(index.origins)) for window in index.grid(number).windows)
-    if not all(row == place for row, place in zip_longest(index.rows, places)):
-        raise DataError(folder, "rows that are not those of its images", REMEDY)
     return Split(index, images, onehot)
 
 
-def _arrays(folder: Path, file: _IndexFile) -> tuple[Rows, Rows]:
+def _arrays(folder: Path, file: _IndexFile, count: int) -> tuple[Rows, Rows]:
     image, mask, _ = _form(file.preparation, len(file.classes))
-    count, each = len(file.rows), file.rows_of_part
-    arrays = []
+    each, arrays = file.rows_of_part, []
     for name, row, digests in ((IMAGES, image, file.sha256_images), (ONEHOT, mask, file.sha256_onehot)):
         files = parts.paths(folder, name, count, each)
         if len(files) != len(digests):

@@ -129,13 +129,11 @@ def name_key(name: str) -> str:
 
 def write(folder: Path, dataset: Dataset) -> None:
     """Writes `folder/dataset.json`: pairs sorted by stem, keys sorted, the same bytes for the same value."""
-    content = asdict(dataset)
-    content["splits"] = {
-        split: [asdict(pair) for pair in sorted(pairs, key=lambda pair: pair.stem)]
-        for split, pairs in dataset.splits.items()
-    }
-    with atomic.file(folder / DATASET_FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    splits = {split: sorted(pairs, key=lambda pair: pair.stem) for split, pairs in dataset.splits.items()}
+    encoder = json.JSONEncoder(indent=1, sort_keys=True, default=asdict)  # pair by pair: a text of all takes memory
+    with atomic.file(folder / DATASET_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(encoder.iterencode(vars(dataset) | {"splits": splits}))
+        stream.write("\n")
 
 
 def read(folder: Path) -> Dataset:

@@ -16,6 +16,7 @@ from segline.core import pipeline, untrusted
 from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset import onehot, processed, raw
 from segline.dataset.objects import semantic
+from segline.dataset.origins import Origin
 from segline.dataset.preparation import Preparation
 from segline.inference import onnx_graph
 from segline.model import checkpoint
@@ -133,7 +134,7 @@ def model_input(samples: Samples, form: Preparation) -> Array:
 
 
 def _pair(
-    folder: Path, origin: processed.Origin, index: processed.Index, form: Preparation, lookup: onehot.Lookup
+    folder: Path, origin: Origin, index: processed.Index, form: Preparation, lookup: onehot.Lookup
 ) -> tuple[Samples, Array]:
     """An image, and its truth as classes (H, W); `onehot.VOID` is above every class."""
     hashes = origin.sha256_image, origin.sha256_mask

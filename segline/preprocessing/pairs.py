@@ -18,9 +18,10 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from segline.core import params
 from segline.core.errors import DataError, IntegrityError, PipelineError
-from segline.dataset import processed, tiling
+from segline.dataset import tiling
 from segline.dataset.objects import MAX_BORDER, Objects
 from segline.dataset.onehot import VOID, Lookup, lookup, pack, packed_size, present
+from segline.dataset.origins import Origin
 from segline.dataset.preparation import MOST_OVERLAP, Alpha, Fit, Intensity, Orientation, Preparation
 from segline.dataset.raw import DATASET_FILE, ENCODINGS, FORMATS, Dataset, Name
 from segline.preprocessing import (
@@ -133,7 +134,7 @@ class Prepared:
     found about its object numbers, None if the recipe has no objects.
     """
 
-    origin: processed.Origin
+    origin: Origin
     checksum: int
     classes: npt.NDArray[np.bool_]
     bands: int
@@ -248,7 +249,7 @@ def prepare(
         names, flags = (pair.image, pair.mask), (page.number, image_seen.no_data)
         of_objects = (pair.objects, pair.sha256_objects) if objects else (None, None)
         return Prepared(
-            processed.Origin(page.stem, page.group, *size, *names, *hashes, *flags, *of_objects),
+            Origin(page.stem, page.group, *size, *names, *hashes, *flags, *of_objects),
             rows.checksum,
             rows.classes,
             image.bands,

@@ -16,8 +16,9 @@ import numpy as np
 from segline.core import atomic
 from segline.core.errors import PipelineError, combined
 from segline.dataset import npy, tiling
+from segline.dataset.origins import Origin
 from segline.dataset.preparation import Preparation
-from segline.dataset.processed import Index, Origin, Row, create, write_index
+from segline.dataset.processed import Index, create, write_index
 from segline.dataset.raw import Dataset
 from segline.monitoring import console
 from segline.preprocessing import audit, chunks, pair_files, pairs, percentiles
@@ -184,12 +185,9 @@ def _write_split(
         values=recipe.table.values,
         preparation=seen.preparation,
         origins=tuple(origins),
-        rows=(),
         threshold=data.threshold,
         objects=recipe.table.objects,
     )
-    places = ((number, place) for number in range(len(origins)) for place in index.grid(number).windows)
-    index = replace(index, rows=tuple(Row(number, *place) for number, place in places))
     if not problems:
         write_index(processed, index)
     problems += chain.from_iterable(each.damaged for each in done)
@@ -202,7 +200,7 @@ def summary(indices: Sequence[Index]) -> str:
     form = indices[0].preparation
     if form.fit != "tile":
         return f"{', '.join(counts)} pairs"
-    tiles = [f"{len(index.rows):,} tiles, {index.num_pixels:,} pixels" for index in indices]
+    tiles = [f"{index.num_rows:,} tiles, {index.num_pixels:,} pixels" for index in indices]
     made = [f"{images} images, {made}" for images, made in zip(counts, tiles, strict=True)]
     if (scale := float(1 / tiling.own_pixels(form))) != form.scale:
         made.append(f"scale {scale:.4g} for {form.scale:g}")

@@ -3,7 +3,6 @@
 At most one row is in memory, and what is shown.
 """
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,7 +70,7 @@ def views(split: processed.Split, predictions: Uint8, number: int) -> Views:
     """
     grid, whole = split.index.grid(number), _whole(split, number)
     worst: tuple[int, View | None] = (-1, None)
-    for row, (top, left) in enumerate(grid.windows, _first_row(split, number)):
+    for row, (top, left) in enumerate(grid.windows, split.index.first_rows[number]):
         tile = _tile(split, predictions, row, grid, (top, left))
         whole.add(tile, grid.owned(top, left))
         wrong = int(_wrong(tile).sum())
@@ -87,13 +86,9 @@ def lines(split: processed.Split, drawn: Uint8, number: int) -> Uint8:
     Where it is scaled down a pixel has the highest value of those that it stands for, so that no line breaks.
     """
     grid, whole = split.index.grid(number), _whole(split, number)
-    for row, (top, left) in enumerate(grid.windows, _first_row(split, number)):
+    for row, (top, left) in enumerate(grid.windows, split.index.first_rows[number]):
         whole.draw(drawn[row], top, left, grid.owned(top, left))
     return whole.lines
-
-
-def _first_row(split: processed.Split, number: int) -> int:
-    return bisect_left(split.index.rows, number, key=lambda row: row.origin)
 
 
 def _whole(split: processed.Split, number: int) -> "_Whole":

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from segline.core import pipeline
 from segline.core.errors import DataError
 from segline.dataset import objects, onehot, processed, raw
+from segline.dataset.origins import Origin
 from segline.preprocessing import intensity, pair_files
 from segline.reporting import drawing
 from segline.reproducibility import folds
@@ -28,7 +29,7 @@ class Image:
 
     name: str
     folder: Path
-    origin: processed.Origin
+    origin: Origin
     index: processed.Index
     predictions: Path
 

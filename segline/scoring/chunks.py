@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from segline.dataset import npy, processed
@@ -63,8 +64,8 @@ def score(whole: Chunk, split: Split, appends: Mapping[str, Callable[[Uint8], No
 def cut(split: Split, limit: int | None = None) -> Iterator[tuple[int, int]]:
     """The first and last origin, exclusive, of chunks of at most `limit` bytes of images, BYTES by default."""
     row_bytes = split.images.nbytes // max(1, len(split.images))
-    sizes = (split.index.grid(number).count * row_bytes for number in range(len(split.index.origins)))
-    return tasks.cut(sizes, BYTES if limit is None else limit)
+    sizes = np.diff(split.index.first_rows) * row_bytes
+    return tasks.cut(sizes.tolist(), BYTES if limit is None else limit)
 
 
 def score_chunk(chunk: Chunk, _: Place) -> Scored:
@@ -88,10 +89,8 @@ def score_chunk(chunk: Chunk, _: Place) -> Scored:
 
 def part(split: Split, first: int, last: int) -> tuple[Split, range]:
     """The split of some origins, exclusive `last`, and the numbers of their rows."""
-    counts = [split.index.grid(number).count for number in range(last)]
-    taken = range(sum(counts[:first]), sum(counts))
-    rows = [replace(row, origin=row.origin - first) for row in split.index.rows[taken.start : taken.stop]]
-    index = replace(split.index, origins=split.index.origins[first:last], rows=tuple(rows))
+    taken = range(*split.index.first_rows[[first, last]].tolist())
+    index = replace(split.index, origins=split.index.origins[first:last])
     return Split(index, split.images[taken.start : taken.stop], split.onehot[taken.start : taken.stop]), taken
 
 

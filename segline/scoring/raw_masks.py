@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from segline.dataset import onehot, processed, raw
+from segline.dataset.origins import Origin
 from segline.preprocessing import mask_values, pair_files, working_image
 
 Uint8 = npt.NDArray[np.uint8]
 
 
 @contextmanager
-def opened(folder: Path, origin: processed.Origin, index: processed.Index) -> Iterator[Callable[[int, int], Uint8]]:
+def opened(folder: Path, origin: Origin, index: processed.Index) -> Iterator[Callable[[int, int], Uint8]]:
     """Reads some lines, from a first one on, of the raw mask that preprocess saw, as classes; `onehot.VOID` is above
     every class. `folder` is the raw folder of the split."""
     lookup = onehot.lookup(index.values, raw.ENCODINGS[index.encoding])
@@ -37,7 +38,7 @@ def opened(folder: Path, origin: processed.Origin, index: processed.Index) -> It
         yield read
 
 
-def page(origin: processed.Origin, mask: str, sha256_mask: str) -> pair_files.Page:
+def page(origin: Origin, mask: str, sha256_mask: str) -> pair_files.Page:
     """The page of an image and of one of its masks."""
     hashes = origin.sha256_image, sha256_mask
     return pair_files.Page(raw.Pair(origin.stem, origin.group, origin.image, mask, *hashes), origin.page)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segline.dataset import objects as object_classes
 from segline.dataset import onehot, processed, tiling
+from segline.dataset.origins import Origin
 from segline.dataset.preparation import Preparation
 from segline.model import batches, checkpoint, forward, objects, stitching, watershed
 from segline.preprocessing import pair_files
@@ -170,7 +171,7 @@ def _collected(folder: Path, index: processed.Index, number: int) -> image_objec
 
 @contextmanager
 def _opened_numbers(
-    folder: Path, origin: processed.Origin, form: Preparation, collected: image_objects.Collected | None
+    folder: Path, origin: Origin, form: Preparation, collected: image_objects.Collected | None
 ) -> Iterator[Callable[[int, int], Uint16]]:
     """Reads some lines, from a first one on, of the object numbers that preprocess saw."""
     if collected is None or origin.objects is None or origin.sha256_objects is None:

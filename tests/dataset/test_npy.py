@@ -1,3 +1,5 @@
+import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,3 +29,21 @@ def test_saved_arrays_have_the_bytes_of_numpy(tmp_path, shape):
     np.save(tmp_path / "numpy.npy", array)
 
     assert (tmp_path / "numpy.npy").read_bytes() == (tmp_path / "ours.npy").read_bytes()
+
+
+def test_rows_are_put_into_a_file_that_cannot_be_read_meanwhile(tmp_path):
+    """So that NFS sends these bytes and no page around them, where another machine may have put rows."""
+    path = tmp_path / "a.npy"
+    npy.create(path, ROWS.shape)
+    with npy.placing(path, ROWS.shape) as writer:
+        modes = [fcntl.fcntl(int(name), fcntl.F_GETFL) & os.O_ACCMODE for name in descriptors(path)]
+        for number, row in enumerate(ROWS):
+            writer.put(number, row)
+
+    assert [os.O_WRONLY] == modes
+    np.testing.assert_array_equal(ROWS, np.load(path))
+
+
+def descriptors(path: Path) -> list[str]:
+    """Those of this process that are open for this file."""
+    return [link.name for link in Path("/proc/self/fd").iterdir() if link.exists() and link.samefile(path)]

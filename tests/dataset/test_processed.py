@@ -1,6 +1,6 @@
 import os
 import tracemalloc
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +8,19 @@ import pytest
 
 from segline.core.errors import DataError, IntegrityError, PipelineError
 from segline.dataset import onehot, parts, processed
+from segline.dataset.origins import ORIGINS as ORIGINS_FILE
+from segline.dataset.origins import Origin
 from segline.dataset.raw import Label, Void
 from tests import tiny
 
 CLASSES = (Label("sky", (1, 2, 3)), Label("tree", (4, 5, 6)))
 ORIGINS = tuple(
-    processed.Origin(name, group, 5, 7, f"images/{name}.png", f"masks/{name}.png", "a" * 64, "b" * 64)
+    Origin(name, group, 5, 7, f"images/{name}.png", f"masks/{name}.png", "a" * 64, "b" * 64)
     for name, group in (("a", "drive"), ("b", None), ("c", "drive"))
 )
-ROWS = tuple(processed.Row(number, 0, 0) for number in range(3))
 VALUES = ((0, 0), (7, 1), (8, 1), (255, None))
 INDEX = processed.Index(
-    "street", "train", CLASSES, Void(255, (0, 0, 0)), False, "index", VALUES, tiny.stretched(5, 7), ORIGINS, ROWS
+    "street", "train", CLASSES, Void(255, (0, 0, 0)), False, "index", VALUES, tiny.stretched(5, 7), origins=ORIGINS
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
 ONEHOT = np.random.default_rng(1).choice(np.array([0, 1, 2], np.uint8), (3, 5, 7, 1))
@@ -37,10 +38,14 @@ def write(folder: Path, index: processed.Index = INDEX) -> Path:
     return folder
 
 
+def in_memory(index: processed.Index) -> processed.Index:
+    return replace(index, origins=tuple(index.origins))
+
+
 def test_what_was_written_is_read(tmp_path):
     split = processed.read(write(tmp_path / "train"))
 
-    assert split.index == INDEX
+    assert INDEX == in_memory(split.index)
     np.testing.assert_array_equal(split.images, IMAGES)
     np.testing.assert_array_equal(split.onehot, ONEHOT)
 
@@ -64,7 +69,7 @@ def test_the_arrays_are_mapped_read_only(tmp_path):
 def test_writing_twice_gives_equal_bytes(tmp_path):
     one, two = write(tmp_path / "one"), write(tmp_path / "two")
 
-    for name in (tiny.IMAGES, tiny.ONEHOT, processed.INDEX):
+    for name in (tiny.IMAGES, tiny.ONEHOT, processed.INDEX, ORIGINS_FILE):
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
@@ -75,7 +80,7 @@ def test_in_parts_of_any_size_the_same_is_read(tmp_path, monkeypatch, rows_of_pa
     folder = write(tmp_path / "train")
     split = processed.read(folder)
 
-    assert INDEX == split.index
+    assert INDEX == in_memory(split.index)
     assert [*IMAGES.tobytes()] == [*np.array(split.images).tobytes()]
     assert [*ONEHOT.tobytes()] == [*np.array(split.onehot).tobytes()]
     for name in ("images", "onehot"):
@@ -131,22 +136,22 @@ def test_parts_that_were_exchanged_are_noticed(tmp_path, monkeypatch):
 def test_a_split_without_rows_has_one_empty_part(tmp_path):
     folder = tmp_path / "train"
     folder.mkdir()
-    index = replace(INDEX, origins=(), rows=())
+    index = replace(INDEX, origins=())
     tiny.write_split(folder, index, IMAGES[:0], ONEHOT[:0])
     split = processed.read(folder)
 
     assert (0, 5, 7, 3) == split.images.shape
     assert (0, 5, 7, 1) == split.onehot.shape
-    assert index == split.index
+    assert index == in_memory(split.index)
 
 
 def test_void_none_comes_back_as_none(tmp_path):
     index = replace(INDEX, void=None, values=VALUES[:3])
 
-    assert processed.read(write(tmp_path / "train", index)).index == index
+    assert index == in_memory(processed.read(write(tmp_path / "train", index)).index)
 
 
-@pytest.mark.parametrize("name", [tiny.IMAGES, tiny.ONEHOT, processed.INDEX])
+@pytest.mark.parametrize("name", [tiny.IMAGES, tiny.ONEHOT, processed.INDEX, ORIGINS_FILE])
 def test_a_missing_file_is_named(tmp_path, name):
     folder = write(tmp_path / "train")
     (folder / name).unlink()
@@ -155,7 +160,7 @@ def test_a_missing_file_is_named(tmp_path, name):
         processed.read(folder)
 
 
-@pytest.mark.parametrize("name", [tiny.IMAGES, tiny.ONEHOT, processed.INDEX])
+@pytest.mark.parametrize("name", [tiny.IMAGES, tiny.ONEHOT, processed.INDEX, ORIGINS_FILE])
 @pytest.mark.parametrize("kept", [0, 1, 60, -1])
 def test_a_cut_file_is_refused(tmp_path, name, kept):
     folder = write(tmp_path / "train")
@@ -166,7 +171,7 @@ def test_a_cut_file_is_refused(tmp_path, name, kept):
         processed.read(folder)
 
 
-@pytest.mark.parametrize("name", [tiny.IMAGES, tiny.ONEHOT, processed.INDEX])
+@pytest.mark.parametrize("name", [tiny.IMAGES, tiny.ONEHOT, processed.INDEX, ORIGINS_FILE])
 def test_every_flipped_bit_is_noticed(tmp_path, name):
     path = write(tmp_path / "train") / name
     content = path.read_bytes()
@@ -271,13 +276,9 @@ def test_a_pipe_or_a_folder_in_place_of_an_array_is_named_and_not_waited_for(tmp
 @pytest.mark.parametrize(
     "damage",
     [
-        *({"rows": [{"stem": "a"}]}, {"classes": 3}, {"void": {}}, {"values": [[1]]}, {"values": [[1, "a"]]}),
+        *({"origins": []}, {"rows": []}, {"classes": 3}, {"void": {}}, {"values": [[1]]}, {"values": [[1, "a"]]}),
         {"new": 1},
         *({"values": [[1.0, 1]]}, {"values": [[1, 255]]}, {"values": [[-1, 0]]}, {"void_is_class": 1}, {"split": 1}),
-        *(
-            {"rows": [asdict(ROWS[0]) | wrong]}
-            for wrong in ({"height": 0}, {"width": 1e9}, {"mask": "\0"}, {"stem": 1})
-        ),
         *({"classes": [{"name": name, "rgb": [1, 2, 3]}]} for name in ("", "a\nb", "\x1b[2J", "x" * 201, 3)),
     ],
 )

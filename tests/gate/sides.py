@@ -9,6 +9,7 @@ import numpy as np
 
 from segline.core import records
 from segline.dataset import processed, raw
+from segline.dataset.origins import Origin
 from segline.gate import pairing, saved_metrics
 from segline.scoring import confusion, evaluation
 from tests import tiny
@@ -60,12 +61,11 @@ def _index(counts: confusion.Counts, names: Sequence[str], groups: Sequence[str 
     labels = tuple(raw.Label(name, (k, k, k)) for k, name in enumerate(names))
     stems = [f"frame-{row:02d}" for row in range(len(counts))]
     origins = tuple(
-        processed.Origin(stem, group, 8, 8, "i.png", "m.png", "0" * 64, "0" * 64)
+        Origin(stem, group, 8, 8, "i.png", "m.png", "0" * 64, "0" * 64)
         for stem, group in zip(stems, groups or [None] * len(stems), strict=True)
     )
-    rows = tuple(processed.Row(number, 0, 0) for number in range(len(stems)))
     values = tuple((k, k) for k in range(len(names)))
-    return processed.Index("toy", "test", labels, None, False, "index", values, tiny.stretched(8, 8), origins, rows)
+    return processed.Index("toy", "test", labels, None, False, "index", values, tiny.stretched(8, 8), origins=origins)
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:

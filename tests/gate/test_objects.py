@@ -13,6 +13,7 @@ from segline.core import records
 from segline.core.errors import DataError, ParameterError
 from segline.dataset import processed, raw
 from segline.dataset.objects import Objects, table
+from segline.dataset.origins import Origin
 from segline.gate import bootstrap, decision, judgement, pairing, rules, saved_metrics
 from segline.gate.decision import Verdict
 from segline.gate.rules import Criterion
@@ -49,14 +50,13 @@ def index(matched: list[list[Matched]], groups: list[str | None] | None = None) 
     sha256 = "0" * 64
     numbered = {"objects": "o.png", "sha256_objects": sha256}
     origins = tuple(
-        processed.Origin(f"i{row:02d}", group, 8, 8, "i.png", "m.png", sha256, sha256, **numbered)
+        Origin(f"i{row:02d}", group, 8, 8, "i.png", "m.png", sha256, sha256, **numbered)
         for row, group in enumerate(groups or [None] * len(matched))
     )
-    rows = tuple(processed.Row(number, 0, 0) for number in range(len(matched)))
     form = tiny.stretched(8, 8)
     values, name = ((0, 0), (1, 1), (2, 2)), ("toy", "test")
     labels = table(CLASSES, objects)
-    return processed.Index(*name, labels, None, False, "index", values, form, origins, rows, objects=objects)
+    return processed.Index(*name, labels, None, False, "index", values, form, objects=objects, origins=origins)
 
 
 def save(

@@ -105,7 +105,7 @@ def test_a23_a_split_of_one_pair_is_enough(raw):
     raw.add("test", "only")
     raw.write()
 
-    assert len(processed.read(run() / "test").index.rows) == 1
+    assert processed.read(run() / "test").index.num_rows == 1
 
 
 def test_a23_a_pair_that_is_listed_twice_is_reported(raw):
@@ -153,7 +153,7 @@ def test_a29_a_name_with_a_line_break_is_reported_and_one_of_255_bytes_is_taken(
         folder = raw.folder / "train" / kind
         (folder / "train_1.png").rename(folder / f"{long}.png")
     relist(raw, 1, stem=long, image=f"images/{long}.png", mask=f"masks/{long}.png")
-    assert len(processed.read(run("taken") / "train").index.rows) == 3
+    assert processed.read(run("taken") / "train").index.num_rows == 3
     shutil.rmtree("taken")
     relist(raw, 0, stem="two\nlines")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segline.dataset import processed, raw
+from segline.dataset.origins import Origin
 from segline.reporting import contact_sheets, drawing, results, selection
 from tests import tiny
 from tests.reporting.test_charts import panels, pixels
@@ -96,7 +97,7 @@ def test_pixels_without_data_and_borders_are_in_the_legend_where_there_is_no_voi
     sky, nothing = ("sky", (10, 20, 30)), drawing.UNNAMED_VOID
     padded = replace(tiny.stretched(1, 1), fit="pad")
     index = processed.Index("toy", "test", (raw.Label(*sky),), None, False, "index", (), padded, (), ())
-    hole = processed.Origin("a", None, 1, 1, "i", "m", "0", "0", no_data=True)
+    hole = Origin("a", None, 1, 1, "i", "m", "0", "0", no_data=True)
 
     assert [sky] == contact_sheets.legend(index)
     assert [sky, ("border, not scored", nothing)] == contact_sheets.legend(index, padded=True)

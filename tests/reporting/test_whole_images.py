@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segline.dataset import onehot, processed, raw
+from segline.dataset.origins import Origin
 from segline.reporting import drawing, whole_images
 from tests import evaluated, tiny
 
@@ -19,10 +20,8 @@ SIZES = st.tuples(st.integers(1, 150), st.integers(1, 150))
 def split(sizes, fit="tile", overlap=0.25, channels=3, row=(32, 64)):
     """A split without arrays."""
     preparation = replace(tiny.stretched(*row, channels), fit=fit, overlap=overlap)
-    origins = tuple(processed.Origin(str(k), None, *own, "i", "m", "0", "0") for k, own in enumerate(sizes))
-    index = processed.Index("toy", "test", CLASSES, None, False, "index", (), preparation, origins, ())
-    windows = [(k, window) for k in range(len(sizes)) for window in index.grid(k).windows]
-    return replace(index, rows=tuple(processed.Row(k, *window) for k, window in windows))
+    origins = tuple(Origin(str(k), None, *own, "i", "m", "0", "0") for k, own in enumerate(sizes))
+    return processed.Index("toy", "test", CLASSES, None, False, "index", (), preparation, origins=origins)
 
 
 def drawn(index, seed=0):

@@ -94,7 +94,7 @@ def drawn(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def scored(folder: Path, split: processed.Split) -> tuple[score_split.Scored, np.ndarray, list[torch.Tensor]]:
     """What comes of random logits, the predictions, and the logits."""
     draw = torch.Generator().manual_seed(1)
-    logits = [torch.randn(2, 64, 64, generator=draw) for _ in split.index.rows]
+    logits = [torch.randn(2, 64, 64, generator=draw) for _ in split.images]
     predictions: list[np.ndarray] = []
     result = score_split.score(folder / "raw/test", split, iter(logits), 5, predictions.append, temperature=1.0)
     return result, np.array(predictions), logits

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from segline.core import records
 from segline.core.errors import DataError, IntegrityError
-from segline.dataset import processed
+from segline.dataset import origins, processed
 from segline.model import batches, checkpoint, forward
 from segline.preprocessing.image_files import png
 from segline.scoring import evaluation
@@ -48,10 +48,14 @@ def write_mask(stem: str, values: np.ndarray) -> None:
     """Another raw mask, as if preprocess had seen it."""
     path = Path(f"data/raw/test/masks/{stem}.png")
     png.write_png(path, values)
-    listed = json.loads(Path("data/processed/test/index.json").read_text())["origins"]
+    folder = Path("data/processed/test")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    changed = [origin | {"sha256_mask": digest} if origin["stem"] == stem else origin for origin in listed]
-    tiny.seal_again(Path("data/processed/test"), origins=changed)
+    listed = [
+        replace(each, sha256_mask=digest) if each.stem == stem else each
+        for each in processed.read(folder).index.origins
+    ]
+    origins.write(folder / origins.ORIGINS, listed, with_objects=False)
+    tiny.seal_again(folder)
 
 
 def logits_by_hand(mean: float, std: float) -> torch.Tensor:

@@ -166,7 +166,7 @@ def test_each_object_has_a_row_and_an_outline_of_its_kind(project):
     assert outlines.shape == np.load("data/predictions/test.npy").shape
     shown = {KINDS[value - 1] for value in np.unique(outlines[outlines > 0])}
     assert shown == {row["kind"] for row in rows if (row["side"] == "true") == (row["kind"] == "missed")}
-    assert len(index.rows) == len(outlines)
+    assert index.num_rows == len(outlines)
 
 
 def test_the_report_shows_objects_by_kind_and_size_and_no_border_as_a_class(project):

@@ -17,6 +17,7 @@ from segline.dataset import processed as processed_split
 from segline.dataset import raw as raw_dataset
 from segline.dataset.onehot import VOID as NO_CLASS
 from segline.dataset.onehot import unpack
+from segline.dataset.origins import Origin
 from segline.dataset.raw import Dataset, Label, Pair, Void
 from segline.preprocessing import images
 from segline.preprocessing.image_files import png
@@ -139,11 +140,11 @@ def test_the_index_records_where_rows_came_from(raw):
     index = processed_split.read(run() / "val").index
 
     first = raw.pair("val", "val_0")
-    assert index.origins[0] == processed_split.Origin(
+    assert index.origins[0] == Origin(
         first.stem, first.group, 12, 16, first.image, first.mask, first.sha256_image, first.sha256_mask
     )
-    assert index.rows == tuple(processed_split.Row(number, 0, 0) for number in range(2))
-    assert replace(index, origins=(), rows=()) == processed_split.Index(
+    assert tuple(index.rows) == tuple(processed_split.Row(number, 0, 0) for number in range(2))
+    assert replace(index, origins=()) == processed_split.Index(
         "street",
         "val",
         CLASSES,
@@ -576,7 +577,7 @@ def test_names_with_spaces_and_other_letters_are_accepted(raw):
         raw.add("train", stem)
     raw.write()
 
-    assert len(processed_split.read(run() / "train").index.rows) == 7
+    assert processed_split.read(run() / "train").index.num_rows == 7
 
 
 def test_the_last_line_says_what_was_made(raw, capsys):

@@ -23,7 +23,7 @@ from typing import get_args
 import numpy as np
 
 from segline.core.errors import PipelineError, Problems
-from segline.dataset import processed, raw
+from segline.dataset import origins, processed, raw
 from segline.dataset.preparation import Alpha
 from segline.gate import pairing, saved_metrics
 from segline.preprocessing.image_files import image_file, masks
@@ -90,13 +90,12 @@ def dataset(folder: Path) -> Read:
 
 
 def index(folder: Path) -> Read:
-    """index.json and the headers of the arrays, half of them with the right digests."""
+    """index.json, origins.jsonl and the headers of the arrays, half of them with the right digests."""
     shape = (2, 4, 5)
-    origins = tuple(processed.Origin(str(n), None, 8, 9, "a.png", "b.png", "0" * 64, "0" * 64) for n in range(2))
-    rows = tuple(processed.Row(n, 0, 0) for n in range(2))
+    listed = tuple(origins.Origin(str(n), None, 8, 9, "a.png", "b.png", "0" * 64, "0" * 64) for n in range(2))
     preparation = tiny.stretched(4, 5)
     values = ((0, 0), (1, 1), (2, 2), (9, None))
-    data = processed.Index("toy", "test", tiny.CLASSES, tiny.VOID, False, "index", values, preparation, origins, rows)
+    data = processed.Index("toy", "test", tiny.CLASSES, tiny.VOID, False, "index", values, preparation, origins=listed)
     tiny.write_split(folder, data, np.zeros((*shape, 3), np.uint8), np.zeros((*shape, 1), np.uint8))
     path, array = folder / processed.INDEX, folder / tiny.IMAGES
     header = array.read_bytes()
@@ -104,10 +103,16 @@ def index(folder: Path) -> Read:
     def read(random: Random) -> None:
         array.write_bytes(mutations.of_bytes(header, random) if random.random() < 0.3 else header)
         processed.write_index(folder, data)  # with the digest of that array
-        content = mutations.of_text(path.read_bytes(), random)
-        if random.random() < 0.5:
-            content = mutations.sealed(content.removesuffix(b"\n")) + b"\n"
-        path.write_bytes(content)
+        if random.random() < 0.3:
+            lines = folder / origins.ORIGINS
+            lines.write_bytes(mutations.of_text(lines.read_bytes(), random))
+            if random.random() < 0.8:
+                tiny.seal_again(folder)
+        else:
+            content = mutations.of_text(path.read_bytes(), random)
+            if random.random() < 0.5:
+                content = mutations.sealed(content.removesuffix(b"\n")) + b"\n"
+            path.write_bytes(content)
         processed.read(folder)
 
     return read

@@ -51,7 +51,7 @@ def test_a_frequency_is_over_the_images_with_the_class_not_over_their_tiles():
     frequencies = np.array([96 * 96 - 64, 64]) / (96 * 96)
     split = rows.split([mask], 2, rows.TILES)
 
-    assert 4 == len(split.index.rows)
+    assert 4 == split.index.num_rows
     assert pytest.approx(np.median(frequencies) / frequencies) == class_weights.median_frequency(split)
 
 
