@@ -175,7 +175,7 @@ def _form(form: Preparation, num_classes: int) -> tuple[tuple[int, int, int], tu
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Writes `folder/origins.jsonl` and `folder/index.json`, with the digests of all files: equal values, equal bytes."""
+    """Writes `folder/origins.jsonl` and `folder/index.json`, with the digests of all: equal values, equal bytes."""
     _, _, each = _form(index.preparation, len(index.classes))
     files = {name: parts.paths(folder, name, index.num_rows, each) for name in (IMAGES, ONEHOT)}
     origins.write(folder / ORIGINS, index.origins, with_objects=index.objects is not None)

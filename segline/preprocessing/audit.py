@@ -49,8 +49,9 @@ def _in_split(folder: Path, pairs: Sequence[Pair]) -> Iterator[PipelineError]:
     present = {f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names}
     for path in sorted(objects - present):  # nothing here opens them
         yield DataError(path, "missing", "Put it back, or run the download stage again.")
-    alike = {name_key(path): path for path in known}
-    for path in sorted(present - known):
+    unknown = sorted(present - known)
+    alike = {name_key(path): path for path in known} if unknown else {}
+    for path in unknown:
         near = alike.get(name_key(path))
         case = f"; {near} is, a name that differs only in case or Unicode form" if near else ""
         yield DataError(path, f"not listed in {DATASET_FILE}{case}", "Add its partner and run download, or remove it.")

@@ -86,7 +86,7 @@ def test_a_legend_of_any_number_of_classes_makes_no_sheet_wider(tmp_path, count)
 def test_void_is_in_the_legend_where_it_is_no_class():
     sky, void = raw.Label("sky", (10, 20, 30)), raw.Void(255, (0, 0, 0))
     index = processed.Index(
-        "toy", "test", (sky,), void, False, "index", ((0, 0), (255, None)), tiny.stretched(1, 1), (), ()
+        "toy", "test", (sky,), void, False, "index", ((0, 0), (255, None)), tiny.stretched(1, 1), origins=()
     )
 
     assert [("sky", sky.rgb), ("void, not scored", void.rgb)] == contact_sheets.legend(index)
@@ -96,7 +96,7 @@ def test_void_is_in_the_legend_where_it_is_no_class():
 def test_pixels_without_data_and_borders_are_in_the_legend_where_there_is_no_void():
     sky, nothing = ("sky", (10, 20, 30)), drawing.UNNAMED_VOID
     padded = replace(tiny.stretched(1, 1), fit="pad")
-    index = processed.Index("toy", "test", (raw.Label(*sky),), None, False, "index", (), padded, (), ())
+    index = processed.Index("toy", "test", (raw.Label(*sky),), None, False, "index", (), padded, origins=())
     hole = Origin("a", None, 1, 1, "i", "m", "0", "0", no_data=True)
 
     assert [sky] == contact_sheets.legend(index)

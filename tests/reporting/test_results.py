@@ -166,7 +166,7 @@ def test_augmented_samples_come_back(tmp_path, channels):
 def described(channels):
     """The index of a split of three classes."""
     labels = tuple(raw.Label(name, (1, 2, 3)) for name in "abc")
-    return processed.Index("toy", "test", labels, None, False, "index", (), tiny.stretched(3, 4, channels), (), ())
+    return processed.Index("toy", "test", labels, None, False, "index", (), tiny.stretched(3, 4, channels), origins=())
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,7 @@ def test_the_index_records_where_rows_came_from(raw):
         "index",
         ((0, 0), (1, 1), (2, 2), (9, None)),
         tiny.stretched(6, 8),
-        (),
-        (),
+        origins=(),
     )
 
 
