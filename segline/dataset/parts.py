@@ -35,9 +35,14 @@ def num_rows(row_bytes: int) -> int:
     return max(1, (MAX_BYTES - HEADER) // row_bytes)
 
 
+def num_parts(count: int, each: int) -> int:
+    """The parts of `count` rows, `each` a part."""
+    return max(1, -(-count // each))
+
+
 def paths(folder: Path, name: str, count: int, each: int) -> list[Path]:
     """The files of `count` rows in parts of `each`."""
-    return [folder / f"{name}-{number:05}.npy" for number in range(max(1, -(-count // each)))]
+    return [folder / f"{name}-{number:05}.npy" for number in range(num_parts(count, each))]
 
 
 class Writer:

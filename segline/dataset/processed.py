@@ -217,9 +217,9 @@ def _arrays(folder: Path, file: _IndexFile, count: int) -> tuple[Rows, Rows]:
     image, mask, _ = _form(file.preparation, len(file.classes))
     each, arrays = file.rows_of_part, []
     for name, row, digests in ((IMAGES, image, file.sha256_images), (ONEHOT, mask, file.sha256_onehot)):
+        if len(digests) != (expected := parts.num_parts(count, each)):  # before their names take memory
+            raise ValueError(f"{len(digests)} parts of {name}, expected {expected} for {count} rows")
         files = parts.paths(folder, name, count, each)
-        if len(files) != len(digests):
-            raise ValueError(f"{len(digests)} parts of {name}, expected {len(files)} for {count} rows")
         parts.require_intact(files, digests, INDEX, REMEDY)
         arrays.append(parts.read(files, (count, *row), each))
     return arrays[0], arrays[1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segline.core.errors import DataError, IntegrityError, PipelineError
-from segline.dataset import onehot, parts, processed
+from segline.dataset import onehot, origins, parts, processed
 from segline.dataset.origins import ORIGINS as ORIGINS_FILE
 from segline.dataset.origins import Origin
 from segline.dataset.raw import Label, Void
@@ -118,6 +118,16 @@ def test_an_index_of_other_parts_is_refused(tmp_path, monkeypatch, changes, said
     tiny.seal_again(folder, **changes)
 
     with pytest.raises(DataError, match=f"not a processed split .*{said}"):
+        processed.read(folder)
+
+
+def test_origins_of_more_rows_than_a_disk_has_are_refused_before_they_take_memory(tmp_path):
+    folder = write(tmp_path / "train")
+    huge = replace(ORIGINS[0], height=1 << 26, width=1 << 26)
+    origins.write(folder / ORIGINS_FILE, [huge], with_objects=False)
+    tiny.seal_again(folder, preparation=replace(tiny.stretched(32, 32), fit="tile").as_dict(), rows_of_part=1)
+
+    with pytest.raises(DataError, match=r"not a processed split \(1 parts of images, expected \d{13} for \d{13} rows"):
         processed.read(folder)
 
 

@@ -66,6 +66,7 @@ ARTEFACTS = {
     "data/processed/val/onehot-00000.npy": "preprocess train",
     "data/processed/test/images-00000.npy": "preprocess evaluate plot",
     "data/processed/test/index.json": "preprocess evaluate plot",
+    "data/processed/test/origins.jsonl": "preprocess evaluate plot",
     "models/model.safetensors": "train evaluate plot",
     "data/augmented/images.npy": "train plot",
     "metrics/history.csv": "train plot",
