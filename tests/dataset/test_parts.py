@@ -128,7 +128,7 @@ def test_writing_takes_the_memory_of_a_row_and_reading_that_of_what_is_read(tmp_
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert peak < 6 * row.nbytes
+    assert peak < 12 * row.nbytes
 
 
 @pytest.mark.parametrize(
