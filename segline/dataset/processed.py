@@ -78,14 +78,20 @@ class Index(_Common):
 
     origins: Sequence[Origin]
 
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int32]:
+        """Height and width of each origin, int32 (origins, 2): what grids need, without reading lines again."""
+        sides = ((origin.height, origin.width) for origin in self.origins)
+        return np.fromiter(sides, np.dtype((np.int32, 2)), len(self.origins))
+
     def grid(self, origin: int) -> tiling.Grid:
         """The windows of an origin."""
-        return tiling.grid(self.preparation, self.origins[origin].height, self.origins[origin].width)
+        return tiling.grid(self.preparation, *self.sizes[origin].tolist())
 
     @cached_property
     def first_rows(self) -> npt.NDArray[np.int64]:
         """The number of the first row of each origin, and at the end that of all rows: int64 (origins + 1,)."""
-        counts = (self.grid(number).count for number in range(len(self.origins)))
+        counts = (tiling.count(self.preparation, *size.tolist()) for size in self.sizes)
         return np.fromiter(accumulate(counts, initial=0), np.int64)
 
     @property
@@ -208,7 +214,7 @@ def read(folder: Path) -> Split:
         images, onehot = _arrays(folder, file, index.num_rows)
     except OSError as error:
         raise DataError(error.filename or folder, untrusted.problem(error), REMEDY) from None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # more rows than a number has bits
         raise DataError(folder, f"not a processed split ({error})", REMEDY) from None
     return Split(index, images, onehot)
 

@@ -51,6 +51,7 @@ Shade = Annotated[int, Field(ge=0, le=255)]
 Rgb = tuple[Shade, Shade, Shade]
 Value = Annotated[int, Field(ge=0, lt=1 << 24)]
 RelativePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+Group = Annotated[str, Field(max_length=4096)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -85,7 +86,7 @@ class Pair:
     __pydantic_config__ = CLOSED
 
     stem: RelativePath
-    group: str | None
+    group: Group | None
     image: RelativePath
     mask: RelativePath
     sha256_image: Sha256

@@ -75,13 +75,25 @@ def grid(preparation: Preparation, height: int, width: int) -> Grid:
     row, own = (preparation.height, preparation.width), (height, width)
     if preparation.fit == "tile":
         step = own_pixels(preparation)
-        working = (math.ceil(height / step), math.ceil(width / step))
-        sides = zip(working, row, shared(preparation), strict=True)
-        tops, lefts = (_starts(length, side, common) for length, side, common in sides)
-        return Grid(own, working, row, (step, step), tops, lefts, is_cut=True)
+        tops, lefts = ((*starts, last) for starts, last in _starts(preparation, own))
+        return Grid(own, _cut_size(preparation, own), row, (step, step), tops, lefts, is_cut=True)
     working = row if preparation.fit == "stretch" else _inside(row, own)
     steps = Fraction(height, working[0]), Fraction(width, working[1])
     return Grid(own, working, row, steps, (0,), (0,), is_cut=False)
+
+
+@lru_cache(1024)
+def count(preparation: Preparation, height: int, width: int) -> int:
+    """The number of windows of an upright image of this size, without the memory of a grid."""
+    if preparation.fit != "tile":
+        return 1
+    return math.prod(len(starts) + 1 for starts, _ in _starts(preparation, (height, width)))
+
+
+def _cut_size(preparation: Preparation, own: Size) -> Size:
+    """The working size of an image that is cut into tiles."""
+    step = own_pixels(preparation)
+    return math.ceil(own[0] / step), math.ceil(own[1] / step)
 
 
 def _inside(row: Size, own: Size) -> Size:
@@ -104,9 +116,12 @@ def shared(preparation: Preparation) -> Size:
     return down, across
 
 
-def _starts(length: int, side: int, common: int) -> tuple[int, ...]:
-    last = UNIT * max(0, math.ceil((length - side) / UNIT))
-    return (*range(0, last, side - common), last)
+def _starts(preparation: Preparation, own: Size) -> Iterator[tuple[range, int]]:
+    """Where tiles start, down and across: all but the last, and the last."""
+    row = preparation.height, preparation.width
+    for length, side, common in zip(_cut_size(preparation, own), row, shared(preparation), strict=True):
+        last = UNIT * max(0, math.ceil((length - side) / UNIT))
+        yield range(0, last, side - common), last
 
 
 def _owners(starts: tuple[int, ...], side: int, length: int) -> dict[int, tuple[int, int]]:

@@ -74,7 +74,7 @@ def test_a_line_of_another_form_is_refused(tmp_path, line, said):
     place = content.rindex(line)
     path.write_bytes(content[:place] + said + content[place + len(line) :])
 
-    with pytest.raises(ValueError, match=r"^origins\.jsonl: ") as caught:
+    with pytest.raises(ValueError, match=r"^origins\.jsonl, line [23]: ") as caught:
         Origins(path)
     assert 1 == len(str(caught.value).splitlines())
 

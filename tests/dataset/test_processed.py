@@ -123,12 +123,16 @@ def test_an_index_of_other_parts_is_refused(tmp_path, monkeypatch, changes, said
 
 def test_origins_of_more_rows_than_a_disk_has_are_refused_before_they_take_memory(tmp_path):
     folder = write(tmp_path / "train")
-    huge = replace(ORIGINS[0], height=1 << 26, width=1 << 26)
-    origins.write(folder / ORIGINS_FILE, [huge], with_objects=False)
+    huge = [replace(ORIGINS[0], height=(1 << 26) - 32 * n, width=1 << 26) for n in range(9)]
+    origins.write(folder / ORIGINS_FILE, huge, with_objects=False)
     tiny.seal_again(folder, preparation=replace(tiny.stretched(32, 32), fit="tile").as_dict(), rows_of_part=1)
-
-    with pytest.raises(DataError, match=r"not a processed split \(1 parts of images, expected \d{13} for \d{13} rows"):
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"not a processed split \(1 parts of images, expected \d{14} for \d{14} rows"):
         processed.read(folder)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 1 << 20
 
 
 def test_parts_that_were_exchanged_are_noticed(tmp_path, monkeypatch):

@@ -33,6 +33,15 @@ def axes(form: tiling.Grid) -> list[tuple[tuple[int, ...], int, int]]:
     return [*zip((form.tops, form.lefts), form.row, form.working, strict=True)]
 
 
+@given(tile_grids(), OVERLAPS)
+def test_windows_are_counted_without_a_grid(drawn, overlap):
+    (form, _), tile = drawn, replace(tiny.stretched(*drawn[0].row), fit="tile", overlap=overlap)
+
+    assert tiling.grid(tile, *form.own).count == tiling.count(tile, *form.own)
+    for fit in ("stretch", "pad"):
+        assert 1 == tiling.count(replace(tile, fit=fit), *form.own)
+
+
 @given(tile_grids())
 def test_the_owned_parts_cover_the_working_image_once(drawn):
     form, _ = drawn
