@@ -79,8 +79,8 @@ def require_usable(url: str) -> None:
 def objects(url: str) -> Objects:
     """The objects at and below `url`, by one listing. Nothing is fetched.
 
-    Raises ParameterError if there are none or they may not be read; DataError, which lists the names that no file can
-    have; FetchError if the store does not answer.
+    Raises ParameterError if there is no object, or if the user's keys may not read them, DataError with all names that
+    cannot be names of files, and FetchError if the store does not answer.
     """
     require_usable(url)
     with _store(url) as store:
